@@ -1,0 +1,3 @@
+//! The brigade binary.
+
+fn main() {}

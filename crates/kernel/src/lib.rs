@@ -1,0 +1,14 @@
+//! DECIDES: the vocabulary of brigade, and a run as a pure state machine.
+//!
+//! Nothing here is async, reads a clock, draws a random number, or opens a file or socket:
+//! time, file contents and answers arrive as values, and what should happen leaves as values.
+//! That is what lets a run be replayed, attacked by generated cases, and simulated.
+//!
+//! Read first: [`call`] (what is asked of a model and what comes back), then `run`.
+
+pub mod call;
+pub mod ids;
+pub mod time;
+pub mod tool;
+pub mod units;
+pub mod usage;
