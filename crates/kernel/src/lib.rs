@@ -8,6 +8,7 @@
 
 pub mod call;
 pub mod ids;
+pub mod plan;
 pub mod time;
 pub mod tool;
 pub mod units;
