@@ -144,22 +144,20 @@ pub(super) fn judge(
     let mut result: Vec<Entry> = plan.subtasks.iter().cloned().map(Entry::of).collect();
     let mut change = Vec::new();
     for mut entry in draft.change {
-        match entry.key.as_deref().and_then(|key| place.get(key)) {
-            Some(&n) => {
-                if let Some(new) = entry.subtask {
-                    let merged = with_planned_fields(&plan.subtasks[n], &new);
-                    change.push(new);
-                    // Links as written first: they know the field that a fault must name.
-                    let kept = Entry::of(merged);
-                    let new_to: HashSet<&str> = entry.links.iter().map(|l| l.to.as_str()).collect();
-                    let more: Vec<_> = kept.links.iter().filter(|l| !new_to.contains(l.to.as_str())).cloned().collect();
-                    result[n] = Entry { links: [entry.links, more].concat(), ..kept };
-                } else {
-                    faults.append(&mut entry.faults);
-                }
-            }
-            None => faults.append(&mut entry.faults),
-        }
+        let Some(&n) = entry.key.as_deref().and_then(|key| place.get(key)) else {
+            faults.append(&mut entry.faults);
+            continue;
+        };
+        let Some(new) = entry.subtask.clone() else {
+            result[n] = entry;
+            continue;
+        };
+        // Links as written first: they know the field that a fault must name.
+        let kept = Entry::of(with_planned_fields(&plan.subtasks[n], &new));
+        let new_to: HashSet<&str> = entry.links.iter().map(|l| l.to.as_str()).collect();
+        let more: Vec<_> = kept.links.iter().filter(|l| !new_to.contains(l.to.as_str())).cloned().collect();
+        result[n] = Entry { links: [entry.links, more].concat(), ..kept };
+        change.push(new);
     }
     let add: Vec<Subtask> = draft.add.iter().filter_map(|entry| entry.subtask.clone()).collect();
     // A dropped id is not free: results are kept by id.

@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 127;
 pub enum Streamed {
     /// A subtask valid by itself; its links may still point at what has not come yet.
     Subtask(Subtask),
-    /// A subtask that cannot be used; the same faults come again from [`PlanStream::finish`].
+    /// A subtask that cannot be used; its faults come again, in the whole plan's words, from [`PlanStream::finish`].
     Faulty(Vec<Fault>),
 }
 
@@ -34,6 +34,7 @@ pub enum Streamed {
 pub struct PlanStream {
     known: Known,
     frozen: Vec<Subtask>,
+    frozen_names: HashSet<String>,
     names: HashSet<String>,
     entries: Vec<Entry>,
     faults: Vec<Fault>,
@@ -82,8 +83,8 @@ impl PlanStream {
     /// A mend or the rest of a plan whose `frozen` subtasks were accepted before: they stay as they are, and an object of
     /// the same id that comes again is passed over.
     pub fn after(known: Known, frozen: Vec<Subtask>) -> Self {
-        let names = frozen.iter().map(|s| s.id.to_string()).collect();
-        Self { known, frozen, names, entries: Vec::new(), faults: Vec::new(), scan: Scan::default() }
+        let names: HashSet<String> = frozen.iter().map(|s| s.id.to_string()).collect();
+        Self { known, frozen, frozen_names: names.clone(), names, entries: Vec::new(), faults: Vec::new(), scan: Scan::default() }
     }
 
     /// Takes the next piece of the answer's text.
@@ -132,14 +133,24 @@ impl PlanStream {
         }
         faults.append(&mut entry.faults);
         entry.faults = faults;
-        let again = entry.key.as_ref().is_some_and(|key| !self.names.insert(key.clone()));
-        let itself = entry.links.iter().any(|link| Some(&link.to) == entry.key.as_ref());
-        match &entry.subtask {
-            Some(subtask) if !again && !itself && index < self.known.max_subtasks => {
-                found.push(Streamed::Subtask(subtask.clone()));
-            }
-            _ => found.push(Streamed::Faulty(entry.faults.clone())),
+        let mut faults = entry.faults.clone();
+        let mut refuse = |code, field: &str, message: &str| {
+            let (subtask, field) = (Some(entry.label.clone()), Some(field.to_owned()));
+            faults.push(Fault { code, subtask, field, message: message.to_owned() });
+        };
+        if entry.key.as_ref().is_some_and(|key| !self.names.insert(key.clone())) {
+            refuse(Code::DuplicateNode, "id", "an earlier subtask has the same id; rename one");
         }
+        if entry.links.iter().any(|link| Some(&link.to) == entry.key.as_ref()) {
+            refuse(Code::SelfLink, "depends_on", "it depends on itself; remove the link");
+        }
+        if index >= self.known.max_subtasks {
+            refuse(Code::TooMany, "id", "it is one subtask too many");
+        }
+        found.push(match &entry.subtask {
+            Some(subtask) if faults.is_empty() => Streamed::Subtask(subtask.clone()),
+            _ => Streamed::Faulty(faults),
+        });
         if index >= self.known.max_subtasks {
             let message = format!("the plan has more than {} subtasks; split it or use for_each", self.known.max_subtasks);
             self.faults.push(Fault { field: Some("subtasks".to_owned()), ..fault(Code::TooMany, message) });
@@ -151,7 +162,7 @@ impl PlanStream {
 
     fn is_frozen(&self, value: &Value) -> bool {
         let id = value.get("id").and_then(Value::as_str);
-        id.is_some_and(|id| self.frozen.iter().any(|s| s.id.as_str() == id))
+        id.is_some_and(|id| self.frozen_names.contains(id))
     }
 
     /// The answer has ended: the whole plan's verdict, frozen subtasks first.
