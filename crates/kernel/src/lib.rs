@@ -8,6 +8,8 @@
 
 pub mod call;
 pub mod ids;
+pub mod plan;
+pub mod schedule;
 pub mod time;
 pub mod tool;
 pub mod units;
