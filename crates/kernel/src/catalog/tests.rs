@@ -1,0 +1,1 @@
+//! The shipped catalog, and prices by worked example.
