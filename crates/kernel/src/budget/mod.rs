@@ -222,15 +222,7 @@ impl Balance {
         if total <= u128::from(cap) && !self.frozen {
             return Ok(());
         }
-        Err(Refused {
-            scope: scope(),
-            cap,
-            settled: self.settled,
-            leased: self.leased,
-            held_back,
-            needed,
-            frozen: self.frozen,
-        })
+        Err(Refused { scope: scope(), cap, settled: self.settled, leased: self.leased, held_back, needed, frozen: self.frozen })
     }
 
     /// What is neither spent nor promised; zero without room, `u64::MAX` without a cap.

@@ -82,6 +82,8 @@ pub struct Model {
 pub struct DatedPrice {
     /// First seen on this day; the vendor may have changed it somewhat earlier.
     pub from: Day,
+    /// Where it was seen; `None`: in the user's configuration.
+    pub source: Option<Box<str>>,
     /// The rates.
     pub price: Price,
 }

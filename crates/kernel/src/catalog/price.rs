@@ -130,9 +130,7 @@ pub fn worst_case(price: &Price, input: InputSize, max_output_tokens: u32, servi
     let tokens = input.tokens();
     let rates = |input_tokens| match service {
         Service::Default | Service::Batch => price.rates(service, input_tokens),
-        Service::Flex | Service::Priority => {
-            price.rates(service, input_tokens).dearer(price.rates(Service::Default, input_tokens))
-        }
+        Service::Flex | Service::Priority => price.rates(service, input_tokens).dearer(price.rates(Service::Default, input_tokens)),
     };
     // A bound in bytes may pass the threshold while the tokens stay below it: take the dearer.
     let rates = rates(0).dearer(rates(tokens));
@@ -191,12 +189,7 @@ impl Listed {
         };
         Price {
             short: [base, short(self.flex), short(self.priority), short(self.batch)],
-            long: [
-                base_long,
-                long(self.flex, self.flex_long),
-                long(self.priority, self.priority_long),
-                long(self.batch, self.batch_long),
-            ],
+            long: [base_long, long(self.flex, self.flex_long), long(self.priority, self.priority_long), long(self.batch, self.batch_long)],
             long_over: self.long_over,
             listed: [true, self.flex.is_some(), self.priority.is_some(), self.batch.is_some()],
         }

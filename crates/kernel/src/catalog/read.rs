@@ -288,9 +288,10 @@ fn model(catalog: &Catalog, place: Place<'_>, name: &ModelRef, value: &Value<'_>
             return place.fault(prices.span().start, "prices", "write either prices or input and output beside it, not both");
         }
         let price = listed(place, table, value.span().start)?.complete();
-        model.prices = vec![DatedPrice { from: Day::FIRST, price }];
+        model.prices = vec![DatedPrice { from: Day::FIRST, source: None, price }];
     }
-    if own_price && table.get("unlisted").is_none() {
+    let priced = own_price || table.get("prices").is_some();
+    if priced && table.get("unlisted").is_none() {
         model.unlisted = None;
     }
     Ok(model)
@@ -333,15 +334,16 @@ fn prices(place: Place<'_>, value: &Value<'_>) -> Read<Vec<DatedPrice>> {
         if prices.last().is_some_and(|last| last.from >= from) {
             return place.fault(at, "prices.from", "prices go from the oldest to the newest");
         }
+        let mut source = None;
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "from" => {}
-                "source" => drop(place.text("prices.source", value)?),
+                "source" => source = Some(place.text("prices.source", value)?.into()),
                 field if PRICE_FIELDS.contains(&field) => {}
                 other => return place.unknown(key.span().start, &format!("prices.{other}")),
             }
         }
-        prices.push(DatedPrice { from, price: listed(place, table, at)?.complete() });
+        prices.push(DatedPrice { from, source, price: listed(place, table, at)?.complete() });
     }
     Ok(prices)
 }
