@@ -192,8 +192,6 @@ fn excuse(book: &mut Book, change: CapChange) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
     #[test]
     fn settled_plus_leased_never_pass_a_cap(cap in 0_u64..3000, ops in prop::collection::vec(op(), 0..120)) {
         let mut ledger = ledger(cap);

@@ -212,12 +212,34 @@ fn bad_catalog_text_is_refused_by_line_row_and_field() {
     }
 }
 
+#[test]
+fn a_lease_is_the_worst_price_that_applies() {
+    use InputSize::{Bytes, Exact};
+    use Service::{Batch, Default, Flex, Priority};
+    let catalog = Catalog::built_in();
+    for (model, input, limit, service, expected) in [
+        ("openai/gpt-5.4", Exact(100_000), 10_000, Default, "0.4"),
+        ("openai/gpt-5.4", Bytes(100_000), 10_000, Default, "0.4"), // a byte is at most a token
+        ("openai/gpt-5.4", Bytes(300_000), 1000, Default, "1.5225"), // long context within reach
+        ("openai/gpt-5.4", Exact(272_000), 1000, Default, "0.695"),
+        ("openai/gpt-5.4", Exact(100_000), 10_000, Batch, "0.2"),
+        ("openai/gpt-5.4", Exact(100_000), 10_000, Flex, "0.4"), // may be served as default
+        ("openai/gpt-5.4", Exact(100_000), 10_000, Priority, "0.8"),
+        ("openai/gpt-5.6", Exact(100_000), 10_000, Default, "0.7"), // cache writes at 5, not input at 4
+        ("openai/gpt-5.4-nano", Exact(0), 16, Default, "0.00002"),
+    ] {
+        let found = catalog.lookup(&name(model), day("2026-11-12")).expect("in force that day");
+        assert_eq!(worst_case(found.price, input, limit, service).usd(), expected, "{model} {input:?} {limit} {service:?}");
+    }
+    assert_eq!(worst_case(&Price::FREE, Bytes(u64::MAX), u32::MAX, Priority), NanoUsd::ZERO);
+}
+
 proptest! {
     #[test]
     fn no_call_costs_more_than_its_lease(
         row in any::<prop::sample::Index>(),
         bound in 0_u64..400_000,
-        used in 0.0..=1.0_f64,
+        used in prop_oneof![Just(1.0), 0.0..=1.0_f64],
         (cached, write) in (0_u64..400_000, 0_u64..400_000),
         (limit, output) in (0_u32..128_000, 0_u64..128_000),
         (asked, given) in prop::sample::select(vec![
