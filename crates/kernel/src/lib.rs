@@ -6,7 +6,9 @@
 //!
 //! Read first: [`call`] (what is asked of a model and what comes back), then `run`.
 
+pub mod budget;
 pub mod call;
+pub mod catalog;
 pub mod ids;
 pub mod plan;
 pub mod schedule;
