@@ -9,6 +9,7 @@
 pub mod call;
 pub mod ids;
 pub mod plan;
+pub mod policy;
 pub mod time;
 pub mod tool;
 pub mod units;
