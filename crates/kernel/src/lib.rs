@@ -10,6 +10,7 @@ pub mod call;
 pub mod ids;
 pub mod plan;
 pub mod policy;
+pub mod route;
 pub mod time;
 pub mod tool;
 pub mod units;

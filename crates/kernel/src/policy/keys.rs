@@ -288,6 +288,10 @@ pub(super) fn find(name: &str) -> Result<Found, Fault> {
     if name.len() > 200 {
         return Err(unknown());
     }
+    lookup(name).ok_or_else(unknown)
+}
+
+fn lookup(name: &str) -> Option<Found> {
     for key in KEYS {
         let Some(free) = free_segment(key.name, name) else {
             continue;
@@ -305,9 +309,9 @@ pub(super) fn find(name: &str) -> Result<Found, Fault> {
             },
             _ => name.to_owned(),
         };
-        return Ok(Found { key, name });
+        return Some(Found { key, name });
     }
-    Err(unknown())
+    None
 }
 
 /// What stands for `*` when `name` matches `pattern`; empty when `pattern` has none.
@@ -338,7 +342,7 @@ pub(super) fn nearest(name: &str) -> Option<String> {
         Some(_) => words
             .iter()
             .map(|word| key.name.replace('*', word))
-            .filter(|k| find(k).is_ok())
+            .filter(|k| lookup(k).is_some())
             .collect(),
     });
     let best = candidates

@@ -9,6 +9,9 @@ mod keys;
 mod limits;
 mod settings;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
