@@ -24,7 +24,7 @@ pub enum Code {
     Scope,
     /// An id that does not fit its pattern, or none.
     BadId,
-    /// Over a limit of number or size, or no subtask at all.
+    /// Over a limit of number, or a file over its size.
     TooMany,
     /// A field nobody knows, or that this author may not set.
     UnknownField,

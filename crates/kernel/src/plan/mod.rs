@@ -6,17 +6,35 @@
 //!
 //! Read first: [`Subtask`], then [`check`].
 
+mod amend;
+mod check;
 mod fault;
+mod fields;
+mod gate;
+pub(crate) mod graph;
+mod read;
+pub mod reference;
+mod review;
+pub mod schema;
+mod scope;
+mod stream;
 mod subtask;
 mod text;
+mod warn;
 mod when;
 
 use serde::{Deserialize, Serialize};
 
+pub use amend::{Amended, PlanPatch, Standing, amend};
+pub use check::{Checked, Known, MAX_SUBTASKS, check};
 pub use fault::{Code, Fault, Warning};
+pub use gate::{Author, Format, MAX_PLAN_BYTES, Parsed, parse, parse_answer, parse_tools};
+pub use read::unsupported;
+pub use review::{Review, Reviewed, Revision, Verdict, review};
+pub use stream::{PlanStream, Streamed, startable_while_streaming};
 pub use subtask::{Complexity, ForEach, Stops, Subtask, TaskType};
 pub use text::{parse_span, usd_from_f64, write_span};
-pub use when::When;
+pub use when::{When, WhenError};
 
 /// Largest text of one field: description, `output_format`, a rubric; 64 KiB.
 pub const MAX_TEXT_BYTES: usize = 64 * 1024;

@@ -1,0 +1,60 @@
+//! Scopes as text: whether a glob stays inside the workspace, and whether two may meet.
+//!
+//! This is the plan's half of the rule; what a path really leads to is decided where files are opened.
+
+use globset::GlobBuilder;
+
+/// Why a glob may not be a scope, with the remedy.
+pub(super) fn refusal(glob: &str) -> Option<&'static str> {
+    if glob.trim().is_empty() {
+        return Some("is empty; name a path relative to the workspace");
+    }
+    if glob.chars().any(char::is_control) {
+        return Some("holds a control character; remove it");
+    }
+    let drive = glob.as_bytes().get(1) == Some(&b':') && glob.as_bytes()[0].is_ascii_alphabetic();
+    if glob.starts_with(['/', '\\', '~']) || drive {
+        return Some("is absolute; name a path relative to the workspace");
+    }
+    // Braces hold alternatives, so each of them is a possible component.
+    let parts = || glob.split(['/', '\\', '{', '}', ',']).map(str::trim);
+    if parts().any(|part| part == "..") {
+        return Some("leaves the workspace by `..`; name a path inside it");
+    }
+    if parts().any(|part| part.trim_end_matches(['.', ' ']).eq_ignore_ascii_case(".git")) {
+        return Some("is inside .git, which no subtask may touch; name files of the work tree");
+    }
+    None
+}
+
+fn is_literal(glob: &str) -> bool {
+    !glob.contains(['*', '?', '[', '{', '\\'])
+}
+
+/// Whether a glob can be compiled.
+pub(super) fn is_readable(glob: &str) -> bool {
+    is_literal(glob) || GlobBuilder::new(glob).literal_separator(true).build().is_ok()
+}
+
+/// The part before the first wildcard: every path the glob matches starts with it.
+pub(super) fn fixed_part(glob: &str) -> &str {
+    let end = glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len());
+    glob[..end].trim_start_matches("./")
+}
+
+/// Whether two globs surely meet; two patterns that only might are not warned of.
+pub(super) fn meet(a: &str, b: &str) -> bool {
+    let (a, b) = (a.trim_start_matches("./"), b.trim_start_matches("./"));
+    let covers = |glob: &str, other: &str| {
+        let whole = glob == "**" || glob == "**/*" || glob.ends_with("/**") && is_literal(&glob[..glob.len() - 3]);
+        if whole {
+            return fixed_part(other).starts_with(fixed_part(glob)) || glob.starts_with("**");
+        }
+        is_literal(other)
+            && GlobBuilder::new(glob)
+                .literal_separator(true)
+                .build()
+                .is_ok_and(|g| g.compile_matcher().is_match(other))
+    };
+    a == b || covers(a, b) || covers(b, a)
+}
