@@ -12,6 +12,8 @@ pub mod catalog;
 pub mod ids;
 pub mod plan;
 pub mod schedule;
+pub mod policy;
+pub mod route;
 pub mod time;
 pub mod tool;
 pub mod units;
