@@ -4,7 +4,7 @@
 //! skips with a note where it is absent. Sums are done here in plain floats, on purpose not with
 //! the code under test.
 
-#![allow(clippy::unwrap_used, reason = "a broken data file ends the test")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a broken data file ends the test, an absent one is noted")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
