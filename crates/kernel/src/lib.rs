@@ -9,12 +9,15 @@
 pub mod budget;
 pub mod call;
 pub mod catalog;
+pub mod context;
 pub mod ids;
 pub mod plan;
-pub mod schedule;
 pub mod policy;
 pub mod route;
+pub mod run;
+pub mod schedule;
 pub mod time;
 pub mod tool;
 pub mod units;
 pub mod usage;
+pub mod view;

@@ -130,6 +130,13 @@ pub struct Ledger {
     leases: HashMap<LeaseId, Lease>,
 }
 
+impl Default for Ledger {
+    /// Under the default caps.
+    fn default() -> Self {
+        Self::new(&Caps::default())
+    }
+}
+
 impl Ledger {
     /// An empty ledger under these caps.
     pub fn new(caps: &Caps) -> Self {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::event::{Ask as AskFor, CallResult, Caller, Event, PatchedBy, Reply, Stamped, SubtaskOrInput, SubtaskStatus};
 use super::state::{
     Attempt, DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, Phase, PendingTool, Source, Stage, Starved, State, Stop, Task,
-    Tried, Work,
+    Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::policy::BudgetPolicy;
 use crate::call::{End, Item, Speaker};
-use crate::context;
-use crate::plan::{ForEach, PlanPatch, ReviewVerdict, Subtask};
+use crate::context::{self, CheckLine};
+use crate::plan::{ForEach, PlanPatch, Subtask, Verdict as ReviewVerdict};
 use crate::route::Repair;
 use crate::schedule;
 use crate::time::Timestamp;
@@ -61,7 +61,7 @@ impl State {
                 }
                 self.desk.stage = DeskStage::Call;
                 if !matches!(self.desk.job, Some(Job::Review { .. })) {
-                    self.desk.turns.push(user(context::faults_message(faults)));
+                    self.desk.turns.extend(context::mend("", faults, &[], &[]));
                 }
             }
             Event::PlanCompleted { coordination_notes, bulk, .. } => {
@@ -122,13 +122,9 @@ impl State {
                     }
                     None => {
                         self.parked.retain(|(_, who)| *who != Parked::Desk);
-                        if *caller == Caller::Replanner
-                            && let Some(Job::Replan { reasons, faults }) = &self.desk.job
-                            && faults.is_empty()
-                            && self.desk.trouble == 0
-                            && !self.desk.doubled
-                        {
-                            self.desk.turns.push(user(context::replan_message(reasons)));
+                        if *caller == Caller::Replanner && !self.desk.asked {
+                            self.desk.turns.extend(super::prepare::replan_packed(self).items.pop());
+                            self.desk.asked = true;
                         }
                         self.desk.stage = DeskStage::Calling(*call);
                     }
@@ -179,8 +175,12 @@ impl State {
                     self.enter(key, Stage::Call);
                 }
             }
-            Event::CheckEnded { unit, verdict, .. } => {
+            Event::CheckEnded { unit, verdict, check, evidence, .. } => {
                 let Some(key) = self.key(unit) else { return };
+                if key.row.is_none() {
+                    let line = CheckLine { name: check.clone(), passed: *verdict == super::event::Verdict::Pass, evidence: evidence.clone() };
+                    self.tasks[key.task as usize].checks.push(line);
+                }
                 if let Some(attempt) = self.work.get_mut(&key).and_then(|w| w.attempt.as_mut())
                     && *verdict == super::event::Verdict::Pass
                 {
@@ -217,9 +217,8 @@ impl State {
                     self.close_source(i);
                 }
             }
-            Event::LeaseRefused { scope, cap, spent, needed } => {
-                let message = format!("{scope}: {spent} of {cap} spent or promised, the next call may need {needed}");
-                self.starved = Some(Starved { scope: scope.clone(), message });
+            Event::LeaseRefused { scope, message } => {
+                self.starved = Some(Starved { scope: scope.clone(), message: message.clone() });
             }
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
@@ -401,6 +400,7 @@ impl State {
         self.active += 1;
         self.tally.attempts += 1;
         self.tasks[key.task as usize].attempts += 1;
+        self.tasks[key.task as usize].checks.clear();
         let files = !self.tasks[key.task as usize].spec.files.is_empty();
         let work = self.work.entry(key).or_default();
         work.since.get_or_insert(at);
@@ -689,12 +689,13 @@ impl State {
             output: "".into(),
             error: None,
             tier: None,
-            priority: schedule::estimate_ms(&spec),
+            priority: schedule::estimate(&spec).0,
             attempts: 0,
             cost: NanoUsd::ZERO,
             instructions: Vec::new(),
             rows: Default::default(),
             sample: Vec::new(),
+            checks: Vec::new(),
             spec: Arc::new(spec),
         };
         for dep in named {
@@ -765,9 +766,11 @@ impl State {
 
     /// After the graph changed as a whole: priorities, row sources, what is ready.
     fn settle_graph(&mut self) {
-        let deps: Vec<&[u32]> = self.tasks.iter().map(|t| t.deps.as_slice()).collect();
-        let estimates: Vec<u64> = self.tasks.iter().map(|t| schedule::estimate_ms(&t.spec)).collect();
-        let priorities = schedule::longest_paths(&deps, &estimates);
+        let graph = schedule::Graph {
+            durations: self.tasks.iter().map(|t| schedule::estimate(&t.spec).0).collect(),
+            waits: self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect(),
+        };
+        let priorities = graph.longest_paths();
         for queue in [&mut self.ready, &mut self.ready_writers, &mut self.to_call] {
             let old = std::mem::take(queue);
             queue.extend(old.into_iter().map(|(_, key)| (Reverse(priorities[key.task as usize]), key)));
@@ -864,6 +867,7 @@ impl State {
         }
         self.desk.trouble = 0;
         self.desk.doubled = false;
+        self.desk.asked = false;
         if !self.desk.reasons.is_empty() {
             let reasons = std::mem::take(&mut self.desk.reasons);
             self.desk.job = Some(Job::Replan { reasons: VecDeque::into(reasons), faults: Vec::new() });
@@ -897,8 +901,4 @@ fn caps(budget: &BudgetPolicy) -> Caps {
         executor_tokens: budget.executor_tokens,
         reviewer_tokens: budget.reviewer_tokens,
     }
-}
-
-fn user(text: String) -> Item {
-    Item::Message { speaker: Speaker::User, text }
 }

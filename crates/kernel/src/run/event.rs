@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Role;
+use crate::budget::{Role, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{PlanPatch, Subtask, TaskType};
 use crate::policy::Policy;
-use crate::plan::{Review, ReviewVerdict};
+use crate::plan::{Review, Verdict as ReviewVerdict};
 use crate::route::{Failure, Repair};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
@@ -465,7 +465,7 @@ pub enum Event {
     #[serde(rename = "rows.ended")]
     RowsEnded { source: SubtaskOrInput, rows: u64 },
     #[serde(rename = "budget.refused")]
-    LeaseRefused { scope: String, cap: String, spent: String, needed: String },
+    LeaseRefused { scope: String, message: String },
     #[serde(rename = "budget.raised")]
     CapRaised { run_usd: NanoUsd },
     /// The provider reported more than was allowed: the scope takes no more calls.
@@ -569,4 +569,12 @@ pub struct RunSummary {
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,
+    /// All money spent so far.
+    pub cost_usd: NanoUsd,
+    /// What the same tokens would have cost on the flagship: computed, not measured.
+    pub all_flagship_cost_usd: NanoUsd,
+    /// Since the run started, waiting included.
+    pub duration_ms: Millis,
+    /// Calls and tokens by tier.
+    pub usage: UsageByTier,
 }

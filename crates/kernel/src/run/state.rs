@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::event::{Ask, BulkRules, CallNo, Caller, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus};
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
+use crate::context::CheckLine;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::Subtask;
 use crate::route::Failure;
@@ -213,6 +214,8 @@ pub struct Task {
     pub instructions: Vec<String>,
     /// How its rows ended.
     pub rows: RowTally,
+    /// Checks of its last attempt, for the review.
+    pub checks: Vec<CheckLine>,
     /// A few results, for the review.
     pub sample: Vec<(u64, SubtaskStatus, Arc<str>)>,
 }
@@ -377,6 +380,8 @@ pub struct Desk {
     pub omit: Vec<String>,
     /// The output limit was doubled after a cut answer.
     pub doubled: bool,
+    /// The planner's message about the job in hand is among its turns.
+    pub asked: bool,
     /// The plan is whole.
     pub planned: bool,
     /// The last review.

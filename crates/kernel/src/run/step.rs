@@ -10,7 +10,8 @@ use super::state::{DeskStage, Key, Parked, Phase, Stage, Stop};
 use super::{Ask, Run, rows};
 use crate::call::ErrorClass;
 use crate::ids::{ModelRef, Tier};
-use crate::plan::{self, ForEach, Reference};
+use crate::plan::reference::{Reference, lookup, outputs, references};
+use crate::plan::{self, ForEach};
 use crate::policy::Slots;
 use crate::route::{self, Next, Route};
 use crate::time::{Millis, Timestamp};
@@ -283,7 +284,7 @@ impl Run {
     /// Whether a unit may start while the plan is still arriving.
     fn may_stream(&self, key: Key) -> bool {
         let spec = &self.state.task(key).spec;
-        spec.for_each.is_none() && plan::startable_while_streaming(spec, &self.known())
+        spec.for_each.is_none() && plan::startable_while_streaming(spec, &self.known(), |id| self.state.index.contains_key(id))
     }
 
     fn next_tier(&self, key: Key, route: &Route) -> (Tier, String) {
@@ -335,7 +336,7 @@ impl Run {
             return Some(format!("hangs on {}, which failed", name(*d)));
         }
         let gone = |e: &Option<(SubtaskStatus, Arc<str>)>| matches!(status(e), Some(SubtaskStatus::Skipped));
-        let wanted = plan::outputs(&spec.description);
+        let wanted = outputs(&spec.description);
         if let Some((d, _)) = ended.iter().find(|(d, e)| gone(e) && wanted.contains(&name(*d))) {
             return Some(format!("hangs on {}, which was skipped", name(*d)));
         }
@@ -360,12 +361,12 @@ impl Run {
 
     fn value_of(&self, key: Key, reference: &Reference) -> Option<Value> {
         match reference {
-            Reference::Item { path } => plan::lookup(self.item(key)?, path).cloned(),
+            Reference::Item { path } => lookup(self.item(key)?, path).cloned(),
             Reference::Output { id, path } => {
                 let &dep = self.state.index.get(id)?;
                 let (_, text) = self.output_of(key, dep)?;
                 let value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.to_string()));
-                plan::lookup(&value, path).cloned()
+                lookup(&value, path).cloned()
             }
         }
     }
@@ -431,8 +432,10 @@ impl Run {
             _ => None,
         };
         let Some(list) = list else {
-            let members = self.state.sources[i].members.clone();
-            for task in members.into_iter().filter(|&t| self.state.tasks[t as usize].status.is_none()) {
+            for task in self.state.sources[i].members.clone() {
+                if self.state.tasks[task as usize].status.is_some() {
+                    continue;
+                }
                 let key = Key { task, row: None };
                 self.end_unit(key, SubtaskStatus::Failed, String::new(), Some(format!("{id} returned no list")), None);
             }
@@ -508,7 +511,7 @@ impl Run {
         if !self.state.calls.is_empty() || self.session.outstanding > 0 || !actions.is_empty() {
             return;
         }
-        let summary = |status, output: String| RunSummary { status, output, error: None };
+        let summary = |status, output: String| self.summary(status, output, None);
         if let Some(stop) = self.state.stop.clone() {
             let event = match stop {
                 Stop::Cancel => Event::RunEnded(summary(RunStatus::Cancelled, "cancelled".to_owned())),
@@ -519,7 +522,7 @@ impl Run {
                         ErrorClass::QuotaExhausted => RunStatus::NeedsPerson,
                         _ => RunStatus::Failed,
                     };
-                    Event::RunPaused(RunSummary { status, output: message, error: Some(class) })
+                    Event::RunPaused(self.summary(status, message, Some(class)))
                 }
                 Stop::Drain => Event::RunPaused(summary(RunStatus::Cancelled, "interrupted".to_owned())),
             };
@@ -551,12 +554,24 @@ impl Run {
         }
     }
 
+    fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
+        RunSummary {
+            status,
+            output,
+            error,
+            cost_usd: self.state.spent(),
+            all_flagship_cost_usd: self.state.all_flagship,
+            duration_ms: self.now - self.state.started_at,
+            usage: self.state.usage.clone(),
+        }
+    }
+
     /// The run's answer: the review's words with results in place of their references.
     fn result(&self) -> (RunStatus, String) {
         let template = self.state.desk.final_output.as_deref().unwrap_or_default();
         let mut output = String::with_capacity(template.len());
         let mut at = 0;
-        for (place, reference) in plan::references(template) {
+        for (place, reference) in references(template) {
             let Reference::Output { id, path } = &reference else { continue };
             let Some(&task) = self.state.index.get(id) else { continue };
             output.push_str(&template[at..place.start]);

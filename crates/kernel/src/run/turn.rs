@@ -2,11 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde::Deserialize;
-
 use super::event::Ending;
 use super::state::PendingTool;
 use crate::call::Item;
+use crate::context::{self, Status};
 
 /// The tool calls of an answer, each waiting for its output.
 pub fn pending(items: &[Item]) -> Vec<PendingTool> {
@@ -42,28 +41,18 @@ pub fn field_named(message: &str) -> String {
     OPTIONAL.into_iter().find(|f| message.contains(f)).unwrap_or_default().to_owned()
 }
 
-/// Arguments of the built-in `end`.
-#[derive(Debug, Deserialize)]
-struct End {
-    status: String,
-    #[serde(default)]
-    reason: Option<String>,
-}
-
 /// Reads a call of `end`.
 ///
 /// # Errors
 /// What the model should send instead.
 pub fn ending(arguments: &str) -> Result<(Ending, String), String> {
-    const FORM: &str = "call end with {\"status\": \"done|blocked|too_big|needs_context|out_of_scope\", \"reason\": \"…\"}";
-    let end: End = serde_json::from_str(arguments).map_err(|e| format!("{e}; {FORM}"))?;
-    let ending = match end.status.as_str() {
-        "done" => Ending::Done,
-        "blocked" => Ending::Blocked,
-        "too_big" => Ending::TooBig,
-        "needs_context" => Ending::NeedsContext,
-        "out_of_scope" => Ending::OutOfScope,
-        other => return Err(format!("status {other:?} is not one; {FORM}")),
+    let end = context::parse_end(arguments)?;
+    let ending = match end.status {
+        Status::Done => Ending::Done,
+        Status::Blocked => Ending::Blocked,
+        Status::TooBig => Ending::TooBig,
+        Status::NeedsContext => Ending::NeedsContext,
+        Status::OutOfScope => Ending::OutOfScope,
     };
-    Ok((ending, end.reason.unwrap_or_default()))
+    Ok((ending, end.reason))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::call::{Answer, CallError, End};
-use crate::plan::{self, Author, Plan, PlanPatch, PlanStream, ReviewVerdict, Standing, Streamed};
+use crate::plan::{self, Plan, PlanPatch, PlanStream, Standing, Streamed, Verdict as ReviewVerdict};
 use crate::policy::MAX_MENDS;
 use crate::route::{GiveUp, Repair};
 use crate::run::event::{Ask, CallResult, Caller, Event, PatchedBy, SubtaskStatus};
@@ -131,13 +131,13 @@ impl Run {
         self.record(Event::PlanCompleted {
             subtasks: named.len() as u32,
             coordination_notes: plan.coordination_notes,
-            warnings: checked.warnings.iter().map(ToString::to_string).collect(),
+            warnings: checked.warnings.iter().map(|w| w.message.clone()).collect(),
             bulk: None,
         });
     }
 
     fn replanned(&mut self, text: &str) {
-        let parsed = plan::parse_json(text, Author::Planner);
+        let parsed = plan::parse_answer(text);
         let amended = plan::amend(&self.plan(), &parsed, |id| self.standing(id), &self.known());
         match amended.applied {
             Some((patch, _)) => {
@@ -182,7 +182,7 @@ impl Run {
     }
 
     fn reviewed(&mut self, text: &str) {
-        let parsed = plan::parse_json(text, Author::Planner);
+        let parsed = plan::parse_answer(text);
         let judged = plan::review(&self.plan(), &parsed, &self.known());
         let Some((review, _)) = judged.review else {
             return self.faulted(&Caller::Reviewer, judged.faults.iter().map(ToString::to_string).collect());

@@ -1,0 +1,431 @@
+//! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
+
+use serde_json::Value;
+
+use super::event::{Caller, Event, SubtaskStatus};
+use super::state::{Job, Key, State};
+use super::{CallNo, Run};
+use crate::budget::{Ask, LeaseId, Role};
+use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
+use crate::catalog::{self, Day, InputSize};
+use crate::context::{self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked};
+use crate::ids::{ModelRef, Tier};
+use crate::plan::{self, reference::references};
+use crate::policy::{Policy, Who};
+use crate::time::Timestamp;
+use crate::tool::ToolSpec;
+
+/// Bytes a request holds besides the texts counted: field names, brackets, settings.
+const FRAME_BYTES: usize = 1_024;
+/// The same for each item of the conversation and each tool.
+const ITEM_BYTES: usize = 96;
+
+/// What the runtime fetched for a call.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// Excerpts of files in the unit's read scope.
+    pub excerpts: Vec<Excerpt>,
+    /// The run's patch, for the reviewer.
+    pub diff: Option<String>,
+    /// The first rows of the input, for the planner.
+    pub rows: Option<(Option<u64>, String)>,
+}
+
+/// A call ready to be leased and sent.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The call.
+    pub call: Call,
+    /// On whose behalf.
+    pub caller: Caller,
+    /// On which tier.
+    pub tier: Tier,
+    /// Its worst case.
+    pub ask: Ask,
+    /// What its prompt is made of.
+    pub receipt: Vec<PartReceipt>,
+}
+
+struct Shape {
+    tier: Tier,
+    model: ModelRef,
+    who: Who,
+    packed: context::Packed,
+    tools: Vec<ToolSpec>,
+    format: Option<Format>,
+    effort: Effort,
+    verbosity: Option<Verbosity>,
+    doubled: bool,
+    omit: Vec<String>,
+    deadlines: Deadlines,
+}
+
+impl Run {
+    /// Packs the prompt of a call and prices its worst case.
+    ///
+    /// # Errors
+    /// Why the model may not be called: it has no price, or is past its retirement.
+    pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
+        let policy = &self.state.start().policy;
+        let shape = match (caller, self.state.index_of(caller)) {
+            (Caller::Executor { .. }, Some(key)) => self.executor_call(key, fetched),
+            _ => self.flagship_call(caller, fetched),
+        };
+        let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
+        let role = caller.role();
+        let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
+        let limit = policy.limits.output_tokens.of(policy_role(role), shape.doubled).min(window);
+        let without = |field: &str| shape.omit.iter().any(|o| o == field);
+        let cache_key = context::cache_key(shape.who, &shape.packed.instructions);
+        let call = Call {
+            model: shape.model.clone(),
+            instructions: shape.packed.instructions,
+            items: shape.packed.items,
+            tools: shape.tools,
+            allowed_tools: Vec::new(),
+            format: shape.format,
+            max_output_tokens: limit,
+            effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
+            verbosity: shape.verbosity.filter(|_| !without("verbosity")),
+            cache_key: Some(cache_key).filter(|_| !without("prompt_cache_key")),
+            service: Service::Default,
+            request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
+            deadlines: shape.deadlines,
+        };
+        let bytes = request_bytes(&call) as u64;
+        let ask = Ask {
+            role,
+            subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
+            tokens: bytes + u64::from(limit),
+        };
+        Ok(Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt })
+    }
+
+    /// Takes the lease: intent and lease in one event, or the refusal.
+    pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
+        self.now = now;
+        if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
+            self.record(Event::LeaseRefused { scope: refused.scope.to_string(), message: refused.to_string() });
+            return None;
+        }
+        let call = CallNo(self.state.last_call + 1);
+        self.record(Event::CallStarted {
+            call,
+            caller: prepared.caller.clone(),
+            tier: prepared.tier.clone(),
+            model: prepared.call.model.clone(),
+            lease_usd: prepared.ask.money,
+            lease_tokens: prepared.ask.tokens,
+            max_output_tokens: prepared.call.max_output_tokens,
+        });
+        debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
+        Some(call)
+    }
+
+    /// The call cannot be made at all: the run cannot go on.
+    pub fn cannot_call(&mut self, why: String, now: Timestamp) {
+        self.now = now;
+        self.record(Event::Halted { class: None, message: why });
+    }
+
+    fn executor_call(&self, key: Key, fetched: &Fetched) -> Shape {
+        let state = &self.state;
+        let policy = &state.start().policy;
+        let task = state.task(key);
+        let spec = &task.spec;
+        let work = &state.work[&key];
+        let attempt = work.attempt.as_ref().expect("only a unit with an attempt calls");
+        let who = Who::Type(spec.kind);
+        let rules = context::instructions(who, policy);
+        let wanted = context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref());
+        let words = wanted.words();
+        let (description, row) = self.description(key);
+        let mut dependencies = self.inputs(key);
+        dependencies.extend(row);
+        let mut tools: Vec<ToolSpec> = spec.tools.iter().filter_map(|name| self.tools.iter().find(|t| t.name == *name).cloned()).collect();
+        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(&attempt.tier));
+        tools.push(context::end_tool());
+        let parts = Parts {
+            rules: &rules,
+            shared: None,
+            description: &description,
+            output_format: &words,
+            writes: &spec.writes,
+            checks: &spec.checks,
+            tool_calls,
+            excerpts: fetched.excerpts.clone(),
+            dependencies,
+            evidence: self.evidence(key),
+        };
+        let limits = policy.tier(&attempt.tier).map(TierLimits::from).unwrap_or_default();
+        let mut packed = context::pack(&parts, &limits);
+        packed.items.extend(attempt.items.iter().cloned());
+        let role = policy_role(Role::Executor);
+        let mut deadlines = policy.limits.call;
+        if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(work.since) {
+            let left = (since + limit) - self.now;
+            deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
+        }
+        Shape {
+            tier: attempt.tier.clone(),
+            model: self.model_of(key),
+            who,
+            packed,
+            tools,
+            format: wanted.format().cloned(),
+            effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), &attempt.tier)),
+            verbosity: spec.verbosity.or_else(|| policy.verbosity(role, Some(spec.kind), &attempt.tier)),
+            doubled: attempt.doubled,
+            omit: attempt.omit.clone(),
+            deadlines,
+        }
+    }
+
+    /// The description as the executor reads it; a row that it does not mention follows as data.
+    fn description(&self, key: Key) -> (String, Option<Output>) {
+        let spec = &self.state.task(key).spec;
+        let Some(item) = self.item(key) else { return (spec.description.clone(), None) };
+        let mentions = references(&spec.description).iter().any(|(_, r)| matches!(r, plan::reference::Reference::Item { .. }));
+        if mentions {
+            return (plan::reference::fill_items(&spec.description, item), None);
+        }
+        let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+        let row = spec.id.clone();
+        (spec.description.clone(), Some(Output { id: row, text, reference: None }))
+    }
+
+    /// Results the unit builds on.
+    fn inputs(&self, key: Key) -> Vec<Output> {
+        let task = self.state.task(key);
+        let can_open = task.spec.tools.iter().any(|t| t == "open_output");
+        let input = |&dep: &u32| {
+            let id = self.state.tasks[dep as usize].spec.id.clone();
+            let (status, text) = self.output_of(key, dep)?;
+            let text = match status {
+                SubtaskStatus::Done => text.to_string(),
+                SubtaskStatus::Skipped | SubtaskStatus::Dropped => "(skipped)".to_owned(),
+                SubtaskStatus::Failed => format!("(failed) {text}"),
+            };
+            let reference = can_open.then(|| id.to_string());
+            Some(Output { id, text, reference })
+        };
+        task.deps.iter().filter_map(input).collect()
+    }
+
+    fn evidence(&self, key: Key) -> Vec<Evidence> {
+        let task = self.state.task(key);
+        let work = &self.state.work[&key];
+        let tier = work.attempt.as_ref().map_or_else(|| self.state.start().policy.top().clone(), |a| a.tier.clone());
+        let said = |text: &String| Evidence {
+            attempt: work.tried.len() as u32,
+            tier: tier.clone(),
+            what: "it was sent back with these instructions".to_owned(),
+            text: text.clone(),
+        };
+        let tried = work.tried.iter().enumerate().filter(|(_, t)| !t.evidence.is_empty()).map(|(n, t)| Evidence {
+            attempt: n as u32 + 1,
+            tier: t.tier.clone(),
+            what: t.evidence.lines().next().unwrap_or_default().to_owned(),
+            text: t.evidence.clone(),
+        });
+        tried.chain(task.instructions.iter().map(said)).chain(work.instructions.iter().map(said)).collect()
+    }
+
+    fn flagship_call(&self, caller: &Caller, fetched: &Fetched) -> Shape {
+        let state = &self.state;
+        let policy = &state.start().policy;
+        let (tier, model) = self.desk_model();
+        let (who, packed, format) = match caller {
+            Caller::Reviewer => {
+                let mut packed = review_packed(state, fetched);
+                if let Some(Job::Review { faults }) = &state.desk.job
+                    && !faults.is_empty()
+                {
+                    packed.items.extend(context::mend("", faults, &[], &[]));
+                }
+                (Who::Reviewer, packed, structured("brigade_review", plan::schema::review()))
+            }
+            Caller::Replanner => {
+                let mut packed = replan_packed(state);
+                if matches!(&state.desk.job, Some(Job::Replan { faults, .. }) if !faults.is_empty()) {
+                    packed.items = planner_base(state, &self.tools, fetched);
+                }
+                (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
+            }
+            _ => {
+                let rules = context::instructions(Who::Planner, policy);
+                let mut packed = planner_packed(state, &self.tools, &rules, fetched);
+                packed.items.extend(state.desk.turns.iter().cloned());
+                if state.desk.mends == 0 && !state.tasks.is_empty() {
+                    packed.items.push(context::the_rest(&self.plan()));
+                }
+                (Who::Planner, packed, structured("brigade_plan", plan::schema::plan()))
+            }
+        };
+        let role = if *caller == Caller::Reviewer { crate::policy::Role::Reviewer } else { crate::policy::Role::Planner };
+        Shape {
+            effort: policy.effort(role, None, &tier),
+            verbosity: policy.verbosity(role, None, &tier),
+            tier,
+            model,
+            who,
+            packed,
+            tools: Vec::new(),
+            format: Some(format),
+            doubled: state.desk.doubled,
+            omit: state.desk.omit.clone(),
+            deadlines: policy.limits.call,
+        }
+    }
+}
+
+impl State {
+    fn index_of(&self, caller: &Caller) -> Option<Key> {
+        match caller {
+            Caller::Executor { unit, .. } => self.key(unit),
+            _ => None,
+        }
+    }
+}
+
+fn policy_role(role: Role) -> crate::policy::Role {
+    match role {
+        Role::Planner => crate::policy::Role::Planner,
+        Role::Reviewer => crate::policy::Role::Reviewer,
+        Role::Executor => crate::policy::Role::Executor,
+    }
+}
+
+fn structured(name: &str, schema: Value) -> Format {
+    Format { name: name.to_owned(), schema, strict: true }
+}
+
+fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetched) -> context::Packed {
+    let start = state.start();
+    let policy: &Policy = &start.policy;
+    context::planner(Planning {
+        rules,
+        earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
+        request: &start.request,
+        tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
+        tools: tools.iter().map(|t| (t.name.clone(), t.description.clone())).collect(),
+        workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
+        shared: None,
+        rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
+        notes: &state.notes,
+        max_subtasks: policy.limits.max_subtasks,
+        run_usd: Some(policy.budget.run_usd),
+    })
+}
+
+/// The planner's conversation up to now.
+fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
+    let mut items = if state.start().planned {
+        planner_packed(state, tools, "", fetched).items
+    } else {
+        state.start().continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
+    };
+    items.extend(state.desk.turns.iter().cloned());
+    items
+}
+
+/// The planner's next message about a run under way. Called alike when the call is made and when it is folded.
+pub(super) fn replan_packed(state: &State) -> context::Packed {
+    let start = state.start();
+    let rules = context::instructions(Who::PlannerPatch, &start.policy);
+    let happened = match &state.desk.job {
+        Some(Job::Replan { reasons, .. }) => reasons.join("\n\n"),
+        _ => String::new(),
+    };
+    let standing = state.tasks.iter().map(|t| Standing { id: t.spec.id.clone(), state: state_word(state, t), title: t.spec.title.clone() }).collect();
+    let results = state
+        .tasks
+        .iter()
+        .filter(|t| t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
+        .map(|t| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
+        .collect();
+    context::replan(Replanning {
+        rules: &rules,
+        earlier: if start.planned { state.desk.turns.clone() } else { start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default() },
+        request: &start.request,
+        standing,
+        happened: &happened,
+        evidence: "",
+        told: &[],
+        results,
+        notes: &state.notes,
+        replans_left: start.policy.limits.max_replans.saturating_sub(state.desk.replans + 1),
+    })
+}
+
+fn state_word(state: &State, task: &super::Task) -> String {
+    match task.status {
+        Some(SubtaskStatus::Done) => "done".to_owned(),
+        Some(SubtaskStatus::Failed) => "failed".to_owned(),
+        Some(SubtaskStatus::Skipped) => "skipped".to_owned(),
+        Some(SubtaskStatus::Dropped) => "dropped".to_owned(),
+        None => {
+            let key = state.index.get(&task.spec.id).map(|&task| Key { task, row: None });
+            let work = key.and_then(|k| state.work.get(&k));
+            match work.map(|w| w.stage) {
+                Some(super::Stage::Planner) => "needs you".to_owned(),
+                Some(super::Stage::Person(_)) => "waits for a person".to_owned(),
+                Some(_) => "running".to_owned(),
+                None => "waiting".to_owned(),
+            }
+        }
+    }
+}
+
+fn review_packed(state: &State, fetched: &Fetched) -> context::Packed {
+    let start = state.start();
+    let rules = context::instructions(Who::Reviewer, &start.policy);
+    let bulk = state.tasks.iter().any(|t| t.source.is_some());
+    let results = state
+        .tasks
+        .iter()
+        .filter(|t| t.status != Some(SubtaskStatus::Dropped))
+        .map(|t| Worked {
+            id: t.spec.id.clone(),
+            title: if t.spec.title.is_empty() { t.spec.description.clone() } else { t.spec.title.clone() },
+            state: match &t.error {
+                Some(error) => format!("{}: {error}", state_word(state, t)),
+                None => state_word(state, t),
+            },
+            output: t.output.to_string(),
+            checks: t.checks.clone(),
+        })
+        .collect();
+    let limits = state.start().policy.tier(start.policy.reviewer()).map(TierLimits::from).unwrap_or_default();
+    let reviewing = Reviewing {
+        rules: &rules,
+        request: &start.request,
+        results,
+        diff: fetched.diff.as_deref(),
+        notes: &state.notes,
+        sampled: bulk.then_some("of the rows, some of each outcome"),
+        rounds_left: start.policy.limits.max_review_rounds.saturating_sub(state.desk.reviews),
+    };
+    context::reviewer(&reviewing, &limits)
+}
+
+/// Bytes of the whole serialised request, counted without making it; never too few tokens for it.
+fn request_bytes(call: &Call) -> usize {
+    let items: usize = call
+        .items
+        .iter()
+        .map(|item| {
+            ITEM_BYTES
+                + match item {
+                    Item::Message { text, .. } => text.len(),
+                    Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
+                    Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
+                    Item::Opaque { raw } => raw.to_string().len(),
+                }
+        })
+        .sum();
+    let tools: usize = call.tools.iter().map(|t| ITEM_BYTES + t.name.len() + t.description.len() + t.parameters.to_string().len()).sum();
+    let format = call.format.as_ref().map_or(0, |f| f.name.len() + f.schema.to_string().len());
+    FRAME_BYTES + call.instructions.len() + items + tools + format
+}
