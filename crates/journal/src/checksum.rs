@@ -27,3 +27,8 @@ pub(crate) fn entry(stream: &str, id: i64, version: u64, head: u64) -> u64 {
     place[16..].copy_from_slice(&head.to_le_bytes());
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&place), stream.as_bytes())
 }
+
+/// The checksum of one key; those of a stream add up, in any order.
+pub(crate) fn key(seq: u64, key: i64) -> u64 {
+    XxHash3_64::oneshot_with_seed(seq, &key.to_le_bytes())
+}

@@ -8,8 +8,10 @@
 mod batch;
 mod checksum;
 pub mod failpoint;
+mod lock;
 mod memory;
 mod refusals;
+mod sqlite;
 mod stream;
 mod ticket;
 mod watch;
@@ -18,8 +20,10 @@ use std::fmt::Debug;
 use std::io;
 
 pub use batch::{BATCH_LIMIT, BLOB_LIMIT, Batch, Blob, BlobHash, RECORD_LIMIT, Record};
+pub use lock::{LockError, RunLock};
 pub use memory::InMemory;
 pub use refusals::{AppendError, ReadError};
+pub use sqlite::{OpenError, Options, Sqlite};
 pub use stream::{BadStream, Stream};
 pub use ticket::{Admitted, Appended, Ticket};
 pub use watch::Watch;
