@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .map(|n| {
                     let record = Record {
                         bytes: bytes.clone(),
-                        key: keyed.then_some((n * 7919) % records),
+                        key: keyed.then_some(n / 1000 * 1000 + n % 1000 * 7919 % 1000),
                     };
                     journal.append(Batch::new().record(&run, record))
                 })

@@ -178,6 +178,8 @@ pub struct Sqlite {
     path: Arc<Path>,
     queue: Arc<Queue>,
     readers: Readers,
+    /// What a ticket says whose writer is gone.
+    abandoned: AppendError,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -225,10 +227,15 @@ impl Sqlite {
             .name("journal".into())
             .spawn(move || writer.run())
             .map_err(unreachable)?;
+        let abandoned = AppendError::Poisoned {
+            path: path.to_string_lossy().into(),
+            reason: "its writer ended".into(),
+        };
         Ok(Self {
             path,
             queue,
             readers,
+            abandoned,
             writer: Some(writer),
         })
     }
@@ -247,11 +254,7 @@ impl Sqlite {
     }
 
     fn enqueue(&self, work: Work, size: usize) -> Ticket {
-        let abandoned = AppendError::Poisoned {
-            path: self.path.to_string_lossy().into(),
-            reason: "its writer ended".into(),
-        };
-        let (ticket, stub) = Ticket::new(abandoned);
+        let (ticket, stub) = Ticket::new(self.abandoned.clone());
         match self.queue.enter(Queued { work, stub, size }) {
             Some(place) => ticket.behind(queue::gate(&self.queue), place),
             None => ticket,

@@ -27,7 +27,7 @@ impl Appended {
 pub(crate) type Outcome = Result<Appended, AppendError>;
 
 enum State {
-    Waiting(Option<Waker>),
+    Waiting { waker: Option<Waker>, asleep: bool },
     Done(Outcome),
     Taken,
 }
@@ -43,6 +43,23 @@ impl Slot {
     }
 }
 
+/// Whoever waits for a ticket that has resolved; woken when this is dropped.
+pub(crate) struct Waiting {
+    waker: Option<Waker>,
+    asleep: Option<Arc<Slot>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.asleep {
+            slot.done.notify_all();
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 /// The writer's end of a ticket. Dropped unresolved (the writer died), it refuses.
 pub(crate) struct Stub {
     slot: Option<Arc<Slot>>,
@@ -50,16 +67,19 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    pub(crate) fn resolve(mut self, outcome: Outcome) {
-        self.settle(outcome);
+    pub(crate) fn resolve(mut self, outcome: Outcome) -> Option<Waiting> {
+        self.settle(outcome)
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        let Some(slot) = self.slot.take() else { return };
+    fn settle(&mut self, outcome: Outcome) -> Option<Waiting> {
+        let slot = self.slot.take()?;
         let before = std::mem::replace(&mut *slot.lock(), State::Done(outcome));
-        slot.done.notify_all();
-        if let State::Waiting(Some(waker)) = before {
-            waker.wake();
+        match before {
+            State::Waiting { waker, asleep } if asleep || waker.is_some() => Some(Waiting {
+                waker,
+                asleep: asleep.then_some(slot),
+            }),
+            _ => None,
         }
     }
 }
@@ -67,7 +87,7 @@ impl Stub {
 impl Drop for Stub {
     fn drop(&mut self) {
         if self.slot.is_some() {
-            self.settle(Err(self.abandoned.clone()));
+            drop(self.settle(Err(self.abandoned.clone())));
         }
     }
 }
@@ -88,7 +108,10 @@ impl Ticket {
     /// A ticket and its stub; `abandoned` is the answer when the stub is dropped.
     pub(crate) fn new(abandoned: AppendError) -> (Self, Stub) {
         let slot = Arc::new(Slot {
-            state: Mutex::new(State::Waiting(None)),
+            state: Mutex::new(State::Waiting {
+                waker: None,
+                asleep: false,
+            }),
             done: Condvar::new(),
         });
         (
@@ -135,7 +158,13 @@ impl Ticket {
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Done(outcome) => return outcome,
-                before => *state = before,
+                State::Waiting { waker, .. } => {
+                    *state = State::Waiting {
+                        waker,
+                        asleep: true,
+                    }
+                }
+                State::Taken => panic!("a ticket was waited for after it had resolved"),
             }
             state = self
                 .slot
@@ -153,9 +182,10 @@ impl Future for Ticket {
         let mut state = self.slot.lock();
         match std::mem::replace(&mut *state, State::Taken) {
             State::Done(outcome) => Poll::Ready(outcome),
-            State::Waiting(waker) => {
+            State::Waiting { waker, asleep } => {
                 let waker = waker.filter(|w| w.will_wake(context.waker()));
-                *state = State::Waiting(waker.or_else(|| Some(context.waker().clone())));
+                let waker = waker.or_else(|| Some(context.waker().clone()));
+                *state = State::Waiting { waker, asleep };
                 Poll::Pending
             }
             State::Taken => panic!("a ticket was polled after it had resolved"),
@@ -166,7 +196,7 @@ impl Future for Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &*self.slot.lock() {
-            State::Waiting(_) => "waiting",
+            State::Waiting { .. } => "waiting",
             State::Done(Ok(_)) => "durable",
             State::Done(Err(_)) => "refused",
             State::Taken => "taken",

@@ -1,5 +1,7 @@
 //! What every journal promises, shown on both of them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 
 use brigade_journal::{

@@ -68,7 +68,7 @@ impl Queue {
         let mut line = self.line();
         if let Some(poison) = line.poison.clone() {
             drop(line);
-            queued.stub.resolve(Err(poison));
+            drop(queued.stub.resolve(Err(poison)));
             return None;
         }
         line.entered += queued.size as u64;

@@ -18,7 +18,7 @@ use crate::ticket::{Appended, Outcome};
 use crate::{AppendError, ReadError, failpoint};
 
 mod ledger;
-use ledger::Ledger;
+use ledger::{Inserts, Ledger};
 
 /// Pages in the write-ahead log that call for a checkpoint (4 MiB).
 const CHECKPOINT_PAGES: i32 = 1000;
@@ -134,11 +134,13 @@ impl Writer {
             (None, _) => self.outcomes(&group),
         };
         let mut freed = 0;
+        let mut waiting = Vec::with_capacity(group.len());
         for (queued, outcome) in group.into_iter().zip(outcomes) {
             freed += queued.size;
-            drop(queued.work);
-            queued.stub.resolve(outcome);
+            waiting.extend(queued.stub.resolve(outcome));
         }
+        // Woken only once all are resolved, or each would wake to wait for the next.
+        drop(waiting);
         self.queue.leave(freed);
     }
 
@@ -211,10 +213,11 @@ impl Writer {
     fn fill(&mut self, group: &[Queued]) -> Result<Vec<Outcome>, Fault> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.ledger.refresh(&self.conn)?;
+        let mut inserts = Inserts::new(&self.conn)?;
         let mut outcomes = Vec::with_capacity(group.len());
         for queued in group {
             outcomes.push(match &queued.work {
-                Work::Append(batch) => self.ledger.append(&self.conn, batch)?,
+                Work::Append(batch) => self.ledger.append(&self.conn, &mut inserts, batch)?,
                 Work::Remove(stream) => self.ledger.remove(&self.conn, stream)?,
                 Work::Compact => Ok(Appended::default()),
             });

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::super::Fault;
 use super::super::directory::{self, Entry, Home};
@@ -19,21 +19,56 @@ const STREAM_LIMIT: u64 = u32::MAX as u64;
 /// Entries remembered between transactions.
 const REMEMBERED: usize = 10_000;
 
+/// A stream as this transaction sees it.
 struct Known {
+    stream: Stream,
     entry: Entry,
     /// The entry's checksum in the table; `None` when it is not there yet.
     stored: Option<u64>,
-    dirty: bool,
+    moved: bool,
+}
+
+/// The statements every record needs, looked up once per transaction.
+pub(super) struct Inserts<'c> {
+    record: CachedStatement<'c>,
+    key: CachedStatement<'c>,
+}
+
+impl<'c> Inserts<'c> {
+    pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        let record = conn
+            .prepare_cached("INSERT INTO records (id, key, sum, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+        let key = conn.prepare_cached("INSERT INTO keys (stream, key, seq) VALUES (?1, ?2, ?3)")?;
+        Ok(Self { record, key })
+    }
+
+    fn insert(&mut self, entry: &mut Entry, records: &[Record]) -> rusqlite::Result<()> {
+        for record in records {
+            let seq = entry.version + 1;
+            let sum = checksum::record(entry.head, entry.id, seq, record.key, &record.bytes);
+            let id = entry.base() + seq.cast_signed();
+            self.record
+                .execute((id, record.key, sum.cast_signed(), &record.bytes[..]))?;
+            if let Some(key) = record.key {
+                self.key.execute((entry.id, key, seq.cast_signed()))?;
+                entry.keys = entry.keys.wrapping_add(checksum::key(seq, key));
+            }
+            entry.version = seq;
+            entry.head = sum;
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct Ledger {
     path: Arc<Path>,
     counted: Arc<AtomicBool>,
-    known: HashMap<Stream, Known>,
+    places: HashMap<Stream, usize>,
+    known: Vec<Known>,
+    /// Places of the streams whose entries have moved in this transaction.
+    moved: Vec<usize>,
     home: Option<Home>,
-    home_dirty: bool,
-    /// Streams whose entries have moved in this transaction.
-    moved: Vec<Stream>,
+    home_moved: bool,
     data_version: i64,
     schema: i64,
 }
@@ -45,14 +80,14 @@ impl Ledger {
         conn: &Connection,
     ) -> rusqlite::Result<Self> {
         let schema = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let known = HashMap::new();
         Ok(Self {
             path,
             counted,
-            known,
-            home: None,
-            home_dirty: false,
+            places: HashMap::new(),
+            known: Vec::new(),
             moved: Vec::new(),
+            home: None,
+            home_moved: false,
             data_version: -1,
             schema,
         })
@@ -65,7 +100,7 @@ impl Ledger {
                 .query_row([], |row| row.get::<_, i64>(0))
         };
         let seen = number("PRAGMA data_version")?;
-        if seen != self.data_version {
+        if seen != self.data_version || self.known.len() > REMEMBERED {
             self.forget();
             // A newer brigade may have migrated the file under us: then our rows are no longer theirs.
             if number("PRAGMA user_version")? != self.schema {
@@ -73,37 +108,50 @@ impl Ledger {
             }
             self.data_version = seen;
         }
-        if self.known.len() > REMEMBERED {
-            self.known.clear();
-        }
         Ok(())
     }
 
     /// Forgets everything, after a transaction that was rolled back.
     pub(super) fn forget(&mut self) {
+        self.places.clear();
         self.known.clear();
-        self.home = None;
         self.moved.clear();
-        self.home_dirty = false;
+        self.home = None;
+        self.home_moved = false;
         self.data_version = -1;
     }
 
-    fn known(&mut self, conn: &Connection, stream: &Stream) -> Result<Option<&mut Known>, Fault> {
-        if !self.known.contains_key(stream) {
-            let Some(entry) = directory::find(conn, &self.path, stream, &self.counted)? else {
-                return Ok(None);
-            };
-            let stored = Some(entry.sum(stream.as_str()));
-            self.known.insert(
-                stream.clone(),
-                Known {
-                    entry,
-                    stored,
-                    dirty: false,
-                },
-            );
+    /// Where the stream stands in `known`, if there is such a stream.
+    fn place(&mut self, conn: &Connection, stream: &Stream) -> Result<Option<usize>, Fault> {
+        if let Some(place) = self.places.get(stream) {
+            return Ok(Some(*place));
         }
-        Ok(self.known.get_mut(stream))
+        let Some(entry) = directory::find(conn, &self.path, stream, &self.counted)? else {
+            return Ok(None);
+        };
+        Ok(Some(self.remember(
+            stream,
+            entry,
+            Some(entry.sum(stream.as_str())),
+        )))
+    }
+
+    fn remember(&mut self, stream: &Stream, entry: Entry, stored: Option<u64>) -> usize {
+        let place = self.known.len();
+        self.known.push(Known {
+            stream: stream.clone(),
+            entry,
+            stored,
+            moved: false,
+        });
+        self.places.insert(stream.clone(), place);
+        place
+    }
+
+    fn version(&mut self, conn: &Connection, stream: &Stream) -> Result<u64, Fault> {
+        Ok(self
+            .place(conn, stream)?
+            .map_or(0, |place| self.known[place].entry.version))
     }
 
     fn home(&mut self, conn: &Connection) -> Result<&mut Home, Fault> {
@@ -115,34 +163,31 @@ impl Ledger {
 
     /// The stream's entry to write to, made when there is none.
     fn entry(&mut self, conn: &Connection, stream: &Stream) -> Result<&mut Entry, Fault> {
-        if self.known(conn, stream)?.is_none() {
-            let home = self.home(conn)?;
-            let id = home.next_id;
-            home.next_id += 1;
-            home.streams += 1;
-            self.home_dirty = true;
-            let entry = Entry::new(stream, id);
-            self.known.insert(
-                stream.clone(),
-                Known {
-                    entry,
-                    stored: None,
-                    dirty: false,
-                },
-            );
-        }
-        let known = self
-            .known
-            .get_mut(stream)
-            .expect("found or inserted just above");
-        if !std::mem::replace(&mut known.dirty, true) {
-            self.moved.push(stream.clone());
+        let place = match self.place(conn, stream)? {
+            Some(place) => place,
+            None => {
+                let home = self.home(conn)?;
+                let id = home.next_id;
+                home.next_id += 1;
+                home.streams += 1;
+                self.home_moved = true;
+                self.remember(stream, Entry::new(stream, id), None)
+            }
+        };
+        let known = &mut self.known[place];
+        if !std::mem::replace(&mut known.moved, true) {
+            self.moved.push(place);
         }
         Ok(&mut known.entry)
     }
 
     /// The outer result is the transaction's fate, the inner one the batch's own.
-    pub(super) fn append(&mut self, conn: &Connection, batch: &Batch) -> Result<Outcome, Fault> {
+    pub(super) fn append(
+        &mut self,
+        conn: &Connection,
+        inserts: &mut Inserts<'_>,
+        batch: &Batch,
+    ) -> Result<Outcome, Fault> {
         match self.admit(conn, batch) {
             Ok(Ok(())) => {}
             Ok(Err(refusal)) => return Ok(Err(refusal)),
@@ -164,18 +209,15 @@ impl Ledger {
             let id = find_blob(conn, hash)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             self.refer(conn, stream, id)?;
         }
-        let mut versions = Vec::with_capacity(batch.appends.len());
+        let mut versions: Vec<(Stream, u64)> = Vec::with_capacity(batch.appends.len());
         for (stream, records) in &batch.appends {
             let entry = self.entry(conn, stream)?;
-            insert(conn, entry, records)?;
-            versions.push((stream.clone(), entry.version));
-        }
-        // A stream named twice in a batch has moved on since.
-        for (stream, version) in &mut versions {
-            *version = self
-                .known
-                .get(stream)
-                .map_or(*version, |known| known.entry.version);
+            inserts.insert(entry, records)?;
+            let version = entry.version;
+            match versions.iter_mut().find(|(named, _)| named == stream) {
+                Some((_, earlier)) => *earlier = version,
+                None => versions.push((stream.clone(), version)),
+            }
         }
         Ok(Ok(Appended { versions }))
     }
@@ -187,9 +229,7 @@ impl Ledger {
         batch: &Batch,
     ) -> Result<Result<(), AppendError>, Fault> {
         for (stream, expected) in &batch.expects {
-            let found = self
-                .known(conn, stream)?
-                .map_or(0, |known| known.entry.version);
+            let found = self.version(conn, stream)?;
             if found != *expected {
                 return Ok(Err(AppendError::Conflict {
                     stream: stream.clone(),
@@ -198,24 +238,27 @@ impl Ledger {
                 }));
             }
         }
-        for (stream, growth) in batch.growth() {
-            let version = self
-                .known(conn, stream)?
-                .map_or(0, |known| known.entry.version);
-            if version + growth > STREAM_LIMIT {
-                let size = usize::try_from(version + growth).unwrap_or(usize::MAX);
+        // A batch is far too small to matter twice: its whole growth is counted against each stream.
+        let growth: usize = batch.appends.iter().map(|(_, records)| records.len()).sum();
+        for (stream, _) in &batch.appends {
+            let size = self.version(conn, stream)? + growth as u64;
+            if size > STREAM_LIMIT {
+                let (size, limit) = (
+                    usize::try_from(size).unwrap_or(usize::MAX),
+                    STREAM_LIMIT as usize,
+                );
                 return Ok(Err(AppendError::TooLarge {
                     what: "stream",
                     size,
-                    limit: u32::MAX as usize,
+                    limit,
                 }));
             }
         }
-        for stream in batch.blobs.iter().map(|(stream, _)| stream) {
-            self.known(conn, stream)?;
+        for (stream, _) in &batch.blobs {
+            self.place(conn, stream)?;
         }
         for (stream, hash) in &batch.blob_refs {
-            self.known(conn, stream)?;
+            self.place(conn, stream)?;
             let brought = batch.blobs.iter().any(|(_, blob)| blob.hash() == *hash);
             if !brought && find_blob(conn, hash)?.is_none() {
                 return Ok(Err(AppendError::UnknownBlob { hash: *hash }));
@@ -236,7 +279,7 @@ impl Ledger {
     pub(super) fn remove(&mut self, conn: &Connection, stream: &Stream) -> Result<Outcome, Fault> {
         // What this transaction holds in memory must be in the tables before rows are deleted there.
         self.store(conn)?;
-        self.known.remove(stream);
+        self.places.remove(stream);
         let found = conn
             .prepare_cached("SELECT id, sum FROM streams WHERE name = ?1")?
             .query_row([stream.as_str()], |row| {
@@ -247,10 +290,10 @@ impl Ledger {
             return Ok(Ok(Appended::default()));
         };
         let damaged = matches!(
-            self.known(conn, stream),
+            self.place(conn, stream),
             Err(Fault::Read(ReadError::Damaged { .. }))
         );
-        self.known.remove(stream);
+        self.places.remove(stream);
         // Freed pages are wiped: what a person asked to forget shall not linger in the file.
         conn.execute_batch("PRAGMA secure_delete = ON")?;
         let deleted = delete(conn, stream, id);
@@ -263,7 +306,7 @@ impl Ledger {
             // Its checksum was part of the sum as it was written, not as it is read now.
             (home.streams, home.digest) = directory::add_up(conn)?;
         }
-        self.home_dirty = true;
+        self.home_moved = true;
         Ok(Ok(Appended::default()))
     }
 
@@ -271,25 +314,22 @@ impl Ledger {
     pub(super) fn store(&mut self, conn: &Connection) -> Result<(), Fault> {
         if !self.moved.is_empty() {
             let mut digest = self.home(conn)?.digest;
-            for stream in std::mem::take(&mut self.moved) {
-                let known = self
-                    .known
-                    .get_mut(&stream)
-                    .expect("what has moved is known");
-                let sum = known.entry.sum(stream.as_str());
-                directory::store(conn, &stream, &known.entry)?;
+            for place in std::mem::take(&mut self.moved) {
+                let known = &mut self.known[place];
+                let sum = known.entry.sum(known.stream.as_str());
+                directory::store(conn, &known.stream, &known.entry)?;
                 digest = digest
                     .wrapping_add(sum)
                     .wrapping_sub(known.stored.unwrap_or(0));
                 known.stored = Some(sum);
-                known.dirty = false;
+                known.moved = false;
             }
             self.home(conn)?.digest = digest;
-            self.home_dirty = true;
+            self.home_moved = true;
         }
-        if self.home_dirty {
+        if self.home_moved {
             self.home(conn)?.store(conn)?;
-            self.home_dirty = false;
+            self.home_moved = false;
         }
         Ok(())
     }
@@ -299,25 +339,6 @@ fn find_blob(conn: &Connection, hash: &BlobHash) -> rusqlite::Result<Option<i64>
     conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?
         .query_row([&hash.0[..]], |row| row.get(0))
         .optional()
-}
-
-fn insert(conn: &Connection, entry: &mut Entry, records: &[Record]) -> rusqlite::Result<()> {
-    let mut statement =
-        conn.prepare_cached("INSERT INTO records (id, key, sum, bytes) VALUES (?1, ?2, ?3, ?4)")?;
-    for record in records {
-        let seq = entry.version + 1;
-        let sum = checksum::record(entry.head, entry.id, seq, record.key, &record.bytes);
-        let id = entry.base() + seq.cast_signed();
-        statement.execute((id, record.key, sum.cast_signed(), &record.bytes[..]))?;
-        if let Some(key) = record.key {
-            conn.prepare_cached("INSERT INTO keys (stream, key, seq) VALUES (?1, ?2, ?3)")?
-                .execute((entry.id, key, seq.cast_signed()))?;
-            entry.keys = entry.keys.wrapping_add(checksum::key(seq, key));
-        }
-        entry.version = seq;
-        entry.head = sum;
-    }
-    Ok(())
 }
 
 fn delete(conn: &Connection, stream: &Stream, id: i64) -> rusqlite::Result<()> {
