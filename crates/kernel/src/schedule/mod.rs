@@ -8,11 +8,13 @@
 //! Nothing here starts anything, or knows a price or a limit.
 
 mod estimate;
+mod gate;
 mod ranks;
 mod ready;
 mod virtual_time;
 
 pub use estimate::estimate;
+pub use gate::{Gate, Passed};
 pub use ranks::Ranks;
 pub use ready::Ready;
 pub use virtual_time::{Graph, Report, Timetable, best_ranks, run, simulate};
