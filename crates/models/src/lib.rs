@@ -3,16 +3,36 @@
 //! The only home of provider JSON. It never retries (the engine has the single retry layer), never
 //! prices a call, never decides what to do about a failure: it only says truthfully what happened.
 //!
-//! Read first: [`Model`], then `Http` (a provider on the network) and [`Scripted`] (a double in memory).
+//! Read first: [`Model`], then [`Http`] (a provider on the network) and [`Scripted`] (a double in memory).
+//! [`Decoder`] reads a recorded answer without a network.
 
+mod chat;
+mod decoder;
+mod endpoint;
+mod fault;
+mod http;
+mod loose;
+mod pace;
+mod probe;
+mod reply;
+mod responses;
 mod scripted;
+mod secret;
+mod sse;
+pub mod strict;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use brigade_kernel::call::{Answer, Call, CallError};
 
+pub use decoder::{Decoded, DecodedError, DecodedItem, Decoder, decode};
+pub use endpoint::{Capabilities, Dialect, Endpoint, ToolForm};
+pub use http::{BadEndpoint, Http};
+pub use probe::{ListedModel, Probe};
+pub use reply::Counts;
 pub use scripted::Scripted;
+pub use secret::{Redactor, Secret};
 
 /// A future on the heap, as [`Model::call`] returns it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
