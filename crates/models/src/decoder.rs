@@ -332,6 +332,9 @@ fn json(body: &[u8], seed: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Repl
     let is_response =
         label.output.is_some() || label.status.as_str().is_some() || label.input_tokens.0.is_some();
     if let Some(reply) = is_response.then(|| responses::whole(raw)).flatten() {
+        for piece in &reply.pieces {
+            responses::show_piece(piece, sink);
+        }
         return Ok(reply);
     }
     if let Some(fault) = Fault::of_text(&text) {

@@ -74,13 +74,16 @@ impl Http {
         let name = endpoint.name.clone();
         let base = endpoint.base_url.trim().trim_end_matches('/');
         let join = |path: &str| -> Result<Url, BadEndpoint> {
-            let bad = || BadEndpoint::Url {
+            // The address is judged before the path is added, which would pass for a host.
+            let usable = Url::parse(base)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let url = Url::parse(&format!("{base}/{path}"))
+                .ok()
+                .filter(|_| usable);
+            url.ok_or_else(|| BadEndpoint::Url {
                 name: name.clone(),
                 url: without_password(base),
-            };
-            let url = Url::parse(&format!("{base}/{path}")).map_err(|_| bad())?;
-            let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
-            if usable { Ok(url) } else { Err(bad()) }
+            })
         };
         let url = join(match endpoint.dialect {
             Dialect::Responses => "responses",

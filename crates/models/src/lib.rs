@@ -18,8 +18,10 @@ mod reply;
 mod responses;
 mod scripted;
 mod secret;
-mod sse;
+pub mod sse;
 pub mod strict;
+#[cfg(test)]
+mod testing;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -7,13 +7,13 @@
 use memchr::memchr2;
 
 /// The longest event taken: one image or one long answer fits, a runaway body does not.
-pub(crate) const EVENT_BYTES: usize = 64 << 20;
+pub const EVENT_BYTES: usize = 64 << 20;
 /// The longest stream taken.
-pub(crate) const STREAM_BYTES: u64 = 256 << 20;
+pub const STREAM_BYTES: u64 = 256 << 20;
 
 /// A limit was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TooLong {
+pub enum TooLong {
     #[error("one event of the stream is over {EVENT_BYTES} bytes")]
     Event,
     #[error("the stream is over {STREAM_BYTES} bytes")]
@@ -22,14 +22,14 @@ pub(crate) enum TooLong {
 
 /// One event: the value of its last `event:` line (often empty) and its data lines joined by `\n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Frame<'a> {
+pub struct Frame<'a> {
     pub event: &'a str,
     pub data: &'a [u8],
 }
 
 /// The reader's state between two pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Sse {
+pub struct Sse {
     /// A line whose end has not come yet.
     line: Vec<u8>,
     /// Data lines of the event being read, each followed by `\n`.
@@ -43,7 +43,7 @@ pub(crate) struct Sse {
 
 impl Sse {
     /// Reads one piece and hands each event that closed to `take`.
-    pub(crate) fn push<E: From<TooLong>>(
+    pub fn push<E: From<TooLong>>(
         &mut self,
         mut piece: &[u8],
         take: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
@@ -103,7 +103,7 @@ impl Sse {
 
     /// The event still open at the end of the bytes, if it has data.
     /// Only a caller who knows that the sender ended properly may use it.
-    pub(crate) fn rest(&mut self) -> Option<Frame<'_>> {
+    pub fn rest(&mut self) -> Option<Frame<'_>> {
         let line = std::mem::take(&mut self.line);
         if let Some(value) = field(&line, b"data") {
             self.data.extend_from_slice(value);

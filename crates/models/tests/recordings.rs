@@ -3,6 +3,12 @@
 //! The few in `tests/recordings` always run; the rest when `BRIGADE_DATA` (or `../shared/data` beside the
 //! workspace) has them. `BRIGADE_CUTS` sets the number of random splits of each (default 10, of up to 8 cuts).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 

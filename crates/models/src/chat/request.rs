@@ -259,3 +259,6 @@ fn messages<'a>(call: &'a Call, can: &Capabilities) -> Vec<Message<'a>> {
     }
     messages
 }
+
+#[cfg(test)]
+mod tests;

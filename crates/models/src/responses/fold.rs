@@ -319,7 +319,7 @@ fn show(piece: Option<Piece>, sink: &mut dyn FnMut(Delta<'_>)) {
     }
 }
 
-fn show_piece(piece: &Piece, sink: &mut dyn FnMut(Delta<'_>)) {
+pub(crate) fn show_piece(piece: &Piece, sink: &mut dyn FnMut(Delta<'_>)) {
     if let Some(text) = piece.text.as_deref().filter(|text| !text.is_empty()) {
         sink(Delta::Text(text));
     }
@@ -391,3 +391,6 @@ struct Reason<'a> {
     #[serde(borrow, default)]
     reason: Text<'a>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,6 @@ fn opaque(raw: &Value, model: &str) -> Option<Value> {
     }
     Some(Value::Object(item))
 }
+
+#[cfg(test)]
+mod tests;
