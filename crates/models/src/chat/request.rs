@@ -1,0 +1,264 @@
+//! A [`Call`] as a `POST /chat/completions` body.
+//!
+//! Drops what the dialect has no place for (opaque items); parallel tool calls share one message.
+
+use brigade_kernel::call::{Call, Effort, Item, Service, Speaker, Verbosity};
+use brigade_kernel::tool::ToolSpec;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::endpoint::Capabilities;
+use crate::strict;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<Effort>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verbosity: Option<Verbosity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<Service>,
+    messages: Vec<Message<'a>>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct ToolChoice<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    allowed_tools: AllowedTools<'a>,
+}
+
+#[derive(Serialize)]
+struct AllowedTools<'a> {
+    mode: &'static str,
+    tools: Vec<Tool<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    json_schema: JsonSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonSchema<'a> {
+    name: &'a str,
+    schema: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    /// `null` beside tool calls, as the dialect wants it.
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ToolCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Called<'a>,
+}
+
+#[derive(Serialize)]
+struct Called<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+/// The body of a request.
+pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
+    let allowed =
+        |tool: &&ToolSpec| call.allowed_tools.is_empty() || call.allowed_tools.contains(&tool.name);
+    let narrowed = !call.tools.iter().all(|tool| allowed(&tool));
+    let strict = |schema: &Value| (can.strict && strict::check(schema).is_ok()).then_some(true);
+    let tools: Vec<Tool<'_>> = call
+        .tools
+        .iter()
+        .filter(|tool| can.allowed_tools || allowed(tool))
+        .map(|spec| Tool {
+            kind: "function",
+            function: Function {
+                name: &spec.name,
+                description: Some(&spec.description),
+                parameters: Some(&spec.parameters),
+                strict: strict(&spec.parameters),
+            },
+        })
+        .collect();
+    let tool_choice = (narrowed && can.allowed_tools).then(|| ToolChoice {
+        kind: "allowed_tools",
+        allowed_tools: AllowedTools {
+            mode: "auto",
+            tools: call
+                .tools
+                .iter()
+                .filter(allowed)
+                .map(|spec| Tool {
+                    kind: "function",
+                    function: name_only(&spec.name),
+                })
+                .collect(),
+        },
+    });
+    let response_format = call
+        .format
+        .as_ref()
+        .filter(|_| can.structured_text)
+        .map(|format| ResponseFormat {
+            kind: "json_schema",
+            json_schema: JsonSchema {
+                name: &format.name,
+                schema: &format.schema,
+                strict: format.strict.then(|| strict(&format.schema)).flatten(),
+            },
+        });
+    let request = Request {
+        model: call.model.model(),
+        stream: true,
+        stream_options: can.stream_usage.then_some(StreamOptions {
+            include_usage: true,
+        }),
+        parallel_tool_calls: (can.parallel_tool_calls && !tools.is_empty()).then_some(true),
+        tools,
+        tool_choice,
+        response_format,
+        reasoning_effort: call.effort.filter(|_| can.effort),
+        verbosity: call.verbosity.filter(|_| can.verbosity),
+        max_completion_tokens: can.max_completion_tokens.then_some(call.max_output_tokens),
+        max_tokens: (!can.max_completion_tokens).then_some(call.max_output_tokens),
+        prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key),
+        service_tier: Some(call.service)
+            .filter(|service| can.service_tier && *service != Service::Default),
+        messages: messages(call, can),
+    };
+    serde_json::to_vec(&request).expect("strings, numbers and JSON values always serialise")
+}
+
+fn name_only(name: &str) -> Function<'_> {
+    Function {
+        name,
+        description: None,
+        parameters: None,
+        strict: None,
+    }
+}
+
+fn messages<'a>(call: &'a Call, can: &Capabilities) -> Vec<Message<'a>> {
+    let rules = if can.developer_role {
+        "developer"
+    } else {
+        "system"
+    };
+    let plain = |role, text: &'a str| Message {
+        role,
+        content: Some(text),
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+    };
+    let mut messages = Vec::with_capacity(call.items.len() + 1);
+    if !call.instructions.is_empty() {
+        messages.push(plain(rules, &call.instructions));
+    }
+    // Whether the last message may take another call: calls of one turn share a message, and so does
+    // the text the model wrote before them.
+    let mut open = false;
+    for item in &call.items {
+        match item {
+            Item::Message { speaker, text } => {
+                let role = match speaker {
+                    Speaker::User => "user",
+                    Speaker::Developer => rules,
+                    Speaker::Assistant => "assistant",
+                };
+                messages.push(plain(role, text));
+                open = *speaker == Speaker::Assistant;
+            }
+            Item::ToolCall {
+                call_id,
+                name,
+                arguments,
+            } => {
+                let tool_call = ToolCall {
+                    id: call_id,
+                    kind: "function",
+                    function: Called { name, arguments },
+                };
+                match messages.last_mut().filter(|_| open) {
+                    Some(last) => last.tool_calls.push(tool_call),
+                    None => messages.push(Message {
+                        role: "assistant",
+                        content: None,
+                        tool_calls: vec![tool_call],
+                        tool_call_id: None,
+                    }),
+                }
+                open = true;
+            }
+            Item::ToolOutput { call_id, output } => {
+                messages.push(Message {
+                    role: "tool",
+                    content: Some(output),
+                    tool_calls: Vec::new(),
+                    tool_call_id: Some(call_id),
+                });
+                open = false;
+            }
+            // Bound to the Responses API.
+            Item::Opaque { .. } => {}
+        }
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use brigade_kernel::call::Format;
+use serde_json::json;
+
+use super::*;
+use crate::endpoint::Dialect;
+use crate::testing::{call, tool};
+
+fn sent(call: &Call, base_url: &str) -> Value {
+    serde_json::from_slice(&body(call, &Capabilities::known(Dialect::Chat, base_url))).unwrap()
+}
+
+const LOCAL: &str = "http://localhost:11434/v1";
+const OPENAI: &str = "https://api.openai.com/v1";
+
+#[test]
+fn a_local_server_gets_the_plainest_request() {
+    let mut call = call();
+    call.effort = Some(Effort::Low);
+    call.verbosity = Some(Verbosity::Low);
+    call.cache_key = Some("k".to_owned());
+    call.service = Service::Flex;
+    call.tools = vec![tool("a", true), tool("b", true)];
+    call.allowed_tools = vec!["b".to_owned()];
+    call.format = Some(Format {
+        name: "f".to_owned(),
+        schema: json!({"type": "object"}),
+        strict: true,
+    });
+    let want = json!({
+        "model": "m-1", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 4096,
+        "tools": [{"type": "function", "function": {"name": "b", "description": "Does b.", "parameters": tool("b", true).parameters}}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": {"type": "object"}}},
+        "messages": [{"role": "system", "content": "Rules."}, {"role": "user", "content": "Hello"}],
+    });
+    assert_eq!(sent(&call, LOCAL), want);
+}
+
+#[test]
+fn openai_gets_what_it_knows() {
+    let mut call = call();
+    call.effort = Some(Effort::Low);
+    call.tools = vec![tool("a", true), tool("b", true)];
+    call.allowed_tools = vec!["b".to_owned()];
+    let request = sent(&call, OPENAI);
+    assert_eq!(request["max_completion_tokens"], json!(4096));
+    assert_eq!(request["messages"][0]["role"], json!("developer"));
+    assert_eq!(request["reasoning_effort"], json!("low"));
+    assert_eq!(request["tools"].as_array().unwrap().len(), 2);
+    assert_eq!(request["tools"][0]["function"]["strict"], json!(true));
+    let choice =
+        json!({"mode": "auto", "tools": [{"type": "function", "function": {"name": "b"}}]});
+    assert_eq!(request["tool_choice"]["allowed_tools"], choice);
+}
+
+#[test]
+fn parallel_calls_share_one_message_with_the_text_before_them() {
+    let mut call = call();
+    let tool_call = |id: &str| Item::ToolCall {
+        call_id: id.to_owned(),
+        name: "f".to_owned(),
+        arguments: "{}".to_owned(),
+    };
+    let output = |id: &str| Item::ToolOutput {
+        call_id: id.to_owned(),
+        output: "o".to_owned(),
+    };
+    call.items = vec![
+        Item::Message {
+            speaker: Speaker::User,
+            text: "u".to_owned(),
+        },
+        Item::Message {
+            speaker: Speaker::Assistant,
+            text: "t".to_owned(),
+        },
+        Item::Opaque {
+            raw: json!({"type": "reasoning"}),
+        },
+        tool_call("1"),
+        tool_call("2"),
+        output("1"),
+        output("2"),
+        tool_call("3"),
+        output("3"),
+    ];
+    let wire = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let want = json!([
+        {"role": "system", "content": "Rules."},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": "t", "tool_calls": [wire("1"), wire("2")]},
+        {"role": "tool", "content": "o", "tool_call_id": "1"},
+        {"role": "tool", "content": "o", "tool_call_id": "2"},
+        {"role": "assistant", "content": null, "tool_calls": [wire("3")]},
+        {"role": "tool", "content": "o", "tool_call_id": "3"},
+    ]);
+    assert_eq!(sent(&call, LOCAL)["messages"], want);
+}

@@ -1,0 +1,40 @@
+//! Calls for tests.
+
+use brigade_kernel::call::{Call, Deadlines, Item, Service, Speaker};
+use brigade_kernel::ids::ModelRef;
+use brigade_kernel::tool::{Effect, ToolSpec};
+use serde_json::json;
+
+pub(crate) fn call() -> Call {
+    Call {
+        model: ModelRef::new("p/m-1").unwrap(),
+        instructions: "Rules.".to_owned(),
+        items: vec![Item::Message {
+            speaker: Speaker::User,
+            text: "Hello".to_owned(),
+        }],
+        tools: Vec::new(),
+        allowed_tools: Vec::new(),
+        format: None,
+        max_output_tokens: 4_096,
+        effort: None,
+        verbosity: None,
+        cache_key: None,
+        service: Service::Default,
+        request_id: "r1-s1-a1".to_owned(),
+        deadlines: Deadlines::default(),
+    }
+}
+
+pub(crate) fn tool(name: &str, strict: bool) -> ToolSpec {
+    let mut parameters = json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false});
+    if !strict {
+        parameters["required"] = json!([]);
+    }
+    ToolSpec {
+        name: name.to_owned(),
+        description: format!("Does {name}."),
+        parameters,
+        effect: Effect::Repeatable,
+    }
+}
