@@ -27,8 +27,9 @@ pub(super) const PERSON_FIELDS: [&str; 23] = [
     "canary", "max_failure_rate", "max_escalation_rate",
 ];
 
-/// Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
-const NOT_YET: [(&str, fn(&Subtask) -> bool); 6] = [
+// Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
+type IsSet = fn(&Subtask) -> bool;
+const NOT_YET: [(&str, IsSet); 6] = [
     ("quality_bar", |s| s.quality_bar.is_some()),
     ("judge", |s| s.judge.is_some()),
     ("vote", |s| s.vote.is_some()),
