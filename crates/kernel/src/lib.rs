@@ -6,10 +6,14 @@
 //!
 //! Read first: [`call`] (what is asked of a model and what comes back), then `run`.
 
+pub mod budget;
 pub mod call;
+pub mod catalog;
 pub mod ids;
 pub mod plan;
 pub mod schedule;
+pub mod policy;
+pub mod route;
 pub mod time;
 pub mod tool;
 pub mod units;

@@ -1,0 +1,135 @@
+//! Bounds: how often, how long, how many, how much. Every loop of a run ends at one of these.
+
+use serde::{Deserialize, Serialize};
+
+use super::Role;
+use crate::call::Deadlines;
+use crate::time::Millis;
+use crate::units::NanoUsd;
+
+/// How often a planner is shown the faults of its plan and may mend it (design.md "The plan").
+pub const MAX_MENDS: u32 = 2;
+
+/// Bounds on a run and its attempts; defaults are design.md's where it gives one, ours elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Attempts in flight at once.
+    pub max_concurrent_subagents: Slots,
+    /// Attempts of one subtask over all tiers; 1 to 100.
+    pub max_attempts: u32,
+    /// Plan patches asked of the planner in one run.
+    pub max_replans: u32,
+    /// How often a review may send work back.
+    pub max_review_rounds: u32,
+    /// Subtasks of a run, additions included; rows of a `for_each` do not count.
+    pub max_subtasks: u32,
+    /// Model calls of one attempt.
+    pub max_turns: u32,
+    /// Tool calls of one attempt.
+    pub max_tool_calls: u32,
+    /// How often one attempt may make the same tool call with the same arguments; one more ends it.
+    pub max_identical_calls: u32,
+    /// How often one call is sent to one model while it is unavailable, before an alternate is asked.
+    pub max_tries: u32,
+    /// Output limits per role.
+    pub output_tokens: OutputTokens,
+    /// Deadlines of every model call.
+    pub call: Deadlines,
+    /// From a subtask's first start to its end, unless it has its own; `None` = bounded by the rest only.
+    pub subtask: Option<Millis>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent_subagents: Slots::Auto,
+            max_attempts: 4,
+            max_replans: 3,
+            max_review_rounds: 2,
+            max_subtasks: 10_000,
+            max_turns: 24,
+            max_tool_calls: 48,
+            max_identical_calls: 3,
+            max_tries: 6,
+            output_tokens: OutputTokens::default(),
+            call: Deadlines::default(),
+            subtask: None,
+        }
+    }
+}
+
+/// How many attempts may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slots {
+    /// As many as the gate of the model account allows.
+    #[default]
+    Auto,
+    /// At most so many, at least 1.
+    At(u32),
+}
+
+/// `max_output_tokens` by role (design.md "Money"). Reasoning counts against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct OutputTokens {
+    pub planner: u32,
+    pub reviewer: u32,
+    pub executor: u32,
+}
+
+impl Default for OutputTokens {
+    fn default() -> Self {
+        Self {
+            planner: 16_000,
+            reviewer: 8_000,
+            executor: 4_000,
+        }
+    }
+}
+
+impl OutputTokens {
+    /// The limit of a call; `again` after an answer that ended at its limit: doubled, once.
+    pub fn of(self, role: Role, again: bool) -> u32 {
+        let limit = match role {
+            Role::Planner => self.planner,
+            Role::Reviewer => self.reviewer,
+            Role::Executor => self.executor,
+        };
+        if again {
+            limit.saturating_mul(2)
+        } else {
+            limit
+        }
+    }
+}
+
+/// Caps of a run. The ledger keeps settled + leased ≤ cap for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BudgetPolicy {
+    /// Cap of the run; $5 unless configured (said on screen).
+    pub run_usd: NanoUsd,
+    /// Ask a person before a plan estimated above this starts. `None` = never.
+    pub confirm_above_usd: Option<NanoUsd>,
+    /// Tokens, input and output, of all planner calls of the run.
+    pub planner_tokens: Option<u64>,
+    /// Tokens of all executor calls of the run.
+    pub executor_tokens: Option<u64>,
+    /// Tokens of all reviews of the run.
+    pub reviewer_tokens: Option<u64>,
+}
+
+impl Default for BudgetPolicy {
+    fn default() -> Self {
+        Self {
+            run_usd: NanoUsd(5 * NanoUsd::DOLLAR.0),
+            confirm_above_usd: None,
+            planner_tokens: None,
+            executor_tokens: None,
+            reviewer_tokens: None,
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! The gate of configuration: dotted keys and texts in, a [`Policy`] out, every refusal naming its key.
+//!
+//! Where a setting came from (flag, variable, file and line) is the caller's to know:
+//! it calls [`Settings::set`] from the weakest layer to the strongest and keeps the origins.
+//! Nothing is ignored: a key is applied, unknown, or not supported yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::{Kind, find};
+use super::{Policy, RouteTo, Slots, TierPolicy, Who};
+use crate::call::{Effort, Verbosity};
+use crate::ids::{ModelRef, Tier};
+use crate::plan::{TaskType, parse_span};
+use crate::time::Millis;
+use crate::units::NanoUsd;
+
+/// Largest cap that can be set: a million dollars, far below where sums saturate.
+const MOST_USD: NanoUsd = NanoUsd(1_000_000 * NanoUsd::DOLLAR.0);
+
+/// A value as written. Numbers stay text, so that money never passes through a float.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// A string, number or boolean.
+    Text(String),
+    /// A list of them.
+    List(Vec<String>),
+    /// A table without entries.
+    Empty,
+}
+
+impl From<&str> for Setting {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::List(list) => write!(f, "{list:?}"),
+            Self::Empty => f.write_str("{}"),
+        }
+    }
+}
+
+/// A setting that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No such key.
+    #[error("unknown key {key}{}", hint(nearest.as_deref()))]
+    Unknown {
+        /// As given.
+        key: String,
+        /// The known key it resembles most, if any does.
+        nearest: Option<String>,
+    },
+    /// Its machinery is not built.
+    #[error("not supported yet: {key}")]
+    Unsupported {
+        /// As given.
+        key: String,
+    },
+    /// The value does not fit the key.
+    #[error("{key} = {value}: {expected}")]
+    Bad {
+        /// As given.
+        key: String,
+        /// As given, quoted, cut to 80 characters.
+        value: String,
+        /// What to write instead.
+        expected: String,
+    },
+}
+
+impl Fault {
+    /// The key at fault.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Unknown { key, .. } | Self::Unsupported { key } | Self::Bad { key, .. } => key,
+        }
+    }
+
+    fn bad(key: &str, value: &impl ToString, expected: impl Into<String>) -> Self {
+        let value = value.to_string().chars().take(80).collect();
+        Self::Bad {
+            key: key.to_owned(),
+            value,
+            expected: expected.into(),
+        }
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"))
+}
+
+/// Settings on their way to a policy; the last one set for a key counts.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    values: BTreeMap<String, Value>,
+}
+
+/// A value of the right kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Tier(Tier),
+    Tiers(Vec<Tier>),
+    Model(ModelRef),
+    Models(Vec<ModelRef>),
+    Route(RouteTo),
+    Effort(Effort),
+    Verbosity(Verbosity),
+    Count(Option<u64>),
+    Usd(Option<NanoUsd>),
+    Span(Option<Millis>),
+    Slots(Slots),
+    Types(BTreeSet<TaskType>),
+    Text(String),
+}
+
+impl Settings {
+    /// Takes one setting and returns its key as it is kept (type aliases resolved).
+    ///
+    /// # Errors
+    /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
+    pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
+        let found = find(key)?;
+        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
+            Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
+        }
+        let value = read(&found.name, found.key.kind, value)
+            .map_err(|expected| Fault::bad(key, value, expected))?;
+        self.values.insert(found.name.clone(), value);
+        Ok(found.name)
+    }
+
+    /// The keys set so far.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// The policy: settings over built-in defaults. `models` are the catalog's rungs, lowest first:
+    /// the ladder and its models where no setting says otherwise.
+    ///
+    /// # Errors
+    /// [`Fault`] when the settings do not fit together, e.g. a role on a tier that is not on the ladder.
+    pub fn finish(&self, models: &[(Tier, ModelRef)]) -> Result<Policy, Fault> {
+        let ladder = self.ladder(models)?;
+        let mut rungs = Vec::with_capacity(ladder.len());
+        for tier in ladder {
+            let key = format!("tiers.{tier}.model");
+            let model = match self.values.get(&key) {
+                Some(Value::Model(model)) => model.clone(),
+                _ => match models.iter().find(|(name, _)| *name == tier) {
+                    Some((_, model)) => model.clone(),
+                    None => {
+                        return Err(Fault::bad(
+                            &key,
+                            &"(absent)",
+                            format!(
+                                "tier {tier} is on the ladder: name its model as PROVIDER/MODEL"
+                            ),
+                        ));
+                    }
+                },
+            };
+            rungs.push((tier, model));
+        }
+        if rungs.is_empty() {
+            return Err(Fault::bad(
+                "ladder",
+                &"[]",
+                "name at least one tier and its model, e.g. [tiers.mini] model = \"PROVIDER/MODEL\"",
+            ));
+        }
+        let mut policy = Policy::standard(rungs);
+        for (key, value) in &self.values {
+            apply(&mut policy, key, value)?;
+        }
+        fits(&policy)?;
+        Ok(policy)
+    }
+
+    /// The configured order; else the catalog's order with configured tiers that it lacks in front, by name.
+    fn ladder(&self, models: &[(Tier, ModelRef)]) -> Result<Vec<Tier>, Fault> {
+        let named: BTreeSet<&str> = self
+            .values
+            .keys()
+            .filter_map(|k| k.strip_prefix("tiers.")?.split_once('.'))
+            .map(|(t, _)| t)
+            .collect();
+        if let Some(Value::Tiers(ladder)) = self.values.get("ladder") {
+            if let Some(stray) = named
+                .iter()
+                .find(|name| !ladder.iter().any(|t| t.as_str() == **name))
+            {
+                let ladder: Vec<&str> = ladder.iter().map(Tier::as_str).collect();
+                return Err(Fault::bad(
+                    "ladder",
+                    &format!("{ladder:?}"),
+                    format!(
+                        "[tiers.{stray}] is configured: put {stray} on the ladder, or remove its section"
+                    ),
+                ));
+            }
+            return Ok(ladder.clone());
+        }
+        let known = |name: &str| models.iter().any(|(tier, _)| tier.as_str() == name);
+        let strays: Vec<&str> = named.into_iter().filter(|name| !known(name)).collect();
+        // The order of one stray is a guess about worth, which only a person may make.
+        if let Some(stray) = strays
+            .first()
+            .filter(|_| !models.is_empty() || strays.len() > 1)
+        {
+            return Err(Fault::bad(
+                "ladder",
+                &"(absent)",
+                format!(
+                    "[tiers.{stray}] is not one of the known rungs: give the order, lowest first, e.g. ladder = [\"{stray}\", \"flagship\"]"
+                ),
+            ));
+        }
+        let strays = strays.into_iter().filter_map(|name| Tier::new(name).ok());
+        Ok(strays
+            .chain(models.iter().map(|(tier, _)| tier.clone()))
+            .collect())
+    }
+}
+
+/// Cross-checks of a whole policy.
+fn fits(policy: &Policy) -> Result<(), Fault> {
+    let rungs = policy
+        .ladder
+        .iter()
+        .map(Tier::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let on = |key: String, tier: &Tier| {
+        if policy.tiers.contains_key(tier) {
+            Ok(())
+        } else {
+            Err(Fault::bad(
+                &key,
+                &format!("{tier:?}"),
+                format!("no such tier: use one of {rungs}"),
+            ))
+        }
+    };
+    for (role, tier) in [
+        ("planner", &policy.roles.planner),
+        ("reviewer", &policy.roles.reviewer),
+    ] {
+        if let Some(tier) = tier {
+            on(format!("roles.{role}"), tier)?;
+        }
+    }
+    for (kind, route) in &policy.routes {
+        if let RouteTo::Tier(tier) = route {
+            on(format!("routes.{kind}"), tier)?;
+        }
+    }
+    for (kind, ladder) in &policy.ladders {
+        for tier in ladder {
+            on(format!("ladders.{kind}"), tier)?;
+        }
+    }
+    for (tier, bound) in &policy.tiers {
+        if bound.max_tools == Some(0) && bound.max_tool_calls.is_some_and(|n| n > 0) {
+            return Err(Fault::bad(
+                &format!("tiers.{tier}.max_tool_calls"),
+                &"> 0",
+                "max_tools is 0: set both to 0 or neither",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn apply(policy: &mut Policy, key: &str, value: &Value) -> Result<(), Fault> {
+    let (section, rest) = key.split_once('.').unwrap_or((key, ""));
+    let done = match section {
+        // Consumed by `finish` itself.
+        "ladder" => Some(()),
+        "tiers" => {
+            let (tier, field) = rest.split_once('.').unwrap_or((rest, ""));
+            policy
+                .tiers
+                .get_mut(tier)
+                .and_then(|bound| apply_tier(bound, field, value))
+        }
+        "limits" => apply_limit(policy, rest, value),
+        "budget" => apply_budget(policy, rest, value),
+        _ => apply_choice(policy, section, rest, value),
+    };
+    // A key of the table without an arm here would be parsed and ignored; tests set every key.
+    done.ok_or_else(|| Fault::Unsupported {
+        key: key.to_owned(),
+    })
+}
+
+fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -> Option<()> {
+    match (section, value) {
+        ("roles", Value::Tier(tier)) => match rest {
+            "planner" => policy.roles.planner = Some(tier.clone()),
+            "reviewer" => policy.roles.reviewer = Some(tier.clone()),
+            _ => return None,
+        },
+        ("routes", Value::Route(route)) => {
+            policy.routes.insert(TaskType::parse(rest)?, route.clone());
+        }
+        ("ladders", Value::Tiers(ladder)) => {
+            policy
+                .ladders
+                .insert(TaskType::parse(rest)?, ladder.clone());
+        }
+        ("effort", Value::Effort(effort)) => {
+            policy.effort.insert(Who::parse(rest)?, *effort);
+        }
+        ("verbosity", Value::Verbosity(verbosity)) => {
+            policy.verbosity.insert(Who::parse(rest)?, *verbosity);
+        }
+        ("prompts", Value::Text(text)) => {
+            policy.prompts.insert(Who::parse(rest)?, text.clone());
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn apply_tier(bound: &mut TierPolicy, field: &str, value: &Value) -> Option<()> {
+    match (field, value) {
+        ("model", Value::Model(model)) => bound.model = model.clone(),
+        ("alternates", Value::Models(models)) => bound.alternates = models.clone(),
+        ("effort", Value::Effort(effort)) => bound.effort = Some(*effort),
+        ("verbosity", Value::Verbosity(verbosity)) => bound.verbosity = Some(*verbosity),
+        ("max_context_tokens", Value::Count(n)) => bound.max_context_tokens = n.map(narrow),
+        ("max_tools", Value::Count(n)) => bound.max_tools = n.map(narrow),
+        ("max_tool_calls", Value::Count(n)) => bound.max_tool_calls = n.map(narrow),
+        ("never", Value::Types(types)) => bound.never = types.clone(),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
+    let limits = &mut policy.limits;
+    match (field, value) {
+        ("max_concurrent_subagents", Value::Slots(slots)) => {
+            limits.max_concurrent_subagents = *slots
+        }
+        ("max_attempts", Value::Count(Some(n))) => limits.max_attempts = narrow(*n),
+        ("max_replans", Value::Count(Some(n))) => limits.max_replans = narrow(*n),
+        ("max_review_rounds", Value::Count(Some(n))) => limits.max_review_rounds = narrow(*n),
+        ("max_subtasks", Value::Count(Some(n))) => limits.max_subtasks = narrow(*n),
+        ("max_turns", Value::Count(Some(n))) => limits.max_turns = narrow(*n),
+        ("max_tool_calls", Value::Count(Some(n))) => limits.max_tool_calls = narrow(*n),
+        ("max_identical_calls", Value::Count(Some(n))) => limits.max_identical_calls = narrow(*n),
+        ("max_tries", Value::Count(Some(n))) => limits.max_tries = narrow(*n),
+        ("planner_output_tokens", Value::Count(Some(n))) => {
+            limits.output_tokens.planner = narrow(*n)
+        }
+        ("reviewer_output_tokens", Value::Count(Some(n))) => {
+            limits.output_tokens.reviewer = narrow(*n)
+        }
+        ("executor_output_tokens", Value::Count(Some(n))) => {
+            limits.output_tokens.executor = narrow(*n)
+        }
+        ("first_token_deadline", Value::Span(Some(span))) => limits.call.first_token = *span,
+        ("idle_deadline", Value::Span(Some(span))) => limits.call.idle = *span,
+        ("call_deadline", Value::Span(Some(span))) => limits.call.total = *span,
+        ("subtask_deadline", Value::Span(span)) => limits.subtask = *span,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn apply_budget(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
+    let budget = &mut policy.budget;
+    match (field, value) {
+        ("run_usd", Value::Usd(Some(usd))) => budget.run_usd = *usd,
+        ("confirm_above_usd", Value::Usd(usd)) => budget.confirm_above_usd = *usd,
+        ("planner_tokens", Value::Count(n)) => budget.planner_tokens = *n,
+        ("executor_tokens", Value::Count(n)) => budget.executor_tokens = *n,
+        ("reviewer_tokens", Value::Count(n)) => budget.reviewer_tokens = *n,
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Only counts whose kind is bounded by `u32::MAX` come here.
+fn narrow(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
+    let text = || match value {
+        Setting::Text(text) => Ok(text.trim()),
+        Setting::List(_) | Setting::Empty => Err(format!("use one value: {}", kind.form())),
+    };
+    let list = || match value {
+        Setting::List(list) => list.clone(),
+        Setting::Text(text) => text
+            .split(',')
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty())
+            .collect(),
+        Setting::Empty => Vec::new(),
+    };
+    let wrong = || format!("use {}", kind.form());
+    let absent = |text: &str| text.eq_ignore_ascii_case("none");
+    match kind {
+        Kind::Tier => Tier::new(text()?).map(Value::Tier).map_err(|_| wrong()),
+        Kind::Tiers => {
+            let tiers: Vec<Tier> = list()
+                .iter()
+                .map(|t| Tier::new(t).map_err(|_| wrong()))
+                .collect::<Result<_, _>>()?;
+            let distinct: BTreeSet<&Tier> = tiers.iter().collect();
+            if tiers.is_empty() || distinct.len() != tiers.len() || tiers.len() > 16 {
+                return Err("use 1 to 16 tiers, lowest first, each once".to_owned());
+            }
+            Ok(Value::Tiers(tiers))
+        }
+        Kind::Model => ModelRef::new(text()?)
+            .map(Value::Model)
+            .map_err(|_| wrong()),
+        Kind::Models => {
+            let models: Result<Vec<ModelRef>, String> = list()
+                .iter()
+                .map(|m| ModelRef::new(m).map_err(|_| wrong()))
+                .collect();
+            models.map(Value::Models)
+        }
+        Kind::Route => {
+            let text = text()?;
+            let route = if text.contains('/') {
+                ModelRef::new(text).map(RouteTo::Model)
+            } else {
+                Tier::new(text).map(RouteTo::Tier)
+            };
+            route.map(Value::Route).map_err(|_| wrong())
+        }
+        Kind::Effort => named::<Effort>(text()?)
+            .map(Value::Effort)
+            .ok_or_else(wrong),
+        Kind::Verbosity => named::<Verbosity>(text()?)
+            .map(Value::Verbosity)
+            .ok_or_else(wrong),
+        Kind::Count { min, max } => whole(text()?)
+            .filter(|n| (min..=max).contains(n))
+            .map(|n| Value::Count(Some(n)))
+            .ok_or_else(wrong),
+        Kind::MaybeCount { min, max } => match text()? {
+            text if absent(text) => Ok(Value::Count(None)),
+            text => whole(text)
+                .filter(|n| (min..=max).contains(n))
+                .map(|n| Value::Count(Some(n)))
+                .ok_or_else(wrong),
+        },
+        Kind::Usd => usd(text()?)
+            .map(|usd| Value::Usd(Some(usd)))
+            .ok_or_else(wrong),
+        Kind::MaybeUsd => match text()? {
+            text if absent(text) => Ok(Value::Usd(None)),
+            text => usd(text).map(|usd| Value::Usd(Some(usd))).ok_or_else(wrong),
+        },
+        Kind::Span => span(text()?)
+            .map(|span| Value::Span(Some(span)))
+            .ok_or_else(wrong),
+        Kind::MaybeSpan => match text()? {
+            text if absent(text) => Ok(Value::Span(None)),
+            text => span(text)
+                .map(|span| Value::Span(Some(span)))
+                .ok_or_else(wrong),
+        },
+        Kind::Slots => match text()? {
+            "auto" => Ok(Value::Slots(Slots::Auto)),
+            text => whole(text)
+                .filter(|n| (1..=100_000).contains(n))
+                .map(|n| Value::Slots(Slots::At(narrow(n))))
+                .ok_or_else(wrong),
+        },
+        Kind::Types => {
+            let types: Option<BTreeSet<TaskType>> =
+                list().iter().map(|t| TaskType::parse(t)).collect();
+            types.map(Value::Types).ok_or_else(wrong)
+        }
+        Kind::Text => match value {
+            Setting::Text(text) if text.trim().is_empty() => Err(format!(
+                "{name} is empty: write the prompt, or remove the key"
+            )),
+            Setting::Text(text) if text.len() > 64 * 1024 => Err("at most 64 KiB".to_owned()),
+            Setting::Text(text) => Ok(Value::Text(text.clone())),
+            Setting::List(_) | Setting::Empty => Err(wrong()),
+        },
+    }
+}
+
+fn named<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+}
+
+/// A whole number; `1_000` as TOML writes it.
+fn whole(text: &str) -> Option<u64> {
+    let digits: String = text.chars().filter(|c| *c != '_').collect();
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())
+        .flatten()
+}
+
+fn usd(text: &str) -> Option<NanoUsd> {
+    let digits: String = text.chars().filter(|c| *c != '_').collect();
+    NanoUsd::parse_usd(&digits).filter(|usd| *usd > NanoUsd::ZERO && *usd <= MOST_USD)
+}
+
+fn span(text: &str) -> Option<Millis> {
+    parse_span(text).filter(|span| (1_000..=30 * 86_400_000).contains(&span.0))
+}

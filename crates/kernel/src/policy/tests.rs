@@ -1,0 +1,305 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::time::Millis;
+use crate::units::NanoUsd;
+
+fn tier(name: &str) -> Tier {
+    Tier::new(name).unwrap()
+}
+
+fn catalog() -> Vec<(Tier, ModelRef)> {
+    ["nano", "mini", "flagship"]
+        .iter()
+        .map(|n| (tier(n), ModelRef::new(&format!("p/{n}-model")).unwrap()))
+        .collect()
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    let mut settings = Settings::default();
+    for (key, value) in pairs {
+        settings.set(key, &Setting::from(*value)).unwrap();
+    }
+    settings
+}
+
+fn said(key: &str, value: &str) -> String {
+    Settings::default()
+        .set(key, &Setting::from(value))
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn without_settings_the_defaults_are_the_designs() {
+    let policy = Settings::default().finish(&catalog()).unwrap();
+    assert_eq!(policy, Policy::standard(catalog()));
+    assert_eq!(policy.tiers["nano"].max_context_tokens, Some(8_000));
+    assert_eq!(policy.tiers["mini"].max_context_tokens, Some(32_000));
+    assert_eq!(policy.tiers["flagship"].max_context_tokens, None);
+    assert_eq!(policy.budget.run_usd.usd(), "5");
+    assert_eq!(
+        (
+            policy.limits.max_attempts,
+            policy.limits.max_replans,
+            policy.limits.max_subtasks
+        ),
+        (4, 3, 10_000)
+    );
+    assert_eq!(
+        (policy.planner().as_str(), policy.reviewer().as_str()),
+        ("flagship", "flagship")
+    );
+    assert_eq!(policy.limits.output_tokens.of(Role::Executor, true), 8_000);
+}
+
+/// A value that each kind takes and that is no default.
+fn sample(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tier => "mini",
+        Kind::Tiers => "nano,mini",
+        Kind::Model | Kind::Models | Kind::Route => "other/model",
+        Kind::Effort | Kind::Verbosity => "high",
+        Kind::Count { .. } | Kind::MaybeCount { .. } => "999",
+        Kind::Usd | Kind::MaybeUsd => "7.25",
+        Kind::Span | Kind::MaybeSpan => "77s",
+        Kind::Slots => "9",
+        Kind::Types => "debug, rank",
+        Kind::Text => "Be brief.",
+    }
+}
+
+#[test]
+fn every_listed_key_changes_the_policy() {
+    let plain = Policy::standard(catalog());
+    for key in KEYS {
+        let free = if key.name.starts_with("tiers.") {
+            "mini"
+        } else {
+            "classify"
+        };
+        let name = key.name.replace('*', free);
+        let value = if key.name == "limits.max_attempts" {
+            "9"
+        } else {
+            sample(key.kind)
+        };
+        let value = if key.name.contains("max_review") || key.name == "limits.max_tries" {
+            "77"
+        } else {
+            value
+        };
+        let policy = settings(&[(&name, value)])
+            .finish(&catalog())
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        assert_ne!(policy, plain, "{name} is parsed and ignored");
+        assert_ne!(policy.hash(), plain.hash(), "{name}");
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    assert_eq!(
+        said("limits.max_atempts", "4"),
+        "unknown key limits.max_atempts; did you mean limits.max_attempts?"
+    );
+    assert_eq!(
+        said("limit.max_replans", "4"),
+        "unknown key limit.max_replans; did you mean limits.max_replans?"
+    );
+    assert_eq!(
+        said("tiers.big.modell", "x"),
+        "unknown key tiers.big.modell; did you mean tiers.big.model?"
+    );
+    assert_eq!(
+        said("routes.clasify", "nano"),
+        "unknown key routes.clasify; did you mean routes.classify?"
+    );
+    assert_eq!(
+        said("entirely.different", "x"),
+        "unknown key entirely.different"
+    );
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    for key in [
+        "budget.day_usd",
+        "quota.window",
+        "quality.classify",
+        "shadow.rate",
+        "mcp_servers.docs.command",
+        "limits.types.classify",
+        "hedging",
+    ] {
+        assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
+    }
+    let empty = Settings::default()
+        .set("quota", &Setting::Empty)
+        .unwrap_err();
+    assert_eq!(empty.to_string(), "not supported yet: quota");
+}
+
+#[test]
+fn bad_values_name_key_value_and_remedy() {
+    assert_eq!(
+        said("limits.max_attempts", "0"),
+        "limits.max_attempts = \"0\": use a whole number from 1 to 100"
+    );
+    assert_eq!(
+        said("effort.planner", "lots"),
+        "effort.planner = \"lots\": use one of none, minimal, low, medium, high, xhigh, max"
+    );
+    for amount in [
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "1e308",
+        "0.0000000001",
+        "5 dollars",
+        "",
+    ] {
+        assert!(
+            said("budget.run_usd", amount).contains("use dollars above 0"),
+            "{amount}"
+        );
+    }
+    assert!(said("tiers.mini.model", "no-provider").ends_with("use \"PROVIDER/MODEL\""));
+    assert!(said("tiers.Big One.model", "p/m").contains("is not a name"));
+    let list = Settings::default()
+        .set("limits.max_attempts", &Setting::List(vec!["1".into()]))
+        .unwrap_err();
+    assert!(list.to_string().contains("use one value"));
+}
+
+#[test]
+fn money_is_exact() {
+    let policy = settings(&[
+        ("budget.run_usd", "0.100000001"),
+        ("budget.confirm_above_usd", "1_000.5"),
+    ])
+    .finish(&catalog())
+    .unwrap();
+    assert_eq!(policy.budget.run_usd, NanoUsd(100_000_001));
+    assert_eq!(
+        policy.budget.confirm_above_usd,
+        Some(NanoUsd(1_000_500_000_000))
+    );
+}
+
+#[test]
+fn a_ladder_of_other_tiers_needs_their_models() {
+    let named = settings(&[
+        ("ladder", "small,large"),
+        ("tiers.small.model", "local/a"),
+        ("tiers.large.model", "local/b"),
+    ]);
+    let policy = named.finish(&catalog()).unwrap();
+    assert_eq!(
+        (policy.ladder.len(), policy.planner().as_str()),
+        (2, "large")
+    );
+    let missing = settings(&[("ladder", "small,large"), ("tiers.small.model", "local/a")])
+        .finish(&catalog())
+        .unwrap_err();
+    assert!(
+        missing
+            .to_string()
+            .starts_with("tiers.large.model = (absent)"),
+        "{missing}"
+    );
+    let stray = settings(&[("tiers.small.model", "local/a")])
+        .finish(&catalog())
+        .unwrap_err();
+    assert!(stray.to_string().contains("give the order"), "{stray}");
+    let lone = settings(&[("tiers.small.model", "local/a")])
+        .finish(&[])
+        .unwrap();
+    assert_eq!(lone.ladder, [tier("small")]);
+    let unused = settings(&[("ladder", "nano,mini"), ("tiers.flagship.effort", "high")])
+        .finish(&catalog())
+        .unwrap_err();
+    assert!(
+        unused.to_string().contains("put flagship on the ladder"),
+        "{unused}"
+    );
+    let none = Settings::default().finish(&[]).unwrap_err();
+    assert!(
+        none.to_string().contains("name at least one tier"),
+        "{none}"
+    );
+}
+
+#[test]
+fn roles_and_routes_must_be_on_the_ladder() {
+    for key in ["roles.planner", "routes.classify", "ladders.classify"] {
+        let fault = settings(&[(key, "huge")]).finish(&catalog()).unwrap_err();
+        assert!(
+            fault
+                .to_string()
+                .contains("no such tier: use one of nano, mini, flagship"),
+            "{fault}"
+        );
+    }
+}
+
+#[test]
+fn effort_is_the_types_then_the_tiers_then_the_roles() {
+    let policy = settings(&[
+        ("effort.debug", "high"),
+        ("tiers.mini.effort", "none"),
+        ("effort.executor", "medium"),
+    ])
+    .finish(&catalog())
+    .unwrap();
+    let of = |kind, on: &str| policy.effort(Role::Executor, Some(kind), &tier(on));
+    assert_eq!(of(TaskType::Debug, "mini"), Effort::High);
+    assert_eq!(of(TaskType::Search, "mini"), Effort::None);
+    assert_eq!(of(TaskType::Search, "nano"), Effort::Medium);
+    let plain = Policy::standard(catalog());
+    assert_eq!(
+        plain.effort(Role::Planner, None, &tier("flagship")),
+        Effort::Medium
+    );
+    assert_eq!(
+        plain.effort(Role::Executor, Some(TaskType::Rank), &tier("nano")),
+        Effort::Low
+    );
+}
+
+#[test]
+fn a_policy_survives_the_journal() {
+    let pairs = [
+        ("limits.max_concurrent_subagents", "12"),
+        ("limits.subtask_deadline", "15m"),
+        ("prompts.planner", "Plan."),
+        ("routes.rank", "other/model"),
+        ("effort.label", "low"),
+    ];
+    let policy = settings(&pairs).finish(&catalog()).unwrap();
+    let text = serde_json::to_string(&policy).unwrap();
+    let back: Policy = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, policy);
+    assert_eq!(back.hash(), policy.hash());
+    assert_eq!(back.limits.subtask, Some(Millis(900_000)));
+    assert_eq!(back.limits.max_concurrent_subagents, Slots::At(12));
+    assert_eq!(back.effort[&Who::Type(TaskType::Classify)], Effort::Low);
+}
+
+proptest! {
+    #[test]
+    fn no_key_and_no_value_panics(key in "[a-z_.*]{0,40}|[^\n]{0,40}|(limits|budget|tiers|routes)\\.[a-z_.]{0,30}", value in "\\PC{0,40}") {
+        let mut settings = Settings::default();
+        let _ = settings.set(&key, &Setting::from(value.as_str()));
+        let _ = settings.finish(&catalog());
+    }
+
+    #[test]
+    fn any_value_of_a_known_key_is_taken_or_refused_by_its_name(n in 0..KEYS.len(), value in "[0-9._a-z/,-]{0,20}") {
+        let name = KEYS[n].name.replace('*', "classify");
+        if let Err(fault) = Settings::default().set(&name, &Setting::from(value.as_str())) {
+            prop_assert!(fault.to_string().starts_with(&name), "{fault}");
+        }
+    }
+}

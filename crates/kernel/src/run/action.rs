@@ -1,0 +1,255 @@
+//! What the kernel wants done ([`Action`]) and what it is told came of it ([`Fact`]).
+//!
+//! Actions name things, they do not hold them: the prompt of a call is packed by [`super::Run::prepare`]
+//! when its parts are at hand.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::event::{Caller, GatheredPart, Reply, SubtaskOrInput, Unit, Verdict};
+use crate::call::{Answer, CallError};
+use crate::ids::RunId;
+use crate::plan::Subtask;
+use crate::time::Millis;
+use crate::tool::ToolOutput;
+use crate::units::NanoUsd;
+
+use super::event::{BulkRules, CallNo};
+
+/// Something that should be in flight and is not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Fetch what the unit's next attempt is shown; put its view in order.
+    Gather {
+        /// For whom.
+        unit: Unit,
+        /// Read scope: excerpts of these files, best first.
+        files: Vec<String>,
+        /// Ranks the excerpts.
+        about: String,
+        /// At most so many bytes of excerpts.
+        limit_bytes: u64,
+        /// Whether the unit works in the run's view.
+        view: bool,
+        /// Reset the view to this tree first (a failed attempt leaves nothing behind).
+        reset_to: Option<String>,
+    },
+    /// Pack the prompt, take a lease, call the model.
+    Call {
+        /// On whose behalf.
+        caller: Caller,
+    },
+    /// Run a tool.
+    Tool {
+        /// For whom.
+        unit: Unit,
+        /// In which attempt.
+        attempt: u32,
+        /// The model's id for the call.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// JSON as text, unchecked.
+        arguments: String,
+        /// Whether it may write: then its start is journaled before it runs.
+        writes: bool,
+    },
+    /// Run a check.
+    Check {
+        /// Whose result.
+        unit: Unit,
+        /// Of which attempt.
+        attempt: u32,
+        /// What to check.
+        check: Check,
+    },
+    /// Read rows of `--input` or of a list.
+    ReadRows {
+        /// Where from.
+        source: SubtaskOrInput,
+        /// First row wanted.
+        from: u64,
+        /// At most so many.
+        count: u64,
+    },
+    /// Store the view's changes as one patch.
+    StorePatch,
+    /// Write the stored patch to the user's tree.
+    ApplyPatch {
+        /// The patch.
+        blob: String,
+    },
+}
+
+/// A check to perform.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Check {
+    /// The answer must be JSON that matches.
+    Schema {
+        /// The schema.
+        schema: Value,
+        /// The answer.
+        answer: Arc<str>,
+    },
+    /// The command must exit 0 in the sandbox.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+}
+
+impl Check {
+    /// How the check is named in events.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Schema { .. } => "schema".to_owned(),
+            Self::Command { argv } => argv.join(" "),
+        }
+    }
+}
+
+/// A row as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowRead {
+    /// Its place in the source, from 0.
+    pub row: u64,
+    /// Its value, or why it has none (a line that is not JSON).
+    pub item: Result<Arc<Value>, String>,
+}
+
+/// A finished result of equal work in an earlier run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    /// Where it was paid for.
+    pub run: RunId,
+    /// The result.
+    pub output: String,
+}
+
+/// Something that came from outside.
+#[derive(Debug)]
+pub enum Fact {
+    /// An engine opened the run (again): whatever was in flight is lost.
+    Opened,
+    /// Subtasks of a plan file, already checked.
+    PlanGiven {
+        /// The subtasks, in order.
+        subtasks: Vec<Subtask>,
+        /// Notes for every planner turn.
+        notes: String,
+        /// Bounds of bulk work.
+        bulk: BulkRules,
+        /// What is sloppy about it.
+        warnings: Vec<String>,
+    },
+    /// More text of the planner's streamed answer.
+    PlannerSaid {
+        /// Which call.
+        call: CallNo,
+        /// The text.
+        text: String,
+    },
+    /// A call ended.
+    Answered {
+        /// Which call.
+        call: CallNo,
+        /// What it brought.
+        answer: Result<Answer, CallError>,
+        /// How long it took.
+        ms: Millis,
+        /// How long to the first content.
+        first_ms: Option<Millis>,
+    },
+    /// Parts for a unit are at hand.
+    Gathered {
+        /// For whom.
+        unit: Unit,
+        /// What was found, stored as blobs.
+        parts: Vec<GatheredPart>,
+        /// The view's tree now, for a unit that works in it.
+        tree: Option<String>,
+    },
+    /// Parts could not be had (the view could not be made).
+    GatherFailed {
+        /// For whom.
+        unit: Unit,
+        /// Why.
+        reason: String,
+    },
+    /// A tool call came back.
+    ToolDone {
+        /// For whom.
+        unit: Unit,
+        /// In which attempt.
+        attempt: u32,
+        /// The model's id for the call.
+        call_id: String,
+        /// What it brought.
+        output: ToolOutput,
+        /// The view's tree afterwards, when it could write.
+        tree: Option<String>,
+        /// How long it took.
+        ms: Millis,
+    },
+    /// A check came back.
+    Checked {
+        /// Whose result.
+        unit: Unit,
+        /// Of which attempt.
+        attempt: u32,
+        /// Its name.
+        check: String,
+        /// What it says.
+        verdict: Verdict,
+        /// Why.
+        evidence: String,
+        /// How long it took.
+        ms: Millis,
+    },
+    /// Rows were read.
+    RowsRead {
+        /// Where from.
+        source: SubtaskOrInput,
+        /// The rows, in order.
+        rows: Vec<RowRead>,
+        /// How many rows there are, once the end was seen.
+        total: Option<u64>,
+    },
+    /// The run's patch was stored.
+    PatchStored {
+        /// Its blob.
+        blob: String,
+        /// The files it touches.
+        files: Vec<String>,
+    },
+    /// The patch was applied, or not.
+    PatchApplied {
+        /// Why not.
+        error: Option<String>,
+    },
+    /// A person steers.
+    Told(String),
+    /// A person answers an inbox item.
+    Replied {
+        /// Which.
+        item: u32,
+        /// What.
+        reply: Reply,
+    },
+    /// The run's cap is now this.
+    CapRaised(NanoUsd),
+    /// A person wants it stopped for good.
+    CancelAsked,
+    /// The engine goes away; finish what cannot be repeated, start nothing.
+    Drain,
+    /// Failed subtasks and rows are tried again.
+    RetryFailed(Vec<Unit>),
+    /// Equal work was done and paid for in an earlier run.
+    Reused {
+        /// For whom.
+        unit: Unit,
+        /// What it brought.
+        earlier: Earlier,
+    },
+}

@@ -1,0 +1,572 @@
+//! What happened in a run: the only thing that is stored, and the only thing [`super::State`] is made of.
+//!
+//! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
+//! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::budget::Role;
+use crate::call::{End, ErrorClass, Item, Service};
+use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
+use crate::plan::{PlanPatch, Subtask, TaskType};
+use crate::policy::Policy;
+use crate::plan::{Review, ReviewVerdict};
+use crate::route::{Failure, Repair};
+use crate::time::{Millis, Timestamp};
+use crate::tool::ToolOutput;
+use crate::units::NanoUsd;
+use crate::usage::Usage;
+
+/// An event with its place in the run's journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// When it was recorded; never used for ordering.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// One unit of work: a subtask, or one row of a `for_each` subtask.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unit {
+    /// The subtask.
+    pub subtask: SubtaskId,
+    /// Which row of its `for_each` source, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.row {
+            None => write!(f, "{}", self.subtask),
+            Some(row) => write!(f, "{}[{row}]", self.subtask),
+        }
+    }
+}
+
+/// Numbers the calls of one run from 1; with the run id it names the call to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallNo(pub u64);
+
+/// On whose behalf a model is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Caller {
+    /// The planner, writing or mending the plan.
+    Planner,
+    /// The planner, answering with a plan patch.
+    Replanner,
+    /// The reviewer.
+    Reviewer,
+    /// An executor working on a unit.
+    Executor {
+        /// What it works on.
+        #[serde(flatten)]
+        unit: Unit,
+        /// Which try, from 1.
+        attempt: u32,
+    },
+}
+
+impl Caller {
+    /// The role whose token budget pays.
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Planner | Self::Replanner => Role::Planner,
+            Self::Reviewer => Role::Reviewer,
+            Self::Executor { .. } => Role::Executor,
+        }
+    }
+}
+
+/// How a subtask, or one row of it, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubtaskStatus {
+    /// Its result passed its checks.
+    Done,
+    /// Nobody got it right, or it asked for what cannot be had.
+    Failed,
+    /// Its `when` was false, or it hangs on a skipped subtask.
+    Skipped,
+    /// A plan patch took it out.
+    Dropped,
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// A final answer, or `end {status: "done"}`.
+    Done,
+    /// The executor cannot go on.
+    Blocked,
+    /// The work is more than one narrow subtask.
+    TooBig,
+    /// Something it needs was not given.
+    NeedsContext,
+    /// The work lies outside what it was granted.
+    OutOfScope,
+    /// No usable answer: refusal, filter, cut answer, too many turns.
+    Failed,
+    /// Cut short by a plan patch, a cancel, or a restart that could not go on.
+    Abandoned,
+}
+
+/// A verdict of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It holds.
+    Pass,
+    /// It does not; the evidence says why.
+    Fail,
+    /// The check itself could not tell.
+    Unsure,
+}
+
+/// How a run ended or why it stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum RunStatus {
+    Completed,
+    Failed,
+    Cancelled,
+    NeedsPerson,
+    BudgetReached,
+    QuotaParked,
+}
+
+/// What a call brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum CallResult {
+    /// An answer.
+    Answered {
+        /// Message text.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        text: String,
+        /// A refusal, if the model declined.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<String>,
+        /// Tool calls and opaque items in order, kept only when the conversation goes on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        items: Vec<Item>,
+        /// Why it ended.
+        end: End,
+        /// The model named in the response.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        /// The service really given, when not the default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<Service>,
+    },
+    /// No answer.
+    Failed {
+        /// What may be done about it.
+        class: ErrorClass,
+        /// The provider's words.
+        message: String,
+        /// The request field it names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        param: Option<String>,
+        /// What is done about it.
+        repair: Repair,
+    },
+    /// In flight when the engine died; its lease is charged in full.
+    Lost,
+}
+
+/// Why something waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// A subtask failed up to the top and the planner had no better plan.
+    Failed,
+    /// The subtask is marked `approve`.
+    Approve,
+    /// An executor asked a question.
+    Question,
+    /// The reviewer wants a person's judgement.
+    Review,
+    /// Too many rows failed or went up a tier.
+    Rates,
+    /// The provider will not serve the account until a person acts.
+    Account,
+}
+
+/// A person's answer to an inbox item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Reply {
+    /// Take it as it is.
+    Approve,
+    /// Do not.
+    Reject,
+    /// Words: an answer, or an instruction for another try.
+    Text {
+        /// The words.
+        text: String,
+    },
+}
+
+/// Where the rows of a bulk run come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Absolute path.
+    pub path: String,
+    /// Bytes when the run started; the file may grow behind them.
+    pub bytes: u64,
+    /// SHA-256 of those bytes, hex.
+    pub sha256: String,
+}
+
+/// What a run starts with. Everything later decisions read is in here or in a later event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run.
+    pub run: RunId,
+    /// The request's text, verbatim; may be empty with `--plan`.
+    pub request: String,
+    /// Whether a planner writes the plan (else the plan's subtasks follow as events).
+    pub planned: bool,
+    /// Absolute path of the workspace.
+    pub workspace: String,
+    /// A listing of the workspace for the planner, cut to size; tainted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub listing: String,
+    /// The configuration that rules this run.
+    pub policy: Arc<Policy>,
+    /// Rows, for bulk plans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputFile>,
+    /// Whether the verified patch is applied to the user's tree at the end.
+    pub apply: bool,
+    /// Summary of the run that this one continues, for the planner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Continued>,
+    /// Where scripted answers come from, when the run is offline; shown wherever the run is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<String>,
+    /// Whether results of earlier runs may be reused.
+    #[serde(default)]
+    pub reuse: bool,
+}
+
+/// What `--continue` carries over: the planner's context of an earlier run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Continued {
+    /// The earlier run.
+    pub run: RunId,
+    /// The planner's conversation so far: requests, plans in brief, reviews.
+    pub turns: Vec<Item>,
+}
+
+/// An excerpt of the workspace gathered for a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatheredPart {
+    /// Workspace-relative path.
+    pub path: String,
+    /// Hash of the stored blob.
+    pub blob: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Something that happened. Field order is the order on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[allow(missing_docs)]
+pub enum Event {
+    #[serde(rename = "run.started")]
+    RunStarted(Box<RunStarted>),
+    /// An engine took the run up again; calls in flight before it are lost.
+    #[serde(rename = "run.resumed")]
+    RunResumed {},
+    /// The policy changed between sessions (prices, limits).
+    #[serde(rename = "run.repinned")]
+    Repinned { policy: Arc<Policy> },
+    /// One subtask of the plan was accepted.
+    #[serde(rename = "plan.subtask")]
+    PlanSubtask {
+        subtask: Box<Subtask>,
+        /// Accepted while the plan was still streaming.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        streamed: bool,
+    },
+    /// The planner's answer had faults; it gets them back.
+    #[serde(rename = "plan.faulted")]
+    PlanFaulted { faults: Vec<String>, mend: u32 },
+    #[serde(rename = "plan.completed")]
+    PlanCompleted {
+        subtasks: u32,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        coordination_notes: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bulk: Option<BulkRules>,
+    },
+    /// A plan patch was accepted.
+    #[serde(rename = "plan.patched")]
+    PlanPatched { patch: Box<PlanPatch>, by: PatchedBy },
+    #[serde(rename = "context.gathered")]
+    ContextGathered {
+        #[serde(flatten)]
+        unit: Unit,
+        parts: Vec<GatheredPart>,
+        /// The view's tree the attempt starts from, for a unit that works in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<String>,
+    },
+    /// A unit needs the planner: it ended otherwise than `done`, failed to the top, or is a checkpoint.
+    #[serde(rename = "plan.asked")]
+    PlannerAsked {
+        #[serde(flatten)]
+        unit: Unit,
+        reason: String,
+    },
+    #[serde(rename = "attempt.started")]
+    AttemptStarted {
+        #[serde(flatten)]
+        unit: Unit,
+        attempt: u32,
+        tier: Tier,
+        model: ModelRef,
+        why: String,
+    },
+    /// Intent and lease in one record: durable before the request leaves.
+    #[serde(rename = "call.started")]
+    CallStarted {
+        call: CallNo,
+        #[serde(flatten)]
+        caller: Caller,
+        tier: Tier,
+        model: ModelRef,
+        lease_usd: NanoUsd,
+        lease_tokens: u64,
+        max_output_tokens: u32,
+    },
+    /// Outcome: durable before anything downstream sees it.
+    #[serde(rename = "call.completed")]
+    CallEnded {
+        call: CallNo,
+        #[serde(flatten)]
+        result: CallResult,
+        usage: Option<Usage>,
+        cost_usd: NanoUsd,
+        /// What the same tokens would have cost on the flagship (computed).
+        flagship_usd: NanoUsd,
+        /// Whether the request may have reached the model; if not, nothing is charged.
+        sent: bool,
+        /// From sending to the end.
+        ms: Millis,
+        /// From sending to the first content, when streamed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_ms: Option<Millis>,
+    },
+    /// Intent of a tool call that writes.
+    #[serde(rename = "tool.started")]
+    ToolStarted {
+        #[serde(flatten)]
+        unit: Unit,
+        attempt: u32,
+        call_id: String,
+        name: String,
+    },
+    #[serde(rename = "tool.completed")]
+    ToolEnded {
+        #[serde(flatten)]
+        unit: Unit,
+        attempt: u32,
+        call_id: String,
+        name: String,
+        #[serde(flatten)]
+        output: ToolOutput,
+        /// Hash of the view afterwards, when the tool could write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<String>,
+        ms: Millis,
+    },
+    #[serde(rename = "check.completed")]
+    CheckEnded {
+        #[serde(flatten)]
+        unit: Unit,
+        attempt: u32,
+        tier: Tier,
+        model: ModelRef,
+        /// `schema`, `changed`, or the command as one line.
+        check: String,
+        verdict: Verdict,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        evidence: String,
+        ms: Millis,
+    },
+    #[serde(rename = "attempt.completed")]
+    AttemptEnded {
+        #[serde(flatten)]
+        unit: Unit,
+        attempt: u32,
+        tier: Tier,
+        model: ModelRef,
+        ending: Ending,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+        /// Whether the result stands.
+        accepted: bool,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        cost_usd: NanoUsd,
+        usage: Usage,
+    },
+    /// The next attempt runs on a higher tier.
+    #[serde(rename = "subtask.escalated")]
+    Escalated {
+        #[serde(flatten)]
+        unit: Unit,
+        from: Tier,
+        to: Tier,
+        why: String,
+    },
+    #[serde(rename = "subtask.completed")]
+    SubtaskEnded {
+        #[serde(flatten)]
+        unit: Unit,
+        status: SubtaskStatus,
+        #[serde(rename = "task_type")]
+        kind: TaskType,
+        output: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tier: Option<Tier>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelRef>,
+        attempts: u32,
+        cost_usd: NanoUsd,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Taken from an earlier run's equal work: nothing was paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
+    },
+    /// A finished subtask runs again: revised by the review, or its input changed.
+    #[serde(rename = "subtask.reopened")]
+    Reopened {
+        #[serde(flatten)]
+        unit: Unit,
+        instructions: String,
+    },
+    /// A source of rows has no more of them.
+    #[serde(rename = "rows.ended")]
+    RowsEnded { source: SubtaskOrInput, rows: u64 },
+    #[serde(rename = "budget.refused")]
+    LeaseRefused { scope: String, cap: String, spent: String, needed: String },
+    #[serde(rename = "budget.raised")]
+    CapRaised { run_usd: NanoUsd },
+    /// The provider reported more than was allowed: the scope takes no more calls.
+    #[serde(rename = "budget.alarm")]
+    BudgetAlarm { call: CallNo, message: String },
+    #[serde(rename = "inbox.opened")]
+    InboxOpened {
+        item: u32,
+        ask: Ask,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<Unit>,
+        /// The tool call that waits for the answer, for questions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
+        question: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        evidence: String,
+    },
+    #[serde(rename = "inbox.answered")]
+    InboxAnswered {
+        item: u32,
+        #[serde(flatten)]
+        reply: Reply,
+    },
+    /// A person steers the run.
+    #[serde(rename = "run.told")]
+    Told { text: String },
+    #[serde(rename = "review.completed")]
+    Reviewed {
+        round: u32,
+        verdict: ReviewVerdict,
+        summary: String,
+        review: Box<Review>,
+    },
+    /// The reviewer gave no usable answer, mends included.
+    #[serde(rename = "review.failed")]
+    ReviewFailed { faults: Vec<String> },
+    /// The run's patch was stored.
+    #[serde(rename = "patch.stored")]
+    PatchStored { blob: String, files: Vec<String> },
+    /// The patch was written to the user's tree, or why not.
+    #[serde(rename = "patch.applied")]
+    PatchApplied {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// Nothing new starts: the provider will not serve, or the run cannot go on.
+    #[serde(rename = "run.halted")]
+    Halted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<ErrorClass>,
+        message: String,
+    },
+    #[serde(rename = "run.cancelling")]
+    Cancelling {},
+    /// No engine works on it now; it can be resumed.
+    #[serde(rename = "run.paused")]
+    RunPaused(RunSummary),
+    #[serde(rename = "run.completed")]
+    RunEnded(RunSummary),
+}
+
+/// Who asked for a plan patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum PatchedBy {
+    Planner,
+    Reviewer,
+}
+
+/// Where the rows of a `for_each` come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubtaskOrInput {
+    /// `--input`.
+    Input,
+    /// The list that this subtask returned.
+    Subtask(SubtaskId),
+}
+
+/// What bounds a bulk run.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BulkRules {
+    /// So many rows first; the rest when they went well.
+    pub canary: Option<u64>,
+    /// 0..1 of finished rows.
+    pub max_failure_rate: Option<f64>,
+    /// 0..1 of finished rows.
+    pub max_escalation_rate: Option<f64>,
+}
+
+/// The closing line of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// How it ended.
+    pub status: RunStatus,
+    /// The result, on completion; else why it stands still, in a sentence.
+    pub output: String,
+    /// Why it could not go on, when a fault is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorClass>,
+}

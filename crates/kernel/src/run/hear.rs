@@ -1,0 +1,268 @@
+//! What a fact means: the events that follow from it. Each is recorded and folded before the next is decided.
+
+mod executor;
+mod flagship;
+mod person;
+
+use super::action::{Fact, RowRead};
+use super::event::{Caller, Event, SubtaskOrInput, SubtaskStatus, Unit};
+use super::state::{Key, Phase, Stage};
+use super::{CallNo, CallResult, Run};
+use crate::call::{Answer, CallError, Service};
+use crate::catalog::{self, Day};
+use crate::ids::{ModelRef, Tier};
+use crate::time::{Millis, Timestamp};
+use crate::tool::ToolOutput;
+use crate::units::NanoUsd;
+use crate::usage::Usage;
+
+impl Run {
+    /// Takes in what came from outside.
+    pub fn hear(&mut self, fact: Fact, now: Timestamp) {
+        self.now = now;
+        match fact {
+            Fact::Opened => self.opened(),
+            Fact::PlanGiven { subtasks, notes, bulk, warnings } => {
+                let count = subtasks.len() as u32;
+                for subtask in subtasks {
+                    self.record(Event::PlanSubtask { subtask: Box::new(subtask), streamed: false });
+                }
+                self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
+            }
+            Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
+            Fact::Answered { call, answer, ms, first_ms } => self.answered(call, answer, ms, first_ms),
+            Fact::Gathered { unit, parts, tree } => {
+                self.session.outstanding -= 1;
+                if self.stage(&unit) == Some(Stage::Gather) {
+                    self.record(Event::ContextGathered { unit, parts, tree });
+                }
+            }
+            Fact::GatherFailed { unit, reason } => {
+                self.session.outstanding -= 1;
+                if self.stage(&unit) == Some(Stage::Gather) {
+                    self.record(Event::Halted { class: None, message: reason });
+                }
+            }
+            Fact::ToolDone { unit, attempt, call_id, output, tree, ms } => {
+                self.session.outstanding -= 1;
+                self.tool_done(unit, attempt, call_id, output, tree, ms);
+            }
+            Fact::Checked { unit, attempt, check, verdict, evidence, ms } => {
+                self.session.outstanding -= 1;
+                self.checked(unit, attempt, check, verdict, evidence, ms);
+            }
+            Fact::Reused { unit, earlier } => {
+                if let Some(key) = self.state.key(&unit) {
+                    self.reused(key, earlier);
+                }
+            }
+            Fact::RowsRead { source, rows, total } => {
+                self.session.outstanding -= 1;
+                self.rows_read(&source, rows, total);
+            }
+            Fact::PatchStored { blob, files } => {
+                self.session.outstanding -= 1;
+                self.session.storing = false;
+                self.record(Event::PatchStored { blob, files });
+            }
+            Fact::PatchApplied { error } => {
+                self.session.outstanding -= 1;
+                self.session.applying = false;
+                self.record(Event::PatchApplied { error });
+            }
+            Fact::Told(text) => self.record(Event::Told { text }),
+            Fact::Replied { item, reply } => self.replied(item, reply),
+            Fact::CapRaised(cap) => self.record(Event::CapRaised { run_usd: cap }),
+            Fact::CancelAsked => {
+                if self.state.phase != Phase::Ended {
+                    self.record(Event::Cancelling {});
+                }
+            }
+            Fact::Drain => self.session.draining = true,
+            Fact::RetryFailed(units) => {
+                for unit in units {
+                    self.record(Event::Reopened { unit, instructions: String::new() });
+                }
+            }
+        }
+    }
+
+    /// The engine takes the run up after another one left it.
+    fn opened(&mut self) {
+        let lost: Vec<CallNo> = self.state.calls.keys().copied().collect();
+        for call in lost {
+            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+            self.record(Event::CallEnded {
+                call,
+                result: CallResult::Lost,
+                usage: None,
+                cost_usd: leased,
+                flagship_usd: leased,
+                sent: true,
+                ms: Millis(0),
+                first_ms: None,
+            });
+        }
+        self.record(Event::RunResumed {});
+    }
+
+    fn answered(&mut self, call: CallNo, answer: Result<Answer, CallError>, ms: Millis, first_ms: Option<Millis>) {
+        let Some(flight) = self.state.calls.get(&call).cloned() else { return };
+        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+        let (usage, service, sent) = match &answer {
+            Ok(answer) => (answer.usage, answer.service.unwrap_or_default(), true),
+            Err(error) => (error.usage, Service::Default, error.sent),
+        };
+        // What a provider charges for a refusal before any token is nothing; it says so by its status.
+        let refused = matches!(&answer, Err(e) if e.usage.is_none() && e.status.is_some_and(|s| s >= 400));
+        let usage = if refused { Some(Usage::default()) } else { usage };
+        let cost = match (&usage, sent) {
+            (_, false) => NanoUsd::ZERO,
+            (Some(usage), _) => self.price(&flight.model, flight.since, usage, service).unwrap_or(lease),
+            (None, _) => lease,
+        };
+        let flagship = match &usage {
+            Some(usage) if sent => self.flagship_price(flight.since, usage).unwrap_or(cost),
+            _ => cost,
+        };
+        let result = match &answer {
+            Ok(answer) => self.result_of(&flight.caller, answer),
+            Err(error) => self.trouble_of(&flight, error),
+        };
+        let frozen_before = self.frozen();
+        self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
+        if self.frozen() && !frozen_before {
+            let message = format!("call {} was charged {cost}, above its lease of {lease}: no new calls until the cap is raised", call.0);
+            self.record(Event::BudgetAlarm { call, message });
+        }
+        match (flight.caller, flight.key) {
+            (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
+            (Caller::Executor { .. }, None) => {}
+            (caller, _) => self.flagship_answered(&caller, answer, result),
+        }
+    }
+
+    fn frozen(&self) -> bool {
+        self.state.ledger.balance(&crate::budget::Scope::Run).is_some_and(|b| b.frozen)
+    }
+
+    fn price(&self, model: &ModelRef, at: Timestamp, usage: &Usage, service: Service) -> Option<NanoUsd> {
+        let found = self.catalog.priced(model, Day::of(at)).ok()?;
+        Some(catalog::cost(found.price, usage, service))
+    }
+
+    fn flagship_price(&self, at: Timestamp, usage: &Usage) -> Option<NanoUsd> {
+        let policy = &self.state.start().policy;
+        let model = &policy.tier(policy.top())?.model;
+        self.price(model, at, usage, Service::Default)
+    }
+
+    fn stage(&self, unit: &Unit) -> Option<Stage> {
+        let key = self.state.key(unit)?;
+        self.state.work.get(&key).map(|w| w.stage)
+    }
+
+    fn tool_done(&mut self, unit: Unit, attempt: u32, call_id: String, output: ToolOutput, tree: Option<String>, ms: Millis) {
+        let Some(key) = self.state.key(&unit) else { return };
+        let pending = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).filter(|a| a.no == attempt);
+        let Some(name) = pending.and_then(|a| a.pending.iter().find(|p| p.call_id == call_id)).map(|p| p.name.clone()) else { return };
+        self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, ms });
+    }
+
+    fn rows_read(&mut self, source: &SubtaskOrInput, rows: Vec<RowRead>, total: Option<u64>) {
+        let Some(i) = self.state.sources.iter().position(|s| s.from == *source) else { return };
+        self.session.reading.retain(|&s| s != i);
+        if let Some(last) = rows.last() {
+            self.session.next_read.insert(i, last.row + 1);
+        }
+        for row in rows {
+            if self.state.sources[i].is_finished(row.row) {
+                continue;
+            }
+            if self.state.sources[i].rows.contains_key(&row.row)
+                && let Ok(item) = &row.item
+            {
+                // In hand since before a restart: its units wait for the row itself.
+                self.session.items.insert((i, row.row), item.clone());
+                continue;
+            }
+            self.session.incoming.entry(i).or_default().push_back(row);
+        }
+        if let Some(total) = total
+            && self.state.sources[i].total.is_none()
+        {
+            self.record(Event::RowsEnded { source: source.clone(), rows: total });
+        }
+    }
+
+    /// Ends a unit, and what hangs on its failure or on a result that changed.
+    pub(super) fn end_unit(&mut self, key: Key, status: SubtaskStatus, output: String, error: Option<String>, by: Option<(Tier, ModelRef)>) {
+        let task = self.state.task(key);
+        let changed = key.row.is_none() && status == SubtaskStatus::Done && !task.output.is_empty() && *task.output != *output;
+        let dependents = task.dependents.clone();
+        let work = self.state.work.get(&key);
+        let (cost, attempts) = work.map_or((NanoUsd::ZERO, 0), |w| (w.cost, w.tried.len() as u32 + u32::from(w.attempt.is_some())));
+        let (tier, model) = by.unzip();
+        self.record(Event::SubtaskEnded {
+            unit: self.state.unit(key),
+            status,
+            kind: self.state.task(key).spec.kind,
+            output,
+            tier,
+            model,
+            attempts,
+            cost_usd: cost,
+            error,
+            reused_from: None,
+        });
+        self.forget_row(key);
+        if changed {
+            for task in dependents {
+                if self.state.tasks[task as usize].status == Some(SubtaskStatus::Done) {
+                    let unit = self.state.unit(Key { task, row: None });
+                    self.record(Event::Reopened { unit, instructions: String::new() });
+                }
+            }
+        }
+        self.watch_rates(key);
+    }
+
+    fn reused(&mut self, key: Key, earlier: super::Earlier) {
+        let route = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map(|a| (a.tier.clone(), a.model.clone()));
+        let (tier, model) = route.unzip();
+        self.record(Event::SubtaskEnded {
+            unit: self.state.unit(key),
+            status: SubtaskStatus::Done,
+            kind: self.state.task(key).spec.kind,
+            output: earlier.output,
+            tier,
+            model,
+            attempts: 0,
+            cost_usd: NanoUsd::ZERO,
+            error: None,
+            reused_from: Some(earlier.run),
+        });
+        self.forget_row(key);
+    }
+
+    fn forget_row(&mut self, key: Key) {
+        if let (Some(row), Some(source)) = (key.row, self.state.task(key).source)
+            && !self.state.sources[source as usize].rows.contains_key(&row)
+        {
+            self.session.items.remove(&(source as usize, row));
+        }
+    }
+
+    fn watch_rates(&mut self, key: Key) {
+        let Some(i) = self.state.task(key).source.filter(|_| key.row.is_some()) else { return };
+        if let Some((task, why)) = super::rows::over_the_rates(&self.state, &self.state.sources[i as usize]) {
+            let unit = self.state.unit(Key { task, row: None });
+            self.ask_person(super::Ask::Rates, Some(unit), None, format!("{why}. Go on with the other rows?"), String::new());
+        }
+    }
+
+    pub(super) fn ask_person(&mut self, ask: super::Ask, unit: Option<Unit>, call_id: Option<String>, question: String, evidence: String) {
+        let item = self.state.last_item + 1;
+        self.record(Event::InboxOpened { item, ask, unit, call_id, question, evidence });
+    }
+}

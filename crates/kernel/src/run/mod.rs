@@ -1,0 +1,121 @@
+//! A run as a pure state machine: facts go in, events are recorded, actions come out.
+//!
+//! ```text
+//!   fact ──► hear ──► events ──► apply ──► State
+//!                       │                    │
+//!                    journal              step ──► actions ──► performed ──► facts
+//! ```
+//!
+//! [`State::apply`] folds events and decides nothing. [`Run::hear`] turns what came from outside into
+//! events; [`Run::step`] says what should be in flight and is not. Both record what they decide in the
+//! outbox; the runtime appends the outbox to the journal and performs the actions once it is durable.
+//! Replay only folds: it never calls `step` for the past.
+//!
+//! Whatever a decision reads is in the log first. What is not part of the fold (rows read ahead, the
+//! parser of a plan still streaming) lives in `Session` and can be lost at any moment.
+
+mod action;
+mod apply;
+mod event;
+mod hear;
+mod prepare;
+mod rows;
+mod state;
+mod step;
+mod turn;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use action::{Action, Check, Earlier, Fact, RowRead};
+pub use apply::uses_view;
+pub use event::*;
+pub use prepare::{Fetched, Prepared};
+pub use state::*;
+pub use step::Gate;
+
+use crate::catalog::Catalog;
+use crate::plan::PlanStream;
+use crate::time::Timestamp;
+use crate::tool::ToolSpec;
+
+/// One run under way: its state, and the events it has decided on that are not durable yet.
+#[derive(Debug)]
+pub struct Run {
+    state: State,
+    catalog: Arc<Catalog>,
+    tools: Arc<[ToolSpec]>,
+    outbox: Vec<Stamped>,
+    now: Timestamp,
+    session: Session,
+}
+
+/// What this process holds for the run and the journal does not.
+#[derive(Debug, Default)]
+struct Session {
+    /// Parses the planner's answer while it streams.
+    stream: Option<(CallNo, PlanStream)>,
+    /// Rows read and not started, by source.
+    incoming: HashMap<usize, VecDeque<RowRead>>,
+    /// Rows in hand, by source and row.
+    items: HashMap<(usize, u64), Arc<Value>>,
+    /// The next row to read, by source.
+    next_read: HashMap<usize, u64>,
+    /// Sources with a read under way.
+    reading: Vec<usize>,
+    /// Actions handed out whose fact has not come back, model calls aside.
+    outstanding: usize,
+    /// The patch is being stored.
+    storing: bool,
+    /// The patch is being applied.
+    applying: bool,
+    /// The engine goes away.
+    draining: bool,
+}
+
+impl Run {
+    /// A run that is about to start, or one to be replayed into by [`Run::replay`].
+    pub fn new(catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>) -> Self {
+        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default() }
+    }
+
+    /// Folds an event of the past.
+    pub fn replay(&mut self, stamped: &Stamped) {
+        self.now = self.now.max(stamped.at);
+        self.state.apply(stamped);
+    }
+
+    /// Starts a run.
+    pub fn start(&mut self, start: RunStarted, now: Timestamp) {
+        self.now = now;
+        self.record(Event::RunStarted(Box::new(start)));
+    }
+
+    /// The fold so far, undurable events included.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Events decided on since the last call, to be made durable before anything is done about them.
+    pub fn take_events(&mut self) -> Vec<Stamped> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Records and folds an event.
+    fn record(&mut self, event: Event) {
+        let stamped = Stamped { at: self.now, event };
+        self.state.apply(&stamped);
+        self.outbox.push(stamped);
+    }
+
+    /// The row behind a key.
+    fn item(&self, key: Key) -> Option<&Arc<Value>> {
+        let source = self.state.task(key).source? as usize;
+        self.session.items.get(&(source, key.row?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,534 @@
+//! A run as the fold of its events. Read [`State`], then [`Task`] and [`Work`].
+//!
+//! Nothing here decides; `apply` keeps the indexes that let `step` cost only what changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::event::{Ask, BulkRules, CallNo, Caller, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus};
+use crate::budget::{Ledger, UsageByTier};
+use crate::call::{ErrorClass, Item};
+use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
+use crate::plan::Subtask;
+use crate::route::Failure;
+use crate::time::Timestamp;
+use crate::units::NanoUsd;
+use crate::usage::Usage;
+
+/// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Index into [`State::tasks`].
+    pub task: u32,
+    /// The row, from 0.
+    pub row: Option<u64>,
+}
+
+/// Units by descending priority, then plan order, then row.
+pub type Queue = BTreeSet<(std::cmp::Reverse<u64>, Key)>;
+
+/// The whole of a run.
+#[derive(Debug, Default, PartialEq)]
+pub struct State {
+    /// What it started with; `None` before the first event.
+    pub started: Option<Arc<RunStarted>>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The plan's subtasks in the order they were accepted.
+    pub tasks: Vec<Task>,
+    /// Where each subtask stands in `tasks`.
+    pub index: HashMap<SubtaskId, u32>,
+    /// Dependencies named before the subtask they name was seen.
+    pub forward: BTreeMap<SubtaskId, Vec<u32>>,
+    /// Units that are neither waiting nor finished.
+    pub work: HashMap<Key, Work>,
+    /// Units that may start an attempt now.
+    pub ready: Queue,
+    /// Units that may start once the view is free.
+    pub ready_writers: Queue,
+    /// Units whose next call may be made now.
+    pub to_call: Queue,
+    /// Units that wait for parts, tools or checks.
+    pub to_act: BTreeSet<Key>,
+    /// Units that entered `to_act` since the last step; not part of the fold.
+    pub fresh: Vec<Key>,
+    /// Attempts in progress.
+    pub active: u32,
+    /// Who may write to the run's view now (until views are per subtask).
+    pub writer: Option<Key>,
+    /// Units that wait until a moment: availability trouble.
+    pub parked: BTreeSet<(Timestamp, Parked)>,
+    /// Calls in flight.
+    pub calls: BTreeMap<CallNo, InFlight>,
+    /// The highest call number given out.
+    pub last_call: u64,
+    /// Money and tokens.
+    pub ledger: Ledger,
+    /// A lease was refused and nothing has been settled since.
+    pub starved: Option<Starved>,
+    /// Usage of every call, by tier.
+    pub usage: UsageByTier,
+    /// What the same tokens would have cost on the flagship, computed call by call.
+    pub all_flagship: NanoUsd,
+    /// What the flagship is doing or has to do.
+    pub desk: Desk,
+    /// What waits for a person.
+    pub inbox: BTreeMap<u32, InboxItem>,
+    /// The highest inbox number given out.
+    pub last_item: u32,
+    /// Row sources.
+    pub sources: Vec<Source>,
+    /// Bounds of bulk work.
+    pub bulk: BulkRules,
+    /// Notes for every planner turn.
+    pub notes: String,
+    /// Tasks not ended yet.
+    pub open: u32,
+    /// The last tree of the run's view that is on record.
+    pub tree: Option<String>,
+    /// Whether any accepted work changed the view.
+    pub changed: bool,
+    /// The stored patch.
+    pub patch: Option<Patch>,
+    /// Why no new work starts.
+    pub stop: Option<Stop>,
+    /// How the last session ended.
+    pub ended: Option<RunSummary>,
+    /// Counts for the closing line and the screens.
+    pub tally: Tally,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Nothing happened yet.
+    #[default]
+    New,
+    /// The plan is being written.
+    Planning,
+    /// Subtasks run.
+    Running,
+    /// All subtasks ended; the result is judged.
+    Reviewing,
+    /// The result is approved; the patch is on its way.
+    Closing,
+    /// Over.
+    Ended,
+}
+
+/// Why no new work starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The engine goes away.
+    Drain,
+    /// A person cancelled.
+    Cancel,
+    /// The provider cannot or will not serve.
+    Provider {
+        /// What went wrong.
+        class: ErrorClass,
+        /// In the provider's words.
+        message: String,
+    },
+    /// The run cannot go on.
+    Failed(String),
+}
+
+/// The stored patch of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Its blob.
+    pub blob: String,
+    /// The files it touches.
+    pub files: Vec<String>,
+    /// The tree it leads to.
+    pub tree: Option<String>,
+    /// Whether it was written to the user's tree; `Err` says why not.
+    pub applied: Option<Result<(), String>>,
+}
+
+/// What is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parked {
+    /// The flagship's job.
+    Desk,
+    /// A unit's attempt.
+    Unit(Key),
+}
+
+/// A refused lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starved {
+    /// Which scope.
+    pub scope: String,
+    /// What is missing, in words.
+    pub message: String,
+}
+
+/// A call in flight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InFlight {
+    /// On whose behalf.
+    pub caller: Caller,
+    /// The unit, by position.
+    pub key: Option<Key>,
+    /// On which tier.
+    pub tier: Tier,
+    /// Which model.
+    pub model: ModelRef,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One subtask of the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The subtask.
+    pub spec: Arc<Subtask>,
+    /// What must have ended first, its `for_each` source included.
+    pub deps: Vec<u32>,
+    /// Dependencies whose subtask is not known yet.
+    pub unknown: u32,
+    /// What hangs on it.
+    pub dependents: Vec<u32>,
+    /// Where its rows come from: an index into [`State::sources`].
+    pub source: Option<u32>,
+    /// How it ended.
+    pub status: Option<SubtaskStatus>,
+    /// What it returned; empty for rows.
+    pub output: Arc<str>,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+    /// On which tier it was done.
+    pub tier: Option<Tier>,
+    /// Longest way to the end of the graph in estimated milliseconds.
+    pub priority: u64,
+    /// Attempts made, over all its rows.
+    pub attempts: u32,
+    /// Money spent, over all its rows.
+    pub cost: NanoUsd,
+    /// What later judgement added to the description.
+    pub instructions: Vec<String>,
+    /// How its rows ended.
+    pub rows: RowTally,
+    /// A few results, for the review.
+    pub sample: Vec<(u64, SubtaskStatus, Arc<str>)>,
+}
+
+/// How rows ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct RowTally {
+    pub done: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    pub escalated: u64,
+}
+
+impl RowTally {
+    /// All that ended.
+    pub fn ended(self) -> u64 {
+        self.done + self.failed + self.skipped
+    }
+}
+
+/// A unit between ready and ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Work {
+    /// Where it stands.
+    pub stage: Stage,
+    /// Attempts that ended, oldest first.
+    pub tried: Vec<Tried>,
+    /// The attempt in progress.
+    pub attempt: Option<Attempt>,
+    /// Since when it is worked on.
+    pub since: Option<Timestamp>,
+    /// What it was shown, gathered.
+    pub parts: Option<Vec<GatheredPart>>,
+    /// The tree it starts from, when it works in the view.
+    pub base_tree: Option<String>,
+    /// The last attempt left the view changed: reset before the next.
+    pub dirty: bool,
+    /// Availability trouble in a row.
+    pub trouble: u32,
+    /// Money spent.
+    pub cost: NanoUsd,
+    /// A person or the planner said how to go on.
+    pub instructions: Vec<String>,
+    /// Attempts granted beyond the ladder, by a person's words.
+    pub granted: u32,
+    /// The accepted answer, while a person is asked about it.
+    pub accepted: Option<Arc<str>>,
+}
+
+/// Where a unit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// May start an attempt.
+    #[default]
+    Ready,
+    /// Waits for parts.
+    Gather,
+    /// Its next call may be made.
+    Call,
+    /// A call is in flight.
+    Calling(CallNo),
+    /// Waits for tools.
+    Tools,
+    /// Waits for checks.
+    Checks,
+    /// Waits until a moment.
+    Parked,
+    /// Waits for the planner.
+    Planner,
+    /// Waits for a person.
+    Person(u32),
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    /// On which tier.
+    pub tier: Tier,
+    /// How.
+    pub ending: Ending,
+    /// What was wrong with it.
+    pub failure: Option<Failure>,
+    /// What the next attempt should know: check output, or what the executor said.
+    pub evidence: String,
+}
+
+/// The attempt in progress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Which try, from 1.
+    pub no: u32,
+    /// On which tier.
+    pub tier: Tier,
+    /// Which model.
+    pub model: ModelRef,
+    /// What was said after the packed opening: the model's items and the tools' outputs.
+    pub items: Vec<Item>,
+    /// Answers received.
+    pub turns: u32,
+    /// Tools called.
+    pub tool_calls: u32,
+    /// Hash of the last tool call and how often it came in a row.
+    pub repeated: (u64, u32),
+    /// The output limit was doubled after a cut answer.
+    pub doubled: bool,
+    /// How many models of the tier were given up on.
+    pub alternate: u32,
+    /// Optional request fields the model does not take.
+    pub omit: Vec<String>,
+    /// Tool calls without output, in order.
+    pub pending: Vec<PendingTool>,
+    /// The answer under check.
+    pub answer: Option<Arc<str>>,
+    /// Checks already passed.
+    pub checked: u32,
+    /// The view's tree now.
+    pub tree: Option<String>,
+    /// Money spent.
+    pub cost: NanoUsd,
+    /// Tokens used.
+    pub usage: Usage,
+}
+
+/// A tool call without output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingTool {
+    /// The model's id for it.
+    pub call_id: String,
+    /// The tool.
+    pub name: String,
+    /// Its arguments as text.
+    pub arguments: String,
+    /// Its start is on record.
+    pub started: bool,
+    /// It waits for a person.
+    pub asked: Option<u32>,
+}
+
+/// What the flagship does: one job at a time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Desk {
+    /// The job in hand.
+    pub job: Option<Job>,
+    /// Its stage.
+    pub stage: DeskStage,
+    /// Reasons for the next plan patch, gathered meanwhile.
+    pub reasons: VecDeque<String>,
+    /// The planner's conversation: requests, plans, patches. Replayed whole (`store: false`).
+    pub turns: Vec<Item>,
+    /// Faulty answers in a row.
+    pub mends: u32,
+    /// Plan patches made.
+    pub replans: u32,
+    /// Reviews made.
+    pub reviews: u32,
+    /// Availability trouble in a row.
+    pub trouble: u32,
+    /// How many models of the tier were given up on.
+    pub alternate: u32,
+    /// Optional request fields the model does not take.
+    pub omit: Vec<String>,
+    /// The output limit was doubled after a cut answer.
+    pub doubled: bool,
+    /// The plan is whole.
+    pub planned: bool,
+    /// The last review.
+    pub summary: String,
+    /// What the approved review returns.
+    pub final_output: Option<String>,
+}
+
+/// A job of the flagship.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Write the plan; again after faults.
+    Plan {
+        /// What was wrong with the last one.
+        faults: Vec<String>,
+    },
+    /// Answer with a plan patch.
+    Replan {
+        /// Why.
+        reasons: Vec<String>,
+        /// What was wrong with the last one.
+        faults: Vec<String>,
+    },
+    /// Judge the result.
+    Review {
+        /// What was wrong with the last answer.
+        faults: Vec<String>,
+    },
+}
+
+/// Where the job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeskStage {
+    /// No job.
+    #[default]
+    Idle,
+    /// Its call may be made.
+    Call,
+    /// A call is in flight.
+    Calling(CallNo),
+    /// Waits until a moment.
+    Parked,
+}
+
+/// What waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxItem {
+    /// Why.
+    pub ask: Ask,
+    /// About what.
+    pub unit: Option<Key>,
+    /// The tool call that waits.
+    pub call_id: Option<String>,
+    /// What is asked.
+    pub question: String,
+    /// What there is to see.
+    pub evidence: String,
+}
+
+/// A source of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Which.
+    pub from: SubtaskOrInput,
+    /// Subtasks mapped over it.
+    pub members: Vec<u32>,
+    /// How many rows there are, once known.
+    pub total: Option<u64>,
+    /// All rows below are finished.
+    pub below: u64,
+    /// Finished rows at or above `below`.
+    pub above: BTreeSet<u64>,
+    /// Finished rows that are tried again.
+    pub reopened: BTreeSet<u64>,
+    /// Rows in hand.
+    pub rows: BTreeMap<u64, Row>,
+    /// Rows finished.
+    pub finished: u64,
+    /// No further row starts until a person says so.
+    pub halted: bool,
+    /// A person said to go on in spite of the rates.
+    pub waived: bool,
+}
+
+impl Source {
+    /// Whether a row is finished.
+    pub fn is_finished(&self, row: u64) -> bool {
+        (row < self.below || self.above.contains(&row)) && !self.reopened.contains(&row)
+    }
+}
+
+/// A row in hand.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Row {
+    /// What its members returned so far.
+    pub results: BTreeMap<u32, (SubtaskStatus, Arc<str>)>,
+}
+
+/// Counts over the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Tally {
+    pub done: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    pub reused: u64,
+    pub escalations: u64,
+    pub attempts: u64,
+    pub asked: u64,
+}
+
+impl State {
+    /// What the run started with.
+    ///
+    /// # Panics
+    /// Before the first event; the first event of every run is `run.started`.
+    pub fn start(&self) -> &RunStarted {
+        self.started.as_ref().expect("the first event of a run is run.started")
+    }
+
+    /// The run's id.
+    pub fn run(&self) -> &RunId {
+        &self.start().run
+    }
+
+    /// The subtask behind a key.
+    pub fn task(&self, key: Key) -> &Task {
+        &self.tasks[key.task as usize]
+    }
+
+    /// The key of a unit, if its subtask is known.
+    pub fn key(&self, unit: &super::event::Unit) -> Option<Key> {
+        self.index.get(&unit.subtask).map(|&task| Key { task, row: unit.row })
+    }
+
+    /// The unit of a key.
+    pub fn unit(&self, key: Key) -> super::event::Unit {
+        super::event::Unit { subtask: self.task(key).spec.id.clone(), row: key.row }
+    }
+
+    /// What everything cost so far.
+    pub fn spent(&self) -> NanoUsd {
+        self.ledger.spent()
+    }
+
+    /// The next moment something parked may go on.
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        self.parked.first().map(|(at, _)| *at)
+    }
+
+    /// Whether a call, tool, check or read may still be under way.
+    pub fn in_flight(&self) -> bool {
+        !self.calls.is_empty()
+    }
+}
