@@ -137,8 +137,14 @@ fn all_faults_come_at_once_and_cycles_name_their_members() {
         {"id": "a", "tools": ["y"]}, 5,
     ]}));
     let expected = [
-        "bad_value #5 -", "cycle a depends_on", "dangling_link a depends_on", "duplicate_node a id", "self_link c depends_on",
-        "unknown_field - mood", "unknown_tool a tools", "unknown_type a type",
+        "bad_value #5 -",
+        "cycle a depends_on",
+        "dangling_link a depends_on",
+        "duplicate_node a id",
+        "self_link c depends_on",
+        "unknown_field - mood",
+        "unknown_tool a tools",
+        "unknown_type a type",
     ];
     assert_eq!(told(&checked), expected);
     let cycle = checked.faults.iter().find(|f| f.code == Code::Cycle).unwrap();
@@ -179,7 +185,8 @@ fn hostile_text_is_an_answer_never_a_crash() {
 #[test]
 fn messages_escape_what_a_terminal_would_obey() {
     let evil = "\u{1b}[31m\r\n\u{202e}";
-    let checked = person(&json!({evil: 1, "subtasks": [{"id": evil, "type": evil, evil: 2, "depends_on": [format!("{evil}x")], "files": [evil]}]}));
+    let checked =
+        person(&json!({evil: 1, "subtasks": [{"id": evil, "type": evil, evil: 2, "depends_on": [format!("{evil}x")], "files": [evil]}]}));
     let text = serde_json::to_string(&checked).unwrap() + &checked.faults.iter().map(ToString::to_string).collect::<String>();
     let texts = checked.faults.iter().flat_map(|f| [Some(f.message.clone()), f.subtask.clone(), f.field.clone()]).flatten();
     for text in texts.chain([text]) {
@@ -255,7 +262,11 @@ fn sloppy_plans_are_warned_of_and_pass() {
     assert!(checked.plan.is_some());
     let codes: Vec<(&str, &str)> = checked.warnings.iter().map(|w| (w.code, w.subtask.as_deref().unwrap())).collect();
     let expected = [
-        ("empty_output_format", "a"), ("no_checks", "a"), ("many_tools_for_nano", "a"), ("no_description", "d"), ("overlapping_writes", "b"),
+        ("empty_output_format", "a"),
+        ("no_checks", "a"),
+        ("many_tools_for_nano", "a"),
+        ("no_description", "d"),
+        ("overlapping_writes", "b"),
     ];
     assert_eq!(codes, expected);
 }
@@ -283,10 +294,14 @@ fn tools_files_come_in_two_shapes() {
 #[test]
 fn subtasks_leave_the_stream_when_their_object_closes() {
     let mut stream = PlanStream::new(known());
-    assert_eq!(stream.push("Sure! {here} is the plan:\n```json\n{ \"coordination_notes\": \"a ] } \\\" b\", \"subtasks\": [ {\"id\": \"a\""), []);
+    assert_eq!(
+        stream.push("Sure! {here} is the plan:\n```json\n{ \"coordination_notes\": \"a ] } \\\" b\", \"subtasks\": [ {\"id\": \"a\""),
+        []
+    );
     let found = stream.push(", \"description\": \"}]\"}");
     assert!(matches!(&found[..], [Streamed::Subtask(s)] if s.id.as_str() == "a"));
-    let found = stream.push(", {\"id\": \"b\", \"depends_on\": [\"c\"]}, {\"id\": \"a\"}, {\"id\": \"e\", \"type\": \"no\"}, 7, {\"id\":\"c\"}");
+    let found =
+        stream.push(", {\"id\": \"b\", \"depends_on\": [\"c\"]}, {\"id\": \"a\"}, {\"id\": \"e\", \"type\": \"no\"}, 7, {\"id\":\"c\"}");
     let kinds: Vec<bool> = found.iter().map(|f| matches!(f, Streamed::Subtask(_))).collect();
     assert_eq!(kinds, [true, false, false, false, true]);
     stream.push("]}\n``` anything {\"subtasks\": [");
@@ -360,7 +375,10 @@ fn a_patch_changes_what_has_not_started_and_nothing_else() {
         (json!({"drop": ["No Id"]}), "dangling_link - drop"),
         (json!({"add": [{"id": "done"}]}), "duplicate_node done id"),
         (json!({"change": [{"id": "stuck", "depends_on": ["next"]}]}), "cycle stuck depends_on"),
-        (json!({"change": [{"id": "stuck", "tools": ["no"], "depends_on": ["gone"]}]}), "dangling_link stuck depends_on; unknown_tool stuck tools"),
+        (
+            json!({"change": [{"id": "stuck", "tools": ["no"], "depends_on": ["gone"]}]}),
+            "dangling_link stuck depends_on; unknown_tool stuck tools",
+        ),
         (json!({"add": [{"id": "new", "approve": false}]}), "unknown_field new approve"),
         (json!({"remove": []}), "unknown_field - remove"),
     ];

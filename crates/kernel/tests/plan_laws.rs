@@ -220,10 +220,10 @@ fn placeholders_are_found_and_other_braces_left() {
         ("{{item}}", vec![Reference::Item { path: String::new() }]),
         ("{{ item.First Name }}", vec![Reference::Item { path: "First Name".into() }]),
         ("{{{a.output}}}", vec![Reference::Output { id: id("a"), path: String::new() }]),
-        ("{{a.output.x.y}}{{b-1.output}}", vec![
-            Reference::Output { id: id("a"), path: "x.y".into() },
-            Reference::Output { id: id("b-1"), path: String::new() },
-        ]),
+        (
+            "{{a.output.x.y}}{{b-1.output}}",
+            vec![Reference::Output { id: id("a"), path: "x.y".into() }, Reference::Output { id: id("b-1"), path: String::new() }],
+        ),
         ("{{a.outputs}} {{a.output.}} {{item.}} {{A.output}} {{x}} {{}} {{{{", vec![]),
         ("{{a.output\n}}", vec![]),
         ("{{a.{{b.output}}", vec![Reference::Output { id: id("b"), path: String::new() }]),

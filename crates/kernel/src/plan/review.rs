@@ -102,9 +102,7 @@ pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
         }
     }
     let review = match (amended.applied, verdict) {
-        (Some((add, plan)), Some(verdict)) if faults.is_empty() => {
-            Some((Review { summary, verdict, revisions, add, final_output }, plan))
-        }
+        (Some((add, plan)), Some(verdict)) if faults.is_empty() => Some((Review { summary, verdict, revisions, add, final_output }, plan)),
         _ => None,
     };
     Reviewed { review, faults }
