@@ -1,6 +1,8 @@
 //! Plans that small models really wrote, and graphs of recorded calls (data/taskgraphs, MIT, see its SOURCE.md).
 //! Both are skipped with a note where the data are not at hand.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic, and says what it skips")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;

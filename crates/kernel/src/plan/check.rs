@@ -203,12 +203,7 @@ pub(super) fn whole(top: Top, entries: Vec<Entry>, mut faults: Vec<Fault>, known
         return Checked { plan: None, faults, warnings };
     }
     let subtasks = entries.into_iter().filter_map(|entry| entry.subtask).collect();
-    let plan = Plan {
-        pipeline: top.pipeline,
-        coordination_notes: top.coordination_notes,
-        stops: top.stops,
-        subtasks,
-    };
+    let plan = Plan { pipeline: top.pipeline, coordination_notes: top.coordination_notes, stops: top.stops, subtasks };
     let warnings = warn::all(&plan, &waits);
     Checked { plan: Some(plan), faults, warnings }
 }

@@ -159,8 +159,7 @@ fn from_toml(value: toml::Value) -> Value {
 pub(super) fn object_in(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let opens = |&at: &usize| {
-        bytes[at] == b'{'
-            && bytes[at + 1..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| matches!(b, b'"' | b'}'))
+        bytes[at] == b'{' && bytes[at + 1..].iter().find(|b| !b.is_ascii_whitespace()).is_none_or(|b| matches!(b, b'"' | b'}'))
     };
     let start = (0..bytes.len()).find(opens)?;
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);

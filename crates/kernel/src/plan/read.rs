@@ -16,19 +16,39 @@ use crate::time::Millis;
 use crate::units::NanoUsd;
 
 /// What a planner may set, in the order of its schema.
-pub(super) const PLANNER_FIELDS: [&str; 11] = [
-    "id", "type", "title", "description", "output_format", "depends_on", "files", "writes", "tools", "complexity", "checks",
-];
+pub(super) const PLANNER_FIELDS: [&str; 11] =
+    ["id", "type", "title", "description", "output_format", "depends_on", "files", "writes", "tools", "complexity", "checks"];
 
 /// What only a person may set.
 pub(super) const PERSON_FIELDS: [&str; 23] = [
-    "tier", "ladder", "model", "effort", "verbosity", "output_schema", "for_each", "when", "quality_bar", "judge", "vote",
-    "images", "mcp_servers", "approve", "checkpoint", "max_attempts", "deadline", "max_cost_usd", "flex", "simulate_ms",
-    "canary", "max_failure_rate", "max_escalation_rate",
+    "tier",
+    "ladder",
+    "model",
+    "effort",
+    "verbosity",
+    "output_schema",
+    "for_each",
+    "when",
+    "quality_bar",
+    "judge",
+    "vote",
+    "images",
+    "mcp_servers",
+    "approve",
+    "checkpoint",
+    "max_attempts",
+    "deadline",
+    "max_cost_usd",
+    "flex",
+    "simulate_ms",
+    "canary",
+    "max_failure_rate",
+    "max_escalation_rate",
 ];
 
-/// Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
-const NOT_YET: [(&str, fn(&Subtask) -> bool); 6] = [
+// Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
+type IsSet = fn(&Subtask) -> bool;
+const NOT_YET: [(&str, IsSet); 6] = [
     ("quality_bar", |s| s.quality_bar.is_some()),
     ("judge", |s| s.judge.is_some()),
     ("vote", |s| s.vote.is_some()),

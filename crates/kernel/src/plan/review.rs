@@ -85,7 +85,8 @@ pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
     let revisions = read_revisions(&mut fields, plan);
     let add = entries(&mut fields, "add", known);
     let final_output = fields.text("final_output").unwrap_or_default().to_owned();
-    if verdict == Some(Verdict::Revise) && fields.entries("revisions").is_empty() && add.is_empty() {
+    let revises = fields.get("revisions").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if verdict == Some(Verdict::Revise) && !revises && add.is_empty() {
         let message = "the verdict is revise, but nothing is to be revised or added; name what, or approve".to_owned();
         fields.fault(Code::BadValue, "revisions", message);
     }
@@ -101,9 +102,7 @@ pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
         }
     }
     let review = match (amended.applied, verdict) {
-        (Some((add, plan)), Some(verdict)) if faults.is_empty() => {
-            Some((Review { summary, verdict, revisions, add, final_output }, plan))
-        }
+        (Some((add, plan)), Some(verdict)) if faults.is_empty() => Some((Review { summary, verdict, revisions, add, final_output }, plan)),
         _ => None,
     };
     Reviewed { review, faults }

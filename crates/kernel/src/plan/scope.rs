@@ -50,11 +50,7 @@ pub(super) fn meet(a: &str, b: &str) -> bool {
         if whole {
             return fixed_part(other).starts_with(fixed_part(glob)) || glob.starts_with("**");
         }
-        is_literal(other)
-            && GlobBuilder::new(glob)
-                .literal_separator(true)
-                .build()
-                .is_ok_and(|g| g.compile_matcher().is_match(other))
+        is_literal(other) && GlobBuilder::new(glob).literal_separator(true).build().is_ok_and(|g| g.compile_matcher().is_match(other))
     };
     a == b || covers(a, b) || covers(b, a)
 }

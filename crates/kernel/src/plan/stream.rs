@@ -22,6 +22,7 @@ const MAX_DEPTH: usize = 127;
 
 /// What a push brought to light.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "almost every one is a subtask")]
 pub enum Streamed {
     /// A subtask valid by itself; its links may still point at what has not come yet.
     Subtask(Subtask),

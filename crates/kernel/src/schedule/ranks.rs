@@ -14,6 +14,8 @@ use crate::time::Millis;
 pub struct Ranks {
     place: HashMap<SubtaskId, usize>,
     nodes: Vec<Node>,
+    /// Sum of all estimates.
+    total: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -41,9 +43,10 @@ impl Ranks {
 
     fn from_parts(plan: &Plan, graph: Graph, ranks: Vec<u64>) -> Self {
         let place = plan.subtasks.iter().enumerate().map(|(n, s)| (s.id.clone(), n)).collect();
+        let total = graph.durations.iter().fold(0, |sum: u64, d| sum.saturating_add(*d));
         let parts = graph.durations.into_iter().zip(graph.waits).zip(ranks);
         let nodes = parts.map(|((estimate, waits), rank)| Node { rank, estimate, waits, started: false }).collect();
-        Self { place, nodes }
+        Self { place, nodes, total }
     }
 
     /// A further subtask; what it waits for becomes more urgent. Ids that have not come yet are remembered.
@@ -55,6 +58,7 @@ impl Ranks {
         self.nodes[node].estimate = estimate.0;
         self.nodes[node].rank = self.nodes[node].rank.saturating_add(more);
         self.nodes[node].waits = waits;
+        self.total = self.total.saturating_add(more);
         self.raise_from(node);
     }
 
@@ -82,14 +86,14 @@ impl Ranks {
     /// Carries a rank to everything before it. A streamed plan may hold a cycle that is refused later: the walk ends all
     /// the same, since no sound rank exceeds the sum of all estimates.
     fn raise_from(&mut self, node: usize) {
-        let most: u64 = self.nodes.iter().fold(0, |sum, n| sum.saturating_add(n.estimate));
         let mut open = vec![node];
         while let Some(node) = open.pop() {
             let behind = self.nodes[node].rank;
-            for w in self.nodes[node].waits.clone() {
+            for at in 0..self.nodes[node].waits.len() {
+                let w = self.nodes[node].waits[at];
                 let before = &mut self.nodes[w];
                 let rank = before.estimate.saturating_add(behind);
-                if rank > before.rank && rank <= most && !before.started {
+                if rank > before.rank && rank <= self.total && !before.started {
                     before.rank = rank;
                     open.push(w);
                 }

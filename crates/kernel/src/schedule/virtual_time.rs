@@ -47,10 +47,7 @@ impl Graph {
     pub fn of(plan: &Plan, estimate: impl Fn(&Subtask) -> Millis) -> Self {
         let place: HashMap<&str, usize> = plan.subtasks.iter().enumerate().map(|(n, s)| (s.id.as_str(), n)).collect();
         let waits = |s: &Subtask| s.depends_on.iter().filter_map(|id| place.get(id.as_str()).copied()).collect();
-        Self {
-            durations: plan.subtasks.iter().map(|s| estimate(s).0).collect(),
-            waits: plan.subtasks.iter().map(waits).collect(),
-        }
+        Self { durations: plan.subtasks.iter().map(|s| estimate(s).0).collect(), waits: plan.subtasks.iter().map(waits).collect() }
     }
 
     /// For each node the time from its start to the end of the longest chain behind it.
