@@ -7,6 +7,7 @@
 //! Read first: [`call`] (what is asked of a model and what comes back), then `run`.
 
 pub mod call;
+pub mod context;
 pub mod ids;
 pub mod plan;
 pub mod policy;

@@ -126,7 +126,11 @@ impl Settings {
     /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
     pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
         let found = find(key)?;
-        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
+        if let Some(tier) = found
+            .name
+            .strip_prefix("tiers.")
+            .and_then(|rest| rest.split('.').next())
+        {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
         }
         let value = read(&found.name, found.key.kind, value)

@@ -1,0 +1,147 @@
+//! What a model is shown: rules first, so that siblings share a cached prefix, then what is its own.
+//!
+//! Pure packing of parts that others fetched. A request's and a description's words are never altered;
+//! everything from files, tools and other models stands in marked blocks that it cannot close.
+//! Sizes are estimates (bytes / 4) for soft limits and receipts; leases count bytes themselves.
+//!
+//! Read first: [`Parts`] and [`pack`] for executors, [`Planning`] for the planner.
+
+mod data;
+mod ending;
+mod executor;
+mod format;
+mod planner;
+mod relevance;
+mod reviewer;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use data::{block, cut};
+pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
+pub use executor::{Evidence, Excerpt, Output, Parts, Shared, TierLimits, pack};
+pub use format::{Wanted, fits_strict, wanted};
+pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner, replan};
+pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
+pub use rules::{cache_key, instructions};
+
+use crate::call::{Item, Speaker};
+
+/// A call's opening and conversation, and where its size comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    /// Goes into [`crate::call::Call::instructions`].
+    pub instructions: String,
+    /// Goes into [`crate::call::Call::items`].
+    pub items: Vec<Item>,
+    /// The context receipt: every part in order.
+    pub receipt: Vec<PartReceipt>,
+}
+
+impl Packed {
+    /// Estimated tokens of everything packed; tools and format are not in it.
+    pub fn tokens_est(&self) -> u64 {
+        self.receipt.iter().map(|part| part.tokens_est).sum()
+    }
+}
+
+/// One line of a context receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartReceipt {
+    /// Which part, e.g. `rules`, `file src/a.rs`.
+    pub name: String,
+    /// Its size as packed.
+    pub bytes: u64,
+    /// Its size in tokens, estimated as bytes / 4.
+    pub tokens_est: u64,
+    /// Bytes that were left out of it; 0 = whole.
+    pub trimmed: u64,
+}
+
+impl PartReceipt {
+    fn new(name: impl Into<String>, bytes: usize, trimmed: usize) -> Self {
+        Self {
+            name: name.into(),
+            bytes: bytes as u64,
+            tokens_est: tokens_est(bytes),
+            trimmed: trimmed as u64,
+        }
+    }
+}
+
+/// Tokens of a text of so many bytes, estimated: four bytes each, rounded up. English and code come near it;
+/// other scripts take more, which is why nothing that must hold is counted with it.
+pub fn tokens_est(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(4)
+}
+
+/// Collects sections of one message and the receipt of each.
+#[derive(Debug, Default)]
+struct Message {
+    text: String,
+    receipt: Vec<PartReceipt>,
+}
+
+impl Message {
+    /// Appends a part, two line ends after the one before.
+    fn add(&mut self, name: impl Into<String>, text: &str, trimmed: usize) {
+        if text.is_empty() {
+            return;
+        }
+        let before = self.text.len();
+        if before > 0 {
+            self.text.push_str("\n\n");
+        }
+        self.text.push_str(text);
+        self.receipt
+            .push(PartReceipt::new(name, self.text.len() - before, trimmed));
+    }
+
+    fn into_packed(self, instructions: String, mut items: Vec<Item>) -> Packed {
+        let mut receipt = vec![PartReceipt::new("rules", instructions.len(), 0)];
+        if !items.is_empty() {
+            let bytes = items.iter().map(size).sum();
+            receipt.push(PartReceipt::new("earlier turns", bytes, 0));
+        }
+        receipt.extend(self.receipt);
+        items.push(Item::Message {
+            speaker: Speaker::User,
+            text: self.text,
+        });
+        Packed {
+            instructions,
+            items,
+            receipt,
+        }
+    }
+}
+
+fn size(item: &Item) -> usize {
+    match item {
+        Item::Message { text, .. } => text.len(),
+        Item::ToolCall {
+            call_id,
+            name,
+            arguments,
+        } => call_id.len() + name.len() + arguments.len(),
+        Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
+        Item::Opaque { raw } => raw.to_string().len(),
+    }
+}
+
+/// Shares `room` among parts of the given sizes: small ones whole, the rest evenly. Returns each one's share.
+fn shares(sizes: &[usize], room: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|i| (sizes[*i], *i));
+    let mut left = room;
+    let mut given = vec![0; sizes.len()];
+    for (done, i) in order.iter().enumerate() {
+        let share = sizes[*i].min(left / (sizes.len() - done));
+        given[*i] = share;
+        left -= share;
+    }
+    given
+}
