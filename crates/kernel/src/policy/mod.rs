@@ -5,6 +5,7 @@
 //!
 //! Read first: [`Policy`], then [`Settings::set`].
 
+mod entries;
 mod keys;
 mod limits;
 mod settings;
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
-pub use settings::{Fault, Setting, Settings};
+pub use settings::{Fault, Rung, Setting, Settings};
 
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, Tier};

@@ -44,6 +44,30 @@ impl std::fmt::Display for Setting {
     }
 }
 
+/// A rung as the catalog has it: what a tier is where no setting says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rung {
+    /// Its name.
+    pub tier: Tier,
+    /// Its model.
+    pub model: ModelRef,
+    /// Its effort, where it differs from the role's.
+    pub effort: Option<Effort>,
+    /// Its soft limit on input in tokens, in place of the one built in for its name.
+    pub max_context_tokens: Option<u32>,
+}
+
+impl From<(Tier, ModelRef)> for Rung {
+    fn from((tier, model): (Tier, ModelRef)) -> Self {
+        Self {
+            tier,
+            model,
+            effort: None,
+            max_context_tokens: None,
+        }
+    }
+}
+
 /// A setting that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -126,7 +150,11 @@ impl Settings {
     /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
     pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
         let found = find(key)?;
-        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
+        if let Some(tier) = found
+            .name
+            .strip_prefix("tiers.")
+            .and_then(|rest| rest.split('.').next())
+        {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
         }
         let value = read(&found.name, found.key.kind, value)
@@ -140,20 +168,20 @@ impl Settings {
         self.values.keys().map(String::as_str)
     }
 
-    /// The policy: settings over built-in defaults. `models` are the catalog's rungs, lowest first:
+    /// The policy: settings over built-in defaults. `catalog` are its rungs, lowest first:
     /// the ladder and its models where no setting says otherwise.
     ///
     /// # Errors
     /// [`Fault`] when the settings do not fit together, e.g. a role on a tier that is not on the ladder.
-    pub fn finish(&self, models: &[(Tier, ModelRef)]) -> Result<Policy, Fault> {
-        let ladder = self.ladder(models)?;
+    pub fn finish(&self, catalog: &[Rung]) -> Result<Policy, Fault> {
+        let ladder = self.ladder(catalog)?;
         let mut rungs = Vec::with_capacity(ladder.len());
         for tier in ladder {
             let key = format!("tiers.{tier}.model");
             let model = match self.values.get(&key) {
                 Some(Value::Model(model)) => model.clone(),
-                _ => match models.iter().find(|(name, _)| *name == tier) {
-                    Some((_, model)) => model.clone(),
+                _ => match catalog.iter().find(|rung| rung.tier == tier) {
+                    Some(rung) => rung.model.clone(),
                     None => {
                         return Err(Fault::bad(
                             &key,
@@ -175,6 +203,12 @@ impl Settings {
             ));
         }
         let mut policy = Policy::standard(rungs);
+        for rung in catalog {
+            if let Some(bound) = policy.tiers.get_mut(&rung.tier) {
+                bound.effort = rung.effort;
+                bound.max_context_tokens = rung.max_context_tokens.or(bound.max_context_tokens);
+            }
+        }
         for (key, value) in &self.values {
             apply(&mut policy, key, value)?;
         }
@@ -183,7 +217,7 @@ impl Settings {
     }
 
     /// The configured order; else the catalog's order with configured tiers that it lacks in front, by name.
-    fn ladder(&self, models: &[(Tier, ModelRef)]) -> Result<Vec<Tier>, Fault> {
+    fn ladder(&self, catalog: &[Rung]) -> Result<Vec<Tier>, Fault> {
         let named: BTreeSet<&str> = self
             .values
             .keys()
@@ -206,12 +240,12 @@ impl Settings {
             }
             return Ok(ladder.clone());
         }
-        let known = |name: &str| models.iter().any(|(tier, _)| tier.as_str() == name);
+        let known = |name: &str| catalog.iter().any(|rung| rung.tier.as_str() == name);
         let strays: Vec<&str> = named.into_iter().filter(|name| !known(name)).collect();
         // The order of one stray is a guess about worth, which only a person may make.
         if let Some(stray) = strays
             .first()
-            .filter(|_| !models.is_empty() || strays.len() > 1)
+            .filter(|_| !catalog.is_empty() || strays.len() > 1)
         {
             return Err(Fault::bad(
                 "ladder",
@@ -223,7 +257,7 @@ impl Settings {
         }
         let strays = strays.into_iter().filter_map(|name| Tier::new(name).ok());
         Ok(strays
-            .chain(models.iter().map(|(tier, _)| tier.clone()))
+            .chain(catalog.iter().map(|rung| rung.tier.clone()))
             .collect())
     }
 }

@@ -8,10 +8,11 @@ fn tier(name: &str) -> Tier {
     Tier::new(name).unwrap()
 }
 
-fn catalog() -> Vec<(Tier, ModelRef)> {
+fn catalog() -> Vec<Rung> {
+    let model = |n: &str| ModelRef::new(&format!("p/{n}-model")).unwrap();
     ["nano", "mini", "flagship"]
         .iter()
-        .map(|n| (tier(n), ModelRef::new(&format!("p/{n}-model")).unwrap()))
+        .map(|n| (tier(n), model(n)).into())
         .collect()
 }
 
@@ -33,7 +34,10 @@ fn said(key: &str, value: &str) -> String {
 #[test]
 fn without_settings_the_defaults_are_the_designs() {
     let policy = Settings::default().finish(&catalog()).unwrap();
-    assert_eq!(policy, Policy::standard(catalog()));
+    assert_eq!(
+        policy,
+        Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)))
+    );
     assert_eq!(policy.tiers["nano"].max_context_tokens, Some(8_000));
     assert_eq!(policy.tiers["mini"].max_context_tokens, Some(32_000));
     assert_eq!(policy.tiers["flagship"].max_context_tokens, None);
@@ -71,7 +75,7 @@ fn sample(kind: Kind) -> &'static str {
 
 #[test]
 fn every_listed_key_changes_the_policy() {
-    let plain = Policy::standard(catalog());
+    let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     for key in KEYS {
         let free = if key.name.starts_with("tiers.") {
             "mini"
@@ -232,6 +236,47 @@ fn a_ladder_of_other_tiers_needs_their_models() {
 }
 
 #[test]
+fn the_catalogs_words_on_a_tier_hold_until_a_setting_says_otherwise() {
+    let mut rungs = catalog();
+    rungs[0].max_context_tokens = Some(8_192);
+    rungs[2].effort = Some(Effort::Medium);
+    let policy = settings(&[("tiers.flagship.effort", "high")])
+        .finish(&rungs)
+        .unwrap();
+    assert_eq!(policy.tiers["nano"].max_context_tokens, Some(8_192));
+    assert_eq!(policy.tiers["mini"].max_context_tokens, Some(32_000));
+    assert_eq!(policy.tiers["flagship"].effort, Some(Effort::High));
+}
+
+#[test]
+fn what_is_shown_of_a_policy_makes_the_same_policy() {
+    let pairs = [
+        ("limits.max_concurrent_subagents", "12"),
+        ("tiers.mini.alternates", "p/b,p/c"),
+        ("routes.rank", "other/model"),
+        ("budget.confirm_above_usd", "0.5"),
+        ("roles.planner", "mini"),
+        ("roles.reviewer", "flagship"),
+    ];
+    let policy = settings(&pairs).finish(&catalog()).unwrap();
+    let mut again = Settings::default();
+    for (key, value) in policy.entries() {
+        again
+            .set(&key, &Setting::from(value.as_str()))
+            .unwrap_or_else(|fault| panic!("{fault}"));
+    }
+    assert_eq!(again.finish(&catalog()).unwrap(), policy);
+    let shown: Vec<String> = policy.entries().into_iter().map(|(key, _)| key).collect();
+    for key in KEYS.iter().filter(|key| !key.name.contains('*')) {
+        assert!(
+            shown.iter().any(|k| k == key.name),
+            "{} is not shown",
+            key.name
+        );
+    }
+}
+
+#[test]
 fn roles_and_routes_must_be_on_the_ladder() {
     for key in ["roles.planner", "routes.classify", "ladders.classify"] {
         let fault = settings(&[(key, "huge")]).finish(&catalog()).unwrap_err();
@@ -257,7 +302,7 @@ fn effort_is_the_types_then_the_tiers_then_the_roles() {
     assert_eq!(of(TaskType::Debug, "mini"), Effort::High);
     assert_eq!(of(TaskType::Search, "mini"), Effort::None);
     assert_eq!(of(TaskType::Search, "nano"), Effort::Medium);
-    let plain = Policy::standard(catalog());
+    let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     assert_eq!(
         plain.effort(Role::Planner, None, &tier("flagship")),
         Effort::Medium

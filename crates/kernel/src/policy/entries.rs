@@ -1,0 +1,140 @@
+//! A policy as the settings that would make it: what `config show` prints.
+
+use super::{Policy, RouteTo, Slots};
+use crate::ids::Tier;
+use crate::plan::write_span;
+
+impl Policy {
+    /// Every effective setting, key and value as they would be written; those that are at a limitless or
+    /// undecided default stand as `none` where the key takes it. Prompts show their text.
+    pub fn entries(&self) -> Vec<(String, String)> {
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let mut row = |key: String, value: String| rows.push((key, value));
+        row("ladder".into(), join(&self.ladder));
+        for tier in &self.ladder {
+            let Some(bound) = self.tiers.get(tier) else {
+                continue;
+            };
+            let at = |field: &str| format!("tiers.{tier}.{field}");
+            row(at("model"), bound.model.to_string());
+            if !bound.alternates.is_empty() {
+                row(
+                    at("alternates"),
+                    bound
+                        .alternates
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(","),
+                );
+            }
+            if let Some(effort) = bound.effort {
+                row(at("effort"), word(&effort));
+            }
+            if let Some(verbosity) = bound.verbosity {
+                row(at("verbosity"), word(&verbosity));
+            }
+            row(at("max_context_tokens"), or_none(bound.max_context_tokens));
+            row(at("max_tools"), or_none(bound.max_tools));
+            row(at("max_tool_calls"), or_none(bound.max_tool_calls));
+            row(
+                at("never"),
+                bound
+                    .never
+                    .iter()
+                    .map(|kind| kind.as_str())
+                    .collect::<Vec<_>>()
+                    .join(","),
+            );
+        }
+        row("roles.planner".into(), self.planner().to_string());
+        row("roles.reviewer".into(), self.reviewer().to_string());
+        for (kind, route) in &self.routes {
+            let to = match route {
+                RouteTo::Tier(tier) => tier.to_string(),
+                RouteTo::Model(model) => model.to_string(),
+            };
+            row(format!("routes.{kind}"), to);
+        }
+        for (kind, ladder) in &self.ladders {
+            row(format!("ladders.{kind}"), join(ladder));
+        }
+        for (who, effort) in &self.effort {
+            row(format!("effort.{}", who.as_str()), word(effort));
+        }
+        for (who, verbosity) in &self.verbosity {
+            row(format!("verbosity.{}", who.as_str()), word(verbosity));
+        }
+        for (who, text) in &self.prompts {
+            row(format!("prompts.{}", who.as_str()), text.clone());
+        }
+        self.bounds(&mut row);
+        rows
+    }
+
+    fn bounds(&self, row: &mut impl FnMut(String, String)) {
+        let limits = &self.limits;
+        let slots = match limits.max_concurrent_subagents {
+            Slots::Auto => "auto".to_owned(),
+            Slots::At(n) => n.to_string(),
+        };
+        row("limits.max_concurrent_subagents".into(), slots);
+        for (field, n) in [
+            ("max_attempts", limits.max_attempts),
+            ("max_replans", limits.max_replans),
+            ("max_review_rounds", limits.max_review_rounds),
+            ("max_subtasks", limits.max_subtasks),
+            ("max_turns", limits.max_turns),
+            ("max_tool_calls", limits.max_tool_calls),
+            ("max_identical_calls", limits.max_identical_calls),
+            ("max_tries", limits.max_tries),
+            ("planner_output_tokens", limits.output_tokens.planner),
+            ("reviewer_output_tokens", limits.output_tokens.reviewer),
+            ("executor_output_tokens", limits.output_tokens.executor),
+        ] {
+            row(format!("limits.{field}"), n.to_string());
+        }
+        for (field, span) in [
+            ("first_token_deadline", Some(limits.call.first_token)),
+            ("idle_deadline", Some(limits.call.idle)),
+            ("call_deadline", Some(limits.call.total)),
+            ("subtask_deadline", limits.subtask),
+        ] {
+            row(
+                format!("limits.{field}"),
+                span.map_or_else(|| "none".to_owned(), write_span),
+            );
+        }
+        let budget = &self.budget;
+        row("budget.run_usd".into(), budget.run_usd.usd());
+        row(
+            "budget.confirm_above_usd".into(),
+            budget
+                .confirm_above_usd
+                .map_or_else(|| "none".to_owned(), |usd| usd.usd()),
+        );
+        for (field, tokens) in [
+            ("planner_tokens", budget.planner_tokens),
+            ("executor_tokens", budget.executor_tokens),
+            ("reviewer_tokens", budget.reviewer_tokens),
+        ] {
+            row(format!("budget.{field}"), or_none(tokens));
+        }
+    }
+}
+
+fn join(tiers: &[Tier]) -> String {
+    tiers.iter().map(Tier::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn or_none(n: Option<impl ToString>) -> String {
+    n.map_or_else(|| "none".to_owned(), |n| n.to_string())
+}
+
+/// The serde name of an effort or verbosity.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
