@@ -1,1 +1,21 @@
-//! (being built)
+//! TOUCHES: the workspace of a run, through one gate.
+//!
+//! Every path a model, a plan or a patch names passes [`gate`]; every tool call passes [`toolbox`].
+//! Nothing here decides what a run does next, and nothing here opens a socket.
+//!
+//! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
+
+mod files;
+pub mod gate;
+pub mod output;
+pub mod patch;
+mod screen;
+pub mod search;
+pub mod toolbox;
+pub mod view;
+
+pub use gate::{Globs, Refusal, RelPath, Scope};
+pub use patch::Patch;
+pub use screen::escape_for_screen;
+pub use toolbox::{Grant, Toolbox};
+pub use view::View;

@@ -1,0 +1,1 @@
+//! Patches against files in memory, and against every recorded case when the data is at hand.

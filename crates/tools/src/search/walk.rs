@@ -1,0 +1,148 @@
+//! Which files a search or a listing covers: the ignore rules of ripgrep, over one workspace.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use ignore::overrides::OverrideBuilder;
+use ignore::types::TypesBuilder;
+use ignore::{WalkBuilder, WalkState};
+
+use super::{Query, SearchError};
+
+/// A workspace as walkers see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    pub path: PathBuf,
+    /// Ignore files count without a `.git` folder: a view of a repository has none.
+    pub as_git: bool,
+    /// Ignore files above the workspace count: in the user's own tree only.
+    pub parents: bool,
+}
+
+/// Most files one walk takes.
+const MAX_FILES: usize = 2_000_000;
+
+/// Files beneath `start` (relative, empty = all), relative to it with `/`, sorted. False = the walk was stopped.
+pub(super) fn files(
+    tree: &Tree,
+    start: &str,
+    query: &Query,
+    deadline: Instant,
+) -> Result<(Vec<String>, bool), SearchError> {
+    let from = if start.is_empty() {
+        tree.path.clone()
+    } else {
+        tree.path.join(start)
+    };
+    let found = Mutex::new(Vec::new());
+    let stopped = std::sync::atomic::AtomicBool::new(false);
+    builder(tree, &from, query)?.build_parallel().run(|| {
+        let mut batch = Batch {
+            into: &found,
+            files: Vec::new(),
+        };
+        let (from, stopped) = (&from, &stopped);
+        Box::new(move |entry| {
+            let Ok(entry) = entry else {
+                return WalkState::Continue;
+            };
+            if entry.file_type().is_some_and(|kind| kind.is_file())
+                && let Some(name) = entry.path().strip_prefix(from).ok().and_then(Path::to_str)
+            {
+                batch.push(name);
+            }
+            if Instant::now() > deadline || batch.files.len() > MAX_FILES {
+                stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+                return WalkState::Quit;
+            }
+            WalkState::Continue
+        })
+    });
+    let mut files = found
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    files.sort_by(|a, b| path_order(a, b));
+    Ok((files, !stopped.into_inner()))
+}
+
+/// Files one thread found, handed over when it ends.
+struct Batch<'a> {
+    into: &'a Mutex<Vec<String>>,
+    files: Vec<String>,
+}
+
+impl Batch<'_> {
+    fn push(&mut self, name: &str) {
+        self.files.push(name.to_owned());
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.into
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .append(&mut self.files);
+    }
+}
+
+/// Order of a walk that sorts each folder by name: folders and files mixed, component by component.
+pub(crate) fn path_order(a: &str, b: &str) -> std::cmp::Ordering {
+    let key = |path: &str| {
+        path.bytes()
+            .map(|b| if b == b'/' { 0 } else { b })
+            .collect::<Vec<u8>>()
+    };
+    if a.contains('/') || b.contains('/') {
+        key(a).cmp(&key(b))
+    } else {
+        a.cmp(b)
+    }
+}
+
+fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, SearchError> {
+    let mut overrides = OverrideBuilder::new(&tree.path);
+    for (glob, case_counts) in &query.globs {
+        let fold = !*case_counts || query.glob_fold;
+        let added = overrides.case_insensitive(fold).and_then(|o| o.add(glob));
+        added.map_err(|e| SearchError(format!("glob {glob:?}: {e}")))?;
+    }
+    let overrides = overrides
+        .build()
+        .map_err(|e| SearchError(format!("globs: {e}")))?;
+    let mut types = TypesBuilder::new();
+    types.add_defaults();
+    for (name, wanted) in &query.types {
+        if *wanted {
+            types.select(name)
+        } else {
+            types.negate(name)
+        };
+    }
+    let types = types.build().map_err(|e| SearchError(e.to_string()))?;
+    let mut builder = WalkBuilder::new(from);
+    builder
+        .follow_links(false)
+        .hidden(!query.hidden)
+        .parents(tree.parents && !query.no_ignore)
+        .ignore(!query.no_ignore)
+        .git_ignore(!query.no_ignore)
+        .git_exclude(!query.no_ignore)
+        .git_global(tree.parents && !query.no_ignore)
+        .require_git(!(tree.as_git || query.no_require_git))
+        .max_depth(query.max_depth)
+        .max_filesize(query.max_filesize)
+        .overrides(overrides)
+        .types(types)
+        .threads(std::thread::available_parallelism().map_or(1, |n| n.get().min(8)))
+        .filter_entry(|entry| {
+            entry.file_name() != ".git"
+                || entry.depth() == 0
+                || entry.file_type().is_some_and(|kind| kind.is_file())
+        });
+    if !query.no_ignore {
+        builder.add_custom_ignore_filename(".rgignore");
+    }
+    Ok(builder)
+}

@@ -1,0 +1,266 @@
+//! The recorded answers of the tools that ours stand beside: Codex's apply_patch and ripgrep.
+//! Read from `BRIGADE_DATA` (see each folder's SOURCE.md); skipped with a note when it is not there.
+
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use brigade_kernel::tool::ToolOutput;
+use brigade_tools::{Grant, Toolbox, View};
+use serde_json::{Value, json};
+
+type Tree = BTreeMap<String, String>;
+
+fn rows(file: &str) -> Option<Vec<Value>> {
+    let data = std::env::var_os("BRIGADE_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let Ok(packed) = fs::read(data.join(file)) else {
+        eprintln!("skipped: no {file}; set BRIGADE_DATA");
+        return None;
+    };
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_string(&mut text)
+        .expect("the data is gzip");
+    Some(
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("the data is JSON lines"))
+            .collect(),
+    )
+}
+
+fn tree_of(value: &Value) -> Tree {
+    let files = value.as_object().expect("an object of files");
+    files
+        .iter()
+        .map(|(path, text)| (path.clone(), text.as_str().expect("text").to_owned()))
+        .collect()
+}
+
+fn write_tree(dir: &Path, tree: &Tree) {
+    for (path, text) in tree {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().expect("beneath dir")).expect("make folder");
+        fs::write(path, text).expect("write");
+    }
+}
+
+fn read_tree(dir: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("read folder") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path
+                    .strip_prefix(dir)
+                    .expect("beneath")
+                    .to_str()
+                    .expect("UTF-8")
+                    .to_owned();
+                tree.insert(name, fs::read_to_string(&path).expect("text"));
+            }
+        }
+    }
+    tree
+}
+
+fn call(dir: &Path, name: &str, arguments: &Value) -> ToolOutput {
+    let view = View::in_place(dir).expect("a workspace");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let toolbox = Toolbox::with_output_chars(4_000_000);
+    runtime.block_on(toolbox.call(&view, &Grant::whole(), name, &arguments.to_string()))
+}
+
+/// Applies a patch to a fresh tree with a canary beside it; returns the answer and the tree afterwards.
+fn patched(input: &Tree, patch: &str) -> (ToolOutput, Tree) {
+    let outside = tempfile::tempdir().expect("tempdir");
+    let dir = outside.path().join("workspace");
+    fs::create_dir(&dir).expect("mkdir");
+    write_tree(&dir, input);
+    let answer = call(&dir, "apply_patch", &json!({"patch": patch}));
+    let beside: Vec<_> = fs::read_dir(outside.path())
+        .expect("read")
+        .map(|e| e.expect("entry").file_name())
+        .collect();
+    assert_eq!(beside, ["workspace"], "something was written outside");
+    let tree = read_tree(&dir);
+    (answer, tree)
+}
+
+#[test]
+fn codex_scenarios_end_in_the_expected_tree() {
+    let Some(rows) = rows("apply-patch/codex_scenarios.jsonl.gz") else {
+        return;
+    };
+    let mut passed = 0;
+    for row in &rows {
+        let id = row["id"].as_str().expect("id");
+        let input = tree_of(&row["input"]);
+        let (answer, tree) = patched(&input, row["patch"].as_str().expect("patch"));
+        if id.starts_with("015") {
+            // A later failure takes the earlier change back.
+            assert!(!answer.ok && tree == input, "{id}");
+            assert!(
+                answer
+                    .error
+                    .unwrap_or_default()
+                    .contains("othing was changed"),
+                "{id} does not say so"
+            );
+            continue;
+        }
+        assert_eq!(tree, tree_of(&row["expected"]), "{id}: {answer:?}");
+        passed += 1;
+    }
+    assert_eq!((passed, rows.len()), (22, 23));
+}
+
+#[test]
+fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
+    let Some(rows) = rows("apply-patch/recorded.jsonl.gz") else {
+        return;
+    };
+    let key = |id: &str| {
+        id.split_once(':')
+            .map_or(String::new(), |(_, key)| key.to_owned())
+    };
+    let plain: HashMap<String, &Value> = rows
+        .iter()
+        .filter(|row| row["kind"] == "plain")
+        .map(|row| (key(row["id"].as_str().unwrap()), row))
+        .collect();
+    let after = |row: &Value| {
+        let mut tree = tree_of(&row["input"]);
+        tree.extend(tree_of(&row["expected"]));
+        for gone in row["removed"].as_array().expect("removed") {
+            tree.remove(gone.as_str().expect("path"));
+        }
+        tree
+    };
+    let mut wrong = Vec::new();
+    let mut counts = BTreeMap::new();
+    for row in &rows {
+        let (id, kind) = (
+            row["id"].as_str().expect("id"),
+            row["kind"].as_str().expect("kind"),
+        );
+        let input = tree_of(&row["input"]);
+        let (answer, tree) = patched(&input, row["patch"].as_str().expect("patch"));
+        let refused = !answer.ok && tree == input && answer.error.is_some();
+        let expected = after(row);
+        let (class, right) = if row["policy"] == "must_refuse" {
+            ("escapes", refused)
+        } else if row["rc"] == 0 {
+            ("applies", answer.ok && tree == expected)
+        } else if expected != input {
+            ("partial", refused || tree == expected)
+        } else if ["fenced", "no_end", "two_begin"].contains(&kind) {
+            let same = plain
+                .get(&key(id))
+                .is_some_and(|row| row["rc"] == 0 && after(row) == tree);
+            ("refused", refused || (answer.ok && same))
+        } else {
+            ("refused", refused)
+        };
+        *counts.entry(class).or_insert(0) += 1;
+        if !right {
+            wrong.push(format!("{id} ({class}): {:?}", answer.error));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} wrong ({counts:?}):\n{}",
+        wrong.len(),
+        rows.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(rows.len(), 894);
+}
+
+fn searched(dir: &Path, row: &Value, wrong: &mut Vec<String>) {
+    let answer = call(dir, "search", &json!({"args": row["args"]}));
+    let (rc, stdout) = (
+        row["rc"].as_u64().expect("rc"),
+        row["stdout"].as_str().expect("stdout"),
+    );
+    let right = if rc == 2 {
+        !answer.ok && answer.error.is_some()
+    } else {
+        answer.ok && answer.output == stdout
+    };
+    if !right {
+        let cut = |text: &str| text.chars().take(400).collect::<String>();
+        wrong.push(format!(
+            "{} {}: rc {rc}\n--- ripgrep\n{}\n--- ours {:?}\n{}",
+            row["id"],
+            row["args"],
+            cut(stdout),
+            answer.error,
+            cut(&answer.output)
+        ));
+    }
+}
+
+#[test]
+fn search_prints_what_ripgrep_printed_over_the_workspaces() {
+    let (Some(queries), Some(spaces)) = (
+        rows("search/rg_recorded.jsonl.gz"),
+        rows("workspaces/workspaces.jsonl.gz"),
+    ) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("tempdir");
+    for space in &spaces {
+        write_tree(
+            &dir.path().join(space["id"].as_str().expect("id")),
+            &tree_of(&space["files"]),
+        );
+    }
+    let mut wrong = Vec::new();
+    for query in &queries {
+        searched(dir.path(), query, &mut wrong);
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} wrong:\n{}",
+        wrong.len(),
+        queries.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(queries.len(), 145);
+}
+
+#[test]
+fn search_ignores_what_ripgrep_ignored() {
+    let Some(rows) = rows("search/ignore_recorded.jsonl.gz") else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut files = tree_of(&row["files"]);
+        if row["is_git"] == false {
+            files.retain(|path, _| !path.starts_with(".git/"));
+        }
+        write_tree(dir.path(), &files);
+        searched(dir.path(), row, &mut wrong);
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} wrong:\n{}",
+        wrong.len(),
+        rows.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(rows.len(), 154);
+}
