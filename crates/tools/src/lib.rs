@@ -1,1 +1,4 @@
 //! (being built)
+
+pub mod command;
+pub mod sandbox;
