@@ -5,10 +5,12 @@
 //!
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
+pub mod command;
 mod files;
 pub mod gate;
 pub mod output;
 pub mod patch;
+pub mod sandbox;
 mod screen;
 pub mod search;
 pub mod toolbox;
