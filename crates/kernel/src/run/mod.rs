@@ -93,6 +93,12 @@ impl Run {
         self.record(Event::RunStarted(Box::new(start)));
     }
 
+    /// A word of another process is being taken in: it is not taken twice.
+    pub fn heard_command(&mut self, number: u64, now: Timestamp) {
+        self.now = now;
+        self.record(Event::Heard { commands: number });
+    }
+
     /// The fold so far, undurable events included.
     pub fn state(&self) -> &State {
         &self.state
