@@ -227,8 +227,7 @@ fn a_cut_at_any_byte_is_never_taken_for_the_whole() {
             .pointer("/event_counts/response.completed")
             .and_then(Value::as_u64)
             > Some(1);
-        if several
-            || (recording.bytes.len() > 100_000 && std::env::var_os("BRIGADE_CUTS").is_none())
+        if several || (recording.bytes.len() > 30_000 && std::env::var_os("BRIGADE_CUTS").is_none())
         {
             continue;
         }
