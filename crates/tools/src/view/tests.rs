@@ -162,6 +162,26 @@ fn what_is_no_workspace_is_refused() {
     );
 }
 
+#[test]
+fn a_tracked_file_is_copied_though_an_ignore_rule_covers_it() {
+    let place = Place::new();
+    let mut index = b"DIRC\0\0\0\x02\0\0\0\x01".to_vec();
+    index.extend([0; 24]);
+    index.extend(0o100_644_u32.to_be_bytes());
+    index.extend([0; 12 + 20]);
+    index.extend([0, 5]);
+    index.extend(b"x.log\0\0\0\0\0");
+    fs::write(place.user(".git/index"), index).expect("write");
+    let view = place.view();
+    assert_eq!(text(view.path().join("x.log")), "log\n");
+    assert!(view.diff().expect("diff").is_empty());
+    fs::write(view.path().join("x.log"), "changed\n").expect("write");
+    assert_eq!(
+        view.diff().expect("diff").paths().expect("paths"),
+        ["x.log"]
+    );
+}
+
 /// Changes of every kind, as a command would make them.
 fn change(view: &View) {
     let at = |path: &str| view.path().join(path);
