@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use brigade_journal::{Batch, Blob, BlobHash, Journal, ReadError, Record, Sqlite, Stored, Stream};
+use brigade_journal::{
+    AppendError, Batch, Blob, BlobHash, Journal, ReadError, Record, Sqlite, Stored, Stream,
+};
 
 fn stream(name: &str) -> Stream {
     Stream::new(name).unwrap()
@@ -23,7 +25,7 @@ fn bytes(stream: &Stream, seq: u64) -> Vec<u8> {
 }
 
 fn blob_of(stream: &Stream) -> Blob {
-    Blob::new(bytes(stream, 1).repeat(200))
+    Blob::new(bytes(stream, 1).repeat(120))
 }
 
 fn grow(stream: &Stream, from: u64, count: u64) -> Batch {
@@ -36,6 +38,17 @@ fn grow(stream: &Stream, from: u64, count: u64) -> Batch {
     Batch::new()
         .expect(stream, from - 1)
         .records(stream, records)
+}
+
+/// In memory where there is such a place: these tests are about bytes, not about fsync.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .unwrap()
 }
 
 fn names() -> Vec<Stream> {
@@ -128,11 +141,7 @@ fn seen(journal: &Sqlite) -> BTreeMap<String, Option<Vec<Stored>>> {
 
 #[test]
 fn a_flipped_byte_is_refused_or_harmless_wherever_it_lies() {
-    // In memory where there is such a place: this is about bytes, not about fsync.
-    let place = Some(Path::new("/dev/shm"))
-        .filter(|shm| shm.is_dir())
-        .map_or_else(std::env::temp_dir, Into::into);
-    let home = tempfile::tempdir_in(place).unwrap();
+    let home = scratch();
     made(home.path());
     let path = home.path().join("journal.db");
     let sound = fs::read(&path).unwrap();
@@ -235,7 +244,7 @@ fn a_torn_log_recovers_to_a_prefix_that_holds_every_acknowledged_batch() {
             break (database, before.len(), after);
         }
     };
-    let copy = tempfile::tempdir().unwrap();
+    let copy = scratch();
     let check = |log: &[u8], what: &str| {
         let path = copy.path().join("journal.db");
         let _ = fs::remove_file(copy.path().join("journal.db-shm"));
@@ -308,7 +317,7 @@ fn a_checkpoint_cut_short_loses_nothing() {
             break (before, log, after);
         }
     };
-    let copy = tempfile::tempdir().unwrap();
+    let copy = scratch();
     let mut seed = 88_172_645_463_325_252_u64;
     for round in 0..60 {
         let mut mixed = after.clone();
@@ -353,4 +362,48 @@ fn a_lost_blob_page_is_a_typed_error() {
     assert_eq!(journal.blob(&hash), Err(ReadError::DamagedBlob { hash }));
     assert_eq!(journal.verify().unwrap(), [ReadError::DamagedBlob { hash }]);
     assert_eq!(journal.blob(&BlobHash::of(b"never")), Ok(None));
+}
+
+#[test]
+fn a_row_that_is_gone_is_missed_whatever_its_table() {
+    let b = stream("run/b");
+    for loss in [
+        "DELETE FROM records WHERE id = (SELECT id << 32 | version FROM streams WHERE name = 'run/b')",
+        "DELETE FROM records WHERE id = (SELECT id << 32 | 7 FROM streams WHERE name = 'run/b')",
+        "DELETE FROM keys WHERE stream = (SELECT id FROM streams WHERE name = 'run/b') AND seq = 10",
+        "DELETE FROM streams WHERE name = 'run/b'",
+        "UPDATE streams SET name = 'run/bb' WHERE name = 'run/b'",
+        "UPDATE streams SET version = version - 1 WHERE name = 'run/b'",
+        "UPDATE records SET key = 5 WHERE id = (SELECT id << 32 | 10 FROM streams WHERE name = 'run/b')",
+    ] {
+        let home = scratch();
+        made(home.path());
+        let path = home.path().join("journal.db");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute(loss, [])
+            .unwrap();
+        let journal = Sqlite::open(&path).unwrap();
+        let noticed = in_order(&journal, &b).is_err() || by_key(&journal, &b).is_err();
+        assert!(noticed, "{loss}");
+        assert_ne!(journal.verify().unwrap(), [], "{loss}");
+        assert_eq!(
+            in_order(&journal, &stream("run/a")).unwrap().len(),
+            80,
+            "{loss}"
+        );
+        // A lost or altered entry must not pass for a new stream.
+        if ["DELETE FROM streams", "UPDATE streams"]
+            .iter()
+            .any(|entry| loss.starts_with(entry))
+        {
+            let anew = journal
+                .append(Batch::new().expect(&b, 0).record(&b, b"anew".to_vec()))
+                .wait();
+            assert!(
+                matches!(anew, Err(AppendError::Damaged(_))),
+                "{loss}: {anew:?}"
+            );
+        }
+    }
 }
