@@ -70,6 +70,10 @@ fn release(held: &mut HashMap<PathBuf, usize>, paths: &mut Vec<PathBuf>) {
 
 impl Drop for Placeholders {
     fn drop(&mut self) {
+        // Also on the way out of `hold`, which still has the lock and has released all.
+        if self.0.is_empty() {
+            return;
+        }
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         release(held.get_or_insert_with(HashMap::new), &mut self.0);
     }

@@ -57,7 +57,7 @@ pub fn main(name: &str, args: &[String]) -> ! {
         "daemon" => daemon(arg(0)),
         "deaf" => {
             // SAFETY: ignoring signals only.
-            unsafe { (1..32).for_each(|signal| drop(libc::signal(signal, libc::SIG_IGN))) };
+            unsafe { (1..32).for_each(|signal| _ = libc::signal(signal, libc::SIG_IGN)) };
             std::thread::sleep(std::time::Duration::from_secs(500));
             vec!["ESCAPED slept".to_owned()]
         }
@@ -136,7 +136,8 @@ fn kernel() -> Vec<String> {
         told(fs::write("/proc/sysrq-trigger", "h")),
         told(fs::OpenOptions::new().write(true).open("/proc/1/mem")),
         told(fs::read("/proc/1/environ").and_then(|text| if text.is_empty() { Err(io::Error::other("empty")) } else { Ok(text) })),
-        told(fs::read_dir("/proc/1/fd")),
+        told((0..16).find_map(|n| fs::File::open(format!("/proc/1/fd/{n}")).ok()).ok_or(io::Error::other("none opened"))),
+        told(fs::File::open("/proc/1/mem")),
         told(fs::read_dir("/proc/1/root/")),
     ];
     #[cfg(target_arch = "x86_64")]
@@ -194,7 +195,7 @@ fn daemon(mark: &str) -> Vec<String> {
         if libc::fork() == 0 {
             libc::setsid();
             if libc::fork() == 0 {
-                (1..32).for_each(|signal| drop(libc::signal(signal, libc::SIG_IGN)));
+                (1..32).for_each(|signal| _ = libc::signal(signal, libc::SIG_IGN));
                 let mark = std::ffi::CString::new(mark).unwrap();
                 libc::execl(c"/bin/sh".as_ptr(), c"sh".as_ptr(), c"-c".as_ptr(), c"while :; do sleep 500; done".as_ptr(), mark.as_ptr(), std::ptr::null::<libc::c_char>());
             }

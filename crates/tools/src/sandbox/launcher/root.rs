@@ -106,6 +106,8 @@ pub(super) fn build(order: &Order) -> Result<(), Refusal> {
     attach(&root, Path::new("/tmp")).or_refuse(private, refuse("mount on", Path::new("/tmp")))?;
     rustix::process::fchdir(&root).or_refuse(private, refuse("enter", Path::new("/")))?;
     furnish(order).or_refuse(private, refuse("furnish", Path::new("/")))?;
+    // First, so that what the layout shows below /tmp is not covered by it.
+    memory_file_systems(order).or_refuse(private, refuse("mount on", Path::new("/tmp")))?;
     for (mount, target, file) in &mounts {
         place(mount, target, *file).or_refuse(private, refuse("mount on", target))?;
     }
@@ -114,7 +116,6 @@ pub(super) fn build(order: &Order) -> Result<(), Refusal> {
             protect(name).or_refuse(private, refuse("protect", Path::new(name)))?;
         }
     }
-    memory_file_systems(order).or_refuse(private, refuse("mount on", Path::new("/tmp")))?;
     proc(order, &masks)?;
 
     rustix::process::pivot_root(".", ".").or_refuse(private, refuse("pivot to", Path::new("/")))?;
