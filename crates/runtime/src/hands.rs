@@ -4,22 +4,29 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Verdict, uses_view};
 use brigade_kernel::tool::{ToolOutput, ToolSpec};
 use brigade_tools::gate::{Hash, Root};
+use brigade_tools::sandbox::{Profile, Sandbox};
 use brigade_tools::view::ViewError;
 use brigade_tools::{Grant, Patch, Scope, Toolbox, View, command, excerpts};
 use tokio::sync::OnceCell;
+
+/// How long a check's command may take.
+const CHECK_TIME: Duration = Duration::from_secs(600);
 
 /// The tools, the workspace and the view of one run.
 #[derive(Debug)]
 pub struct Hands {
     toolbox: Toolbox,
-    commands: command::Commands,
+    /// `None` where no command can run; then a command is an unsure check and a refused tool.
+    sandbox: Result<Sandbox, String>,
     workspace: PathBuf,
     view_dir: PathBuf,
+    scratch_dir: PathBuf,
     view: OnceCell<View>,
     in_place: OnceCell<View>,
 }
@@ -27,7 +34,7 @@ pub struct Hands {
 /// Every tool a plan may name, in fixed order.
 pub fn specs() -> Vec<ToolSpec> {
     let mut specs = Toolbox::default().specs();
-    specs.push(command::spec());
+    specs.push(command::run_command_spec());
     specs.push(ask());
     specs
 }
@@ -49,8 +56,15 @@ fn ask() -> ToolSpec {
 
 impl Hands {
     /// Hands for a workspace; nothing is copied before it is needed.
-    pub fn new(workspace: PathBuf, view_dir: PathBuf, commands: command::Commands) -> Self {
-        Self { toolbox: Toolbox::default(), commands, workspace, view_dir, view: OnceCell::new(), in_place: OnceCell::new() }
+    pub fn new(workspace: PathBuf, view_dir: PathBuf, scratch_dir: PathBuf) -> Self {
+        let sandbox = Sandbox::new(&Profile::from_env()).map_err(|e| e.to_string());
+        Self { toolbox: Toolbox::default(), sandbox, workspace, view_dir, scratch_dir, view: OnceCell::new(), in_place: OnceCell::new() }
+    }
+
+    fn place(&self, view: &View) -> command::Place {
+        // Without it build output stays in the sandbox's own /tmp.
+        let made = std::fs::create_dir_all(&self.scratch_dir).is_ok();
+        command::Place { view_dir: view.path().to_owned(), scratch_dir: made.then(|| self.scratch_dir.clone()), writable: true }
     }
 
     /// The run's view, made on first use, opened again after a restart.
@@ -110,13 +124,28 @@ impl Hands {
             Ok(grant) => grant,
             Err(refusal) => return ToolOutput::refused(refusal.to_string()),
         };
-        if name == command::NAME {
+        if name == "run_command" {
             if !grant.tools.contains(name) {
                 return ToolOutput::refused(format!("{name} was not granted to this subtask"));
             }
-            return self.commands.run_command(view.path(), arguments).await;
+            return self.command(&view, arguments).await;
         }
         self.toolbox.call(&view, &grant, name, arguments).await
+    }
+
+    async fn command(&self, view: &View, arguments: &str) -> ToolOutput {
+        let sandbox = match &self.sandbox {
+            Ok(sandbox) => sandbox,
+            Err(why) => return ToolOutput::refused(why.clone()),
+        };
+        let arguments = match serde_json::from_str(arguments) {
+            Ok(arguments) => arguments,
+            Err(e) => return ToolOutput::refused(format!("the arguments are no JSON: {e}")),
+        };
+        match command::run_command(sandbox, &self.place(view), &arguments).await {
+            Ok(ran) => ran.output(None),
+            Err(e) => ToolOutput::refused(e.to_string()),
+        }
     }
 
     /// Runs a check's command in the view, which is as before afterwards.
@@ -126,7 +155,11 @@ impl Hands {
             Err(why) => return (Verdict::Unsure, why),
         };
         let before = self.snapshot().await;
-        let checked = self.commands.check(view.path(), argv).await;
+        let sandbox = match &self.sandbox {
+            Ok(sandbox) => sandbox,
+            Err(why) => return (Verdict::Unsure, why.clone()),
+        };
+        let checked = command::check(sandbox, &self.place(&view), argv, CHECK_TIME).await;
         if let Ok(tree) = before {
             // By-products of a check are not part of the result.
             if let Err(why) = self.restore(&tree).await {

@@ -14,8 +14,11 @@ pub mod perform;
 pub mod record;
 mod reuse;
 mod schema;
+pub mod start;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineError, Leave, Models, World};
 pub use hands::Hands;
 pub use home::{Home, HomeError};
+pub use record::Recorded;
+pub use start::{Shared, StartError};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit, Verdict};
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit};
 use brigade_kernel::time::Millis;
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;

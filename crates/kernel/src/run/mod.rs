@@ -38,6 +38,7 @@ pub use step::Gate;
 
 use crate::catalog::Catalog;
 use crate::plan::PlanStream;
+use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
 
@@ -91,6 +92,14 @@ impl Run {
     pub fn start(&mut self, start: RunStarted, now: Timestamp) {
         self.now = now;
         self.record(Event::RunStarted(Box::new(start)));
+    }
+
+    /// From here on, this configuration rules.
+    pub fn repin(&mut self, policy: Arc<Policy>, now: Timestamp) {
+        self.now = now;
+        if *policy != *self.state.start().policy {
+            self.record(Event::Repinned { policy });
+        }
     }
 
     /// A word of another process is being taken in: it is not taken twice.
