@@ -20,6 +20,8 @@ mod broken;
 #[cfg(target_os = "linux")]
 mod cases;
 #[cfg(target_os = "linux")]
+mod endings;
+#[cfg(target_os = "linux")]
 mod workspaces;
 #[cfg(target_os = "linux")]
 mod world;
@@ -30,7 +32,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("__attack") => attacks::main(&args[2], &args[3..]),
-        Some("__engine") => cases::engine(&args[2], &args[3]),
+        Some("__engine") => endings::engine(&args[2], &args[3]),
         Some("__broken") => broken::engine(&args[2]),
         Some("__case") => {
             let (_, case) = all()
@@ -54,7 +56,7 @@ type Case = (&'static str, fn());
 
 #[cfg(target_os = "linux")]
 fn all() -> Vec<Case> {
-    [cases::ALL, broken::ALL, workspaces::ALL].concat()
+    [cases::ALL, endings::ALL, broken::ALL, workspaces::ALL].concat()
 }
 
 #[cfg(target_os = "linux")]
