@@ -1,6 +1,6 @@
 //! Events as journal records, and back. JSON, because an old reader must be able to say what it does not know.
 
-use brigade_journal::{Journal, ReadError, Record};
+use brigade_journal::{AppendError, Batch, Journal, ReadError, Record};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Event, Run, Stamped};
@@ -90,6 +90,16 @@ pub fn load(journal: &dyn Journal, run: &RunId, catalog: Arc<Catalog>, tools: Ar
         return Err(LoadError::Unknown(run.clone()));
     }
     Ok((folded, last))
+}
+
+/// Appends events of a run that no engine works on; the caller holds its lock.
+///
+/// # Errors
+/// [`AppendError`]; nothing was written.
+pub fn append(journal: &dyn Journal, run: &RunId, version: u64, events: Vec<Stamped>) -> Result<(), AppendError> {
+    let records = events.iter().map(|e| encode(e, None)).collect();
+    let stream = events_of(run);
+    journal.append(Batch::new().expect(&stream, version).records(&stream, records)).wait().map(drop)
 }
 
 /// The last event of a run.

@@ -94,6 +94,12 @@ impl Run {
         self.record(Event::RunStarted(Box::new(start)));
     }
 
+    /// Records what was done about a finished run (its patch applied).
+    pub fn note(&mut self, event: Event, now: Timestamp) {
+        self.now = now;
+        self.record(event);
+    }
+
     /// From here on, this configuration rules.
     pub fn repin(&mut self, policy: Arc<Policy>, now: Timestamp) {
         self.now = now;
