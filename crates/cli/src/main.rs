@@ -1,3 +1,8 @@
 //! The brigade binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    brigade_tools::sandbox::launcher_main_if_asked();
+    brigade_cli::main(std::env::args_os()).into()
+}

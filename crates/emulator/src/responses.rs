@@ -1,22 +1,15 @@
 //! The Responses dialect: `POST /v1/responses`, streamed and not.
 
-mod fields;
-mod items;
+pub(crate) mod checks;
+pub(crate) mod fields;
+pub(crate) mod items;
 mod request;
+mod stream;
 mod write;
 
 pub(crate) use request::{Request, read};
-pub(crate) use write::{failed, stream, whole};
-
-/// What the Chat dialect checks in the same way.
-pub(crate) mod checks {
-    pub(crate) use super::fields::{Fields, parse};
-    pub(crate) use super::items::{check_pairs, text_of};
-    pub(crate) use super::request::{
-        check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model,
-        model_of, named, too_long,
-    };
-}
+pub(crate) use stream::stream;
+pub(crate) use write::{failed, whole};
 
 use bytes::Bytes;
 

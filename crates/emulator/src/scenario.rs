@@ -520,6 +520,3 @@ impl Scenario {
         self.rules.pick(ask)
     }
 }
-
-#[cfg(test)]
-mod tests;

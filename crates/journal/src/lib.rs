@@ -59,10 +59,11 @@ pub trait Journal: Send + Sync + Debug {
     fn append(&self, batch: Batch) -> Ticket;
 
     /// Queues the removal of a stream, its records, and the blobs no other stream refers to.
-    /// Removing what is not there succeeds. Space returns to the file, not to the disk: see `compact`.
+    /// Removing what is not there succeeds. Space returns to the file, and the bytes linger there
+    /// until they are overwritten: `compact` gives the space to the disk and wipes them.
     fn remove(&self, stream: &Stream) -> Ticket;
 
-    /// Queues giving free space back to the disk. Slow on a large journal; appends wait behind it.
+    /// Queues giving free space back to the disk; nothing removed before is in the file after. Slow on a large journal; appends wait behind it.
     fn compact(&self) -> Ticket;
 
     /// The stream's last seq, 0 when it has no records.

@@ -91,11 +91,14 @@ proptest! {
     fn an_amended_plan_keeps_what_started(
         links in links(),
         standings in prop::collection::vec(0u8..4, 9),
-        drop in prop::collection::vec(0usize..10, 0..3),
-        change in prop::collection::vec((0usize..10, prop::collection::vec(0usize..12, 0..3)), 0..3),
-        add in prop::collection::vec((0usize..12, prop::collection::vec(0usize..12, 0..3)), 0..3),
+        drop in prop::collection::vec(0usize..9, 0..2),
+        change in prop::collection::vec((0usize..8, prop::collection::vec(0usize..8, 0..2)), 0..2),
+        add in prop::collection::vec((7usize..12, prop::collection::vec(0usize..12, 0..2)), 0..2),
     ) {
-        let Some(plan) = check(&parse(&plan_of(&links).to_string(), Format::Json, Author::Person), &known()).plan else { return Ok(()) };
+        // Links backwards only: the plan itself is always sound.
+        let backwards: Vec<Vec<usize>> = links.iter().enumerate().map(|(n, to)| to.iter().copied().filter(|t| *t < n).collect()).collect();
+        let checked = check(&parse(&plan_of(&backwards).to_string(), Format::Json, Author::Person), &known());
+        let plan = checked.plan.expect("no cycle, no dangling link");
         let standing = |id: &SubtaskId| match standings[id.as_str()[1..].parse::<usize>().unwrap()] {
             0 => Standing::Started,
             1 => Standing::Done,

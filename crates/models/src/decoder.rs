@@ -11,7 +11,7 @@ use crate::chat::fold as chat;
 use crate::fault::{self, Fault, Origin};
 use crate::loose::{parse, utf8, without_lone_surrogates};
 use crate::reply::{Counts, Reply};
-use crate::responses::event::Event;
+use crate::responses::event::{DeltaEvent, Event, is_redundant, peek};
 use crate::responses::fold::{self as responses, Heard};
 use crate::sse::{EVENT_BYTES, Frame, Sse, TooLong};
 
@@ -282,6 +282,21 @@ impl Fold {
         };
         if let Self::Chat(fold) = self {
             return Ok(fold.take(serde_json::from_str(&text).map_err(garbage)?, &text, sink));
+        }
+        if let (Self::Responses(fold), Some(kind)) = (&mut *self, peek(&text)) {
+            if fold.has_ended() && kind != "response.created" && kind != "response.queued" {
+                return Ok(Heard::Nothing);
+            }
+            if is_redundant(kind) {
+                return Ok(Heard::Content);
+            }
+            if kind == "response.in_progress" && fold.knows_its_head() {
+                return Ok(Heard::Nothing);
+            }
+            if kind.ends_with(".delta") {
+                let event: DeltaEvent<'_> = serde_json::from_str(&text).map_err(garbage)?;
+                return Ok(fold.take(frame.event, event.of_kind(kind), &text, sink));
+            }
         }
         let event: Event<'_> = serde_json::from_str(&text).map_err(garbage)?;
         if event.choices.is_some() {

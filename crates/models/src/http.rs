@@ -25,6 +25,8 @@ const KEEP: Duration = Duration::from_secs(90);
 const POOL: usize = 1_024;
 /// After an error event or a finish reason: how long the rest (usage, the terminal event) is waited for.
 const AFTERMATH: Duration = Duration::from_secs(2);
+/// How long the end of a body is waited for behind its terminal event.
+const DRAIN: Duration = Duration::from_millis(50);
 /// How much of an error body is read.
 const ERROR_BYTES: usize = 1 << 20;
 
@@ -289,7 +291,10 @@ impl Http {
                 Err(timeout) => return Err(timeout),
             };
             match decoder.push_to(&piece, &mut *sink) {
-                Heard::End => break,
+                Heard::End => {
+                    drain(response).await;
+                    break;
+                }
                 Heard::Content => {
                     content = true;
                     clock.heard();
@@ -320,10 +325,17 @@ impl Http {
             .and_then(|reply| reply.judge(judge));
         outcome.map_err(|error| {
             let mut error = *error;
-            error.message = self.redactor.redact(&error.message);
             error.status = Some(status);
-            error
+            self.redacted(error)
         })
+    }
+
+    /// The error without any known secret, wherever the provider put it.
+    fn redacted(&self, mut error: CallError) -> CallError {
+        error.message = self.redactor.redact(&error.message);
+        error.code = error.code.map(|code| self.redactor.redact(&code));
+        error.param = error.param.map(|param| self.redactor.redact(&param));
+        error
     }
 
     /// The start of a body; what cannot be read is left out, its status says enough.
@@ -385,6 +397,22 @@ impl Model for Http {
     ) -> BoxFuture<'a, Result<Answer, CallError>> {
         Box::pin(self.ask(call, sink))
     }
+}
+
+/// Reads the few bytes behind the terminal event, so that the connection can serve the next call;
+/// a server that does not end there loses it instead.
+async fn drain(response: &mut Response) {
+    let mut left = 64 << 10;
+    let rest = async {
+        while let Ok(Some(piece)) = response.chunk().await {
+            left -= piece.len().min(left);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Running out of time only costs the connection.
+    let _ = tokio::time::timeout(DRAIN, rest).await;
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");

@@ -214,6 +214,9 @@ pub(crate) fn utf8(data: &[u8]) -> Cow<'_, str> {
 /// provider that cuts its deltas between two UTF-16 units sends them.
 pub(crate) fn without_lone_surrogates(text: Cow<'_, str>) -> Cow<'_, str> {
     let bytes = text.as_bytes();
+    if memchr::memchr(b'\\', bytes).is_none() {
+        return text;
+    }
     let suspicious = memchr::memmem::find_iter(bytes, b"\\u")
         .any(|at| matches!(bytes.get(at + 2), Some(b'd' | b'D')));
     if !suspicious {

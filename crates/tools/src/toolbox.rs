@@ -279,23 +279,30 @@ fn searched(
         .map(str::to_owned)
         .collect();
     let query = search::parse(&args).map_err(|e| e.to_string())?;
-    let answer =
-        search::run(view, scope, &query, limit.saturating_mul(4)).map_err(|e| e.to_string())?;
+    let answer = search::run(view, scope, &query, limit).map_err(|e| e.to_string())?;
     let narrower = "give a narrower pattern, a path, -g GLOB, -l or -c";
-    let mut truncated = answer.stopped.is_some();
-    let mut out = match output::cut(&answer.stdout, limit, |_, _, _| narrower.to_owned()) {
-        Some(cut) => {
-            truncated = true;
-            cut
-        }
-        None => answer.stdout,
-    };
-    match answer.stopped {
-        Some("limit") => out.push_str(&format!(
-            "[there is more: the search stopped here; {narrower}]\n"
-        )),
-        Some(_) => out.push_str(&format!("[the search ran out of time; {narrower}]\n")),
-        None => {}
+    let mut out = answer.stdout;
+    // The order of results says nothing of their worth, and the rest was never looked for: no tail to show.
+    let end = out
+        .char_indices()
+        .nth(limit)
+        .map(|(at, _)| out[..at].rfind('\n').map_or(at, |newline| newline + 1));
+    if let Some(end) = end {
+        out.truncate(end);
+    }
+    let truncated = end.is_some() || answer.stopped.is_some();
+    if truncated {
+        let why = if answer.stopped == Some("time") {
+            "the search ran out of time"
+        } else {
+            "there is more"
+        };
+        let gap = if out.is_empty() || out.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        out.push_str(&format!("{gap}[… {why}; {narrower} …]\n"));
     }
     if !answer.notes.is_empty() {
         let shown: Vec<&str> = answer.notes.iter().take(5).map(String::as_str).collect();

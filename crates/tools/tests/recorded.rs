@@ -14,6 +14,17 @@ use serde_json::{Value, json};
 
 type Tree = BTreeMap<String, String>;
 
+/// A committed sample (see tests/samples/SOURCE.md).
+fn sample(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/samples")
+        .join(file);
+    let text = fs::read_to_string(path).expect("samples are committed");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON lines"))
+        .collect()
+}
+
 fn rows(file: &str) -> Option<Vec<Value>> {
     let data = std::env::var_os("BRIGADE_DATA").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
@@ -240,13 +251,9 @@ fn search_prints_what_ripgrep_printed_over_the_workspaces() {
     assert_eq!(queries.len(), 145);
 }
 
-#[test]
-fn search_ignores_what_ripgrep_ignored() {
-    let Some(rows) = rows("search/ignore_recorded.jsonl.gz") else {
-        return;
-    };
+fn ignored(rows: &[Value]) {
     let mut wrong = Vec::new();
-    for row in &rows {
+    for row in rows {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut files = tree_of(&row["files"]);
         if row["is_git"] == false {
@@ -262,5 +269,60 @@ fn search_ignores_what_ripgrep_ignored() {
         rows.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn search_ignores_what_ripgrep_ignored() {
+    ignored(&sample("ignore_recorded.jsonl"));
+    let Some(rows) = rows("search/ignore_recorded.jsonl.gz") else {
+        return;
+    };
+    ignored(&rows);
     assert_eq!(rows.len(), 154);
+}
+
+/// Every workspace: a view of it, the known fix written through the tools, and its patch landed in the original.
+#[test]
+fn known_fixes_travel_from_a_view_into_the_users_tree() {
+    let Some(spaces) = rows("workspaces/workspaces.jsonl.gz") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for space in &spaces {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let user = dir.path().join("user");
+        let (before, fix) = (tree_of(&space["files"]), tree_of(&space["fix"]));
+        write_tree(&user, &before);
+        let view = View::create(&user, &dir.path().join("view")).expect("a view");
+        for (path, text) in &fix {
+            let arguments = json!({"path": path, "content": text}).to_string();
+            let answer = runtime.block_on(Toolbox::default().call(
+                &view,
+                &Grant::whole(),
+                "write_file",
+                &arguments,
+            ));
+            assert!(answer.ok, "{}: {answer:?}", space["id"]);
+        }
+        assert_eq!(
+            read_tree(&user),
+            before,
+            "{} changed before its patch landed",
+            space["id"]
+        );
+        let patch = view.diff().expect("a diff");
+        assert_eq!(patch.left_out, [], "{}", space["id"]);
+        let root = brigade_tools::gate::Root::open(&user).expect("root");
+        patch
+            .apply_to(&root, &brigade_tools::Scope::whole())
+            .expect("it lands");
+        let mut after = before;
+        after.extend(fix);
+        assert_eq!(read_tree(&user), after, "{}", space["id"]);
+        // The same text is a patch for git and for our own apply_patch.
+        assert!(patch.text.starts_with("diff --git a/"), "{}", space["id"]);
+    }
+    assert_eq!(spaces.len(), 42);
 }

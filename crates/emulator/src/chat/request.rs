@@ -8,9 +8,11 @@ use serde_json::value::RawValue;
 use crate::ask::{self, Ask, Choice, Dialect, Format, Kind, Piece, Tool, ToolKind};
 use crate::refusal::Refusal;
 use crate::responses::checks::{
-    Fields, check_limit, check_name, check_pairs, check_sampling, check_schema, choice_word,
-    effort, known_model, named, parse, text_of, too_long,
+    check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model, named,
+    too_long,
 };
+use crate::responses::fields::{Fields, parse};
+use crate::responses::items::{check_pairs, text_of};
 use crate::scenario::Scenario;
 use crate::schema::Schemas;
 
@@ -196,10 +198,7 @@ fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Re
     Ok(())
 }
 
-fn format<'a>(
-    fields: &crate::responses::checks::Fields<'a>,
-    schemas: &Schemas,
-) -> Result<Option<Format<'a>>, Refusal> {
+fn format<'a>(fields: &Fields<'a>, schemas: &Schemas) -> Result<Option<Format<'a>>, Refusal> {
     let Some(wire) = fields.get::<FormatWire<'a>>("response_format")? else {
         return Ok(None);
     };

@@ -109,7 +109,11 @@ fn version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     .map_err(|e| OpenError::from_sqlite(path, e))?;
     match (id, tables) {
         (0, 0) => Ok(0),
-        (APPLICATION_ID, _) => Ok(version),
+        (APPLICATION_ID, 1..) if version > 0 => Ok(version),
+        (APPLICATION_ID, _) => Err(OpenError::Damaged {
+            path: path.into(),
+            reason: format!("schema {version}, {tables} tables"),
+        }),
         _ => Err(OpenError::NotAJournal { path: path.into() }),
     }
 }

@@ -257,6 +257,7 @@ impl State {
                     self.replied(&entry, reply);
                 }
             }
+            Event::Heard { commands } => self.commands = *commands,
             Event::Told { text } => {
                 self.desk.reasons.push_back(format!("The person who asked for this work now says: {text}"));
                 self.next_job();

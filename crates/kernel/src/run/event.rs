@@ -490,6 +490,9 @@ pub enum Event {
         #[serde(flatten)]
         reply: Reply,
     },
+    /// Words of other processes up to this number were taken in.
+    #[serde(rename = "run.heard")]
+    Heard { commands: u64 },
     /// A person steers the run.
     #[serde(rename = "run.told")]
     Told { text: String },

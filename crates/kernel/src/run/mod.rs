@@ -38,6 +38,7 @@ pub use step::Gate;
 
 use crate::catalog::Catalog;
 use crate::plan::PlanStream;
+use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
 
@@ -91,6 +92,26 @@ impl Run {
     pub fn start(&mut self, start: RunStarted, now: Timestamp) {
         self.now = now;
         self.record(Event::RunStarted(Box::new(start)));
+    }
+
+    /// Records what was done about a finished run (its patch applied).
+    pub fn note(&mut self, event: Event, now: Timestamp) {
+        self.now = now;
+        self.record(event);
+    }
+
+    /// From here on, this configuration rules.
+    pub fn repin(&mut self, policy: Arc<Policy>, now: Timestamp) {
+        self.now = now;
+        if *policy != *self.state.start().policy {
+            self.record(Event::Repinned { policy });
+        }
+    }
+
+    /// A word of another process is being taken in: it is not taken twice.
+    pub fn heard_command(&mut self, number: u64, now: Timestamp) {
+        self.now = now;
+        self.record(Event::Heard { commands: number });
     }
 
     /// The fold so far, undurable events included.

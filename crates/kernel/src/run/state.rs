@@ -79,6 +79,8 @@ pub struct State {
     pub inbox: BTreeMap<u32, InboxItem>,
     /// The highest inbox number given out.
     pub last_item: u32,
+    /// Number of the last command taken in from other processes.
+    pub commands: u64,
     /// Row sources.
     pub sources: Vec<Source>,
     /// Bounds of bulk work.

@@ -2,4 +2,9 @@
 
 mod public;
 
-pub use public::{public, rfc3339};
+pub use public::{public, rfc3339, usd};
+
+/// `1 file`, `3 files`.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

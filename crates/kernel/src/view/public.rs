@@ -108,7 +108,8 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::PatchApplied { error } => ("patch.applied", json!({ "error": error })),
         Event::RunPaused(summary) => ("run.paused", closing(summary)),
         Event::RunEnded(summary) => ("run.completed", closing(summary)),
-        Event::Repinned { .. }
+        Event::Heard { .. }
+        | Event::Repinned { .. }
         | Event::PlannerAsked { .. }
         | Event::ContextGathered { .. }
         | Event::CallStarted { .. }

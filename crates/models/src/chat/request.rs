@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::endpoint::Capabilities;
+use crate::responses::request::cache_key;
 use crate::strict;
 
 #[derive(Serialize)]
@@ -176,7 +177,11 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         verbosity: call.verbosity.filter(|_| can.verbosity),
         max_completion_tokens: can.max_completion_tokens.then_some(call.max_output_tokens),
         max_tokens: (!can.max_completion_tokens).then_some(call.max_output_tokens),
-        prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key),
+        prompt_cache_key: call
+            .cache_key
+            .as_deref()
+            .filter(|_| can.cache_key)
+            .map(cache_key),
         service_tier: Some(call.service)
             .filter(|service| can.service_tier && *service != Service::Default),
         messages: messages(call, can),

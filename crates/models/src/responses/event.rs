@@ -3,6 +3,8 @@
 //! Only fields that brigade reads are here; objects stay raw until somebody asks for them, so that a
 //! delta costs one pass over its bytes and an unknown event costs no more.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +12,7 @@ use crate::loose::{Count, Text, parse};
 use crate::reply::Counts;
 
 /// Any event of the stream.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Event<'a> {
     #[serde(borrow, default, rename = "type")]
     pub kind: Text<'a>,
@@ -41,6 +43,69 @@ pub(crate) struct Event<'a> {
     /// Only a chunk of the other dialect has it.
     #[serde(borrow, default)]
     pub choices: Option<&'a RawValue>,
+}
+
+/// A delta: nine events of ten, so it gets a type that looks for no other field.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DeltaEvent<'a> {
+    #[serde(default)]
+    output_index: Count,
+    #[serde(default)]
+    content_index: Count,
+    #[serde(borrow, default)]
+    item_id: Text<'a>,
+    #[serde(borrow, default)]
+    delta: Text<'a>,
+}
+
+impl<'a> DeltaEvent<'a> {
+    pub(crate) fn of_kind(self, kind: &'a str) -> Event<'a> {
+        let Self {
+            output_index,
+            content_index,
+            item_id,
+            delta,
+        } = self;
+        let kind = Text(Some(Cow::Borrowed(kind)));
+        Event {
+            kind,
+            output_index,
+            content_index,
+            item_id,
+            delta,
+            ..Event::default()
+        }
+    }
+}
+
+/// The type of an event that states it first or right after its number, as vendors write it.
+/// `None` costs only time.
+pub(crate) fn peek(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('{')?;
+    let rest = match rest.strip_prefix("\"sequence_number\":") {
+        Some(rest) => rest
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .strip_prefix(',')?,
+        None => rest,
+    };
+    let rest = rest.strip_prefix("\"type\":\"")?;
+    let kind = &rest[..memchr::memchr(b'"', rest.as_bytes())?];
+    (kind.starts_with("response.") && !kind.contains('\\')).then_some(kind)
+}
+
+/// Whether everything in an event is told again by another that is read.
+pub(crate) fn is_redundant(kind: &str) -> bool {
+    let kind = kind.strip_prefix("response.").unwrap_or_default();
+    matches!(
+        kind,
+        "content_part.added"
+            | "content_part.done"
+            | "output_text.annotation.added"
+            | "reasoning_summary_part.added"
+            | "reasoning_summary_part.done"
+            | "reasoning_summary_text.done"
+            | "reasoning_text.done"
+    ) || kind.starts_with("code_interpreter_call")
 }
 
 /// A response object, whole or of a terminal event.

@@ -55,6 +55,11 @@ impl Fold {
         self.end.is_some()
     }
 
+    /// Whether the opening events have told all they can.
+    pub(crate) fn knows_its_head(&self) -> bool {
+        self.head.0.is_some() && self.head.1.is_some()
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.fault.is_some()
     }
@@ -67,7 +72,11 @@ impl Fold {
         data: &str,
         sink: &mut dyn FnMut(Delta<'_>),
     ) -> Heard {
-        let kind = event.kind.filled().unwrap_or(name).to_owned();
+        let mut event = event;
+        let kind = std::mem::take(&mut event.kind)
+            .0
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or(Cow::Borrowed(name));
         if self.end.is_some() && !self.starts_anew(&kind, &event) {
             return Heard::Nothing;
         }

@@ -185,7 +185,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
     serde_json::to_vec(&request).expect("strings, numbers and JSON values always serialise")
 }
 
-fn cache_key(key: &str) -> &str {
+pub(crate) fn cache_key(key: &str) -> &str {
     // A shorter key only spreads the cache less; it is a hint.
     &key[..key.floor_char_boundary(CACHE_KEY_BYTES)]
 }

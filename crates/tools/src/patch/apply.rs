@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lines::{FileLine, split, usual_end};
+use super::lines::{FileLine, split, split_exact, usual_end};
 use super::{Dialect, Hunk, Line, Op, PatchError, seek};
 use crate::gate::{Base, Edit, Hash, NewFile, Refusal, RelPath};
 
@@ -14,6 +14,15 @@ const MAX_SEEK: usize = 300_000_000;
 pub struct Rules {
     /// Set or clear the executable bit.
     pub executable: bool,
+}
+
+/// Takes our own diff at its word: see [`Dialect::Exact`].
+pub(super) fn exactly(ops: &mut [Op]) {
+    for op in ops {
+        if let Op::Update { dialect, .. } = op {
+            *dialect = Dialect::Exact;
+        }
+    }
 }
 
 /// One file's part of what a patch would do, for the summary a model is shown.
@@ -102,7 +111,7 @@ pub fn plan(
                     Some(to) => {
                         there.text = None;
                         let target = hold(&mut files, to, &mut read, true)?;
-                        if *dialect == Dialect::Unified && target.text.is_some() {
+                        if *dialect != Dialect::Envelope && target.text.is_some() {
                             return Err(stale(
                                 to,
                                 "the patch renames a file to this name, but it exists",
@@ -197,7 +206,12 @@ fn update(
     hunks: &[Hunk],
     dialect: Dialect,
 ) -> Result<String, PatchError> {
-    let lines = split(text);
+    let exact = dialect == Dialect::Exact;
+    let lines = if exact {
+        split_exact(text)
+    } else {
+        split(text)
+    };
     let end = usual_end(&lines);
     if hunks.len().saturating_mul(lines.len()) > MAX_SEEK {
         return Err(PatchError::Refused(format!(
@@ -212,7 +226,11 @@ fn update(
     // Hunks that only add, and say not where, go to the end.
     let mut tail: Vec<FileLine<'_>> = Vec::new();
     let mut drift = 0isize;
-    for hunk in hunks {
+    let shorter: Vec<_> = hunks
+        .iter()
+        .map(|hunk| without_last_blank(&hunk.lines))
+        .collect();
+    for (hunk, shorter) in hunks.iter().zip(&shorter) {
         let mut from = done;
         for anchor in &hunk.anchors {
             let Some(at) = seek::first(&lines, &[anchor.as_str()], from, false) else {
@@ -240,28 +258,29 @@ fn update(
         }
         let find = |old: &[&str]| match dialect {
             Dialect::Envelope => seek::first(&lines, old, from, hunk.at_end),
-            Dialect::Unified => {
+            Dialect::Unified | Dialect::Exact => {
                 let hint = hunk
                     .at
                     .unwrap_or(1)
                     .saturating_sub(1)
                     .saturating_add_signed(drift);
-                seek::nearest(&lines, old, from, hint)
+                seek::nearest(&lines, old, from, hint, exact)
             }
         };
         let mut found = find(&old);
-        if found.is_none() && dialect == Dialect::Envelope {
-            // Blank lines at the end are more often the writer's than the file's.
-            if matches!(hunk_lines.last(), Some(Line::Keep(text)) if text.trim().is_empty()) {
-                hunk_lines = &hunk_lines[..hunk_lines.len() - 1];
-                old = old_side(hunk_lines);
-                found = if old.is_empty() { None } else { find(&old) };
-            }
+        if found.is_none()
+            && dialect == Dialect::Envelope
+            && let Some(shorter) = shorter
+        {
+            // A blank line at the end is more often the writer's than the file's.
+            hunk_lines = shorter;
+            old = old_side(hunk_lines);
+            found = if old.is_empty() { None } else { find(&old) };
         }
         let Some(at) = found else {
             return Err(not_found(path, hunk, &lines, &old, from, done));
         };
-        if dialect == Dialect::Unified {
+        if dialect != Dialect::Envelope {
             check_ends(path, hunk, &lines, at + old.len())?;
             drift = at as isize - hunk.at.unwrap_or(1).saturating_sub(1) as isize;
         }
@@ -278,7 +297,7 @@ fn update(
             }
         }
         done = next;
-        if dialect == Dialect::Unified
+        if dialect != Dialect::Envelope
             && hunk.new_unended
             && let Some(last) = out.last_mut()
         {
@@ -303,6 +322,27 @@ fn old_side(lines: &[Line]) -> Vec<&str> {
         Line::Add(_) => None,
     };
     lines.iter().filter_map(old).collect()
+}
+
+/// The hunk without the blank line that ends its old side, if one does.
+fn without_last_blank(lines: &[Line]) -> Option<Vec<Line>> {
+    let at = lines
+        .iter()
+        .rposition(|line| !matches!(line, Line::Add(_)))?;
+    let (Line::Keep(text) | Line::Remove(text)) = &lines[at] else {
+        return None;
+    };
+    if !text.is_empty() {
+        return None;
+    }
+    let mut shorter = lines.to_vec();
+    if at + 1 < lines.len() && matches!(lines[at], Line::Keep(_)) {
+        // What is added below it was meant to stand apart.
+        shorter[at] = Line::Add(String::new());
+    } else {
+        shorter.remove(at);
+    }
+    Some(shorter)
 }
 
 fn added<'a>(line: &'a Line, end: &'static str) -> Option<FileLine<'a>> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, DiffTag, capture_diff_slices_deadline, group_diff_ops};
 
+use super::apply::exactly;
 use super::{Op, PatchError, Rules, parse, plan, unified};
 use crate::gate::{Hash, Refusal, RelPath, Root, Scope, commit};
 
@@ -96,7 +97,8 @@ impl Patch {
             return Ok(landed);
         }
         let sides = self.sides();
-        let ops = parse(&self.text)?;
+        let mut ops = parse(&self.text)?;
+        exactly(&mut ops);
         if sides.len() != ops.len() {
             return Err(damaged("a file has no `index` line").into());
         }

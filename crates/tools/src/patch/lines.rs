@@ -23,6 +23,22 @@ pub(super) fn split(content: &str) -> Vec<FileLine<'_>> {
         .collect()
 }
 
+/// The same with carriage returns left in the text.
+pub(super) fn split_exact(content: &str) -> Vec<FileLine<'_>> {
+    let lines = content.split_inclusive('\n');
+    lines
+        .map(|whole| {
+            whole.strip_suffix('\n').map_or(
+                FileLine {
+                    text: whole,
+                    end: "",
+                },
+                |text| FileLine { text, end: "\n" },
+            )
+        })
+        .collect()
+}
+
 /// The end that most lines of the file have; `\n` for a file without any.
 pub(super) fn usual_end(lines: &[FileLine<'_>]) -> &'static str {
     let crlf = lines.iter().filter(|line| line.end == "\r\n").count();

@@ -93,6 +93,8 @@ pub enum Dialect {
     Envelope,
     /// Line numbers are hints; the end of the file is as the patch says.
     Unified,
+    /// A unified diff made by us for this very content: nothing is tolerated, a carriage return is a character like any other.
+    Exact,
 }
 
 /// A run of lines to find and what to make of them.

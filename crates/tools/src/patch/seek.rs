@@ -48,24 +48,27 @@ pub(super) fn first(
         .find_map(|same| (from..=last).find(|at| stands_at(lines, pattern, *at, *same)))
 }
 
-/// The place nearest to `hint`, not before `from`.
+/// The place nearest to `hint`, not before `from`; `exact` allows no tolerance.
 pub(super) fn nearest(
     lines: &[FileLine<'_>],
     pattern: &[&str],
     from: usize,
     hint: usize,
+    exact: bool,
 ) -> Option<usize> {
     let last = lines.len().checked_sub(pattern.len())?;
     let hint = hint.clamp(from.min(last), last);
-    LEVELS.iter().find_map(|same| {
-        let above = (from..=hint)
-            .rev()
-            .find(|at| stands_at(lines, pattern, *at, *same));
-        let limit = above.map_or(last, |at| last.min(hint + (hint - at)));
-        let below = (hint + 1..=limit).find(|at| stands_at(lines, pattern, *at, *same));
-        match (above, below) {
-            (Some(a), Some(b)) if b - hint < hint - a => Some(b),
-            (above, below) => above.or(below),
-        }
-    })
+    LEVELS[..if exact { 1 } else { LEVELS.len() }]
+        .iter()
+        .find_map(|same| {
+            let above = (from..=hint)
+                .rev()
+                .find(|at| stands_at(lines, pattern, *at, *same));
+            let limit = above.map_or(last, |at| last.min(hint + (hint - at)));
+            let below = (hint + 1..=limit).find(|at| stands_at(lines, pattern, *at, *same));
+            match (above, below) {
+                (Some(a), Some(b)) if b - hint < hint - a => Some(b),
+                (above, below) => above.or(below),
+            }
+        })
 }

@@ -46,7 +46,10 @@ impl Placeholders {
                     Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                     Err(error) => {
                         release(held, &mut ours.0);
-                        return Err(SandboxError::Io { what: "hold the place of a protected name", source: error });
+                        return Err(SandboxError::Io {
+                            what: "hold the place of a protected name",
+                            source: error,
+                        });
                     }
                 },
             }
@@ -70,6 +73,10 @@ fn release(held: &mut HashMap<PathBuf, usize>, paths: &mut Vec<PathBuf>) {
 
 impl Drop for Placeholders {
     fn drop(&mut self) {
+        // Also on the way out of `hold`, which still has the lock and has released all.
+        if self.0.is_empty() {
+            return;
+        }
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         release(held.get_or_insert_with(HashMap::new), &mut self.0);
     }

@@ -6,7 +6,10 @@ use super::{Primitive, Sandbox, SandboxError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Works,
-    Missing { why: String, remedy: &'static str },
+    Missing {
+        why: String,
+        remedy: &'static str,
+    },
     /// A layer that it stands on is missing.
     Untried,
 }
@@ -24,7 +27,11 @@ pub struct Probe {
 impl Probe {
     /// Whether commands can run.
     pub fn usable(&self) -> bool {
-        !self.not_supported && self.primitives.iter().all(|(_, state)| *state == State::Works)
+        !self.not_supported
+            && self
+                .primitives
+                .iter()
+                .all(|(_, state)| *state == State::Works)
     }
 
     /// The error every command would end with.
@@ -32,12 +39,16 @@ impl Probe {
         if self.not_supported {
             return Some(SandboxError::NotSupported);
         }
-        self.primitives.iter().find_map(|(primitive, state)| match state {
-            State::Missing { why, remedy } => {
-                Some(SandboxError::Unavailable { primitive: *primitive, why: why.clone(), remedy })
-            }
-            State::Works | State::Untried => None,
-        })
+        self.primitives
+            .iter()
+            .find_map(|(primitive, state)| match state {
+                State::Missing { why, remedy } => Some(SandboxError::Unavailable {
+                    primitive: *primitive,
+                    why: why.clone(),
+                    remedy,
+                }),
+                State::Works | State::Untried => None,
+            })
     }
 
     #[cfg(target_os = "linux")]
@@ -47,14 +58,21 @@ impl Probe {
             let state = match &fault {
                 Some((missing, why)) if *missing == primitive => {
                     broken = true;
-                    State::Missing { why: why.clone(), remedy: primitive.remedy() }
+                    State::Missing {
+                        why: why.clone(),
+                        remedy: primitive.remedy(),
+                    }
                 }
                 _ if broken => State::Untried,
                 _ => State::Works,
             };
             (primitive, state)
         });
-        Self { primitives: primitives.into(), landlock, not_supported: false }
+        Self {
+            primitives: primitives.into(),
+            landlock,
+            not_supported: false,
+        }
     }
 }
 
@@ -82,6 +100,10 @@ impl Sandbox {
             Ok(probe.clone())
         }
         #[cfg(not(target_os = "linux"))]
-        Ok(Probe { primitives: Vec::new(), landlock: None, not_supported: true })
+        Ok(Probe {
+            primitives: Vec::new(),
+            landlock: None,
+            not_supported: true,
+        })
     }
 }

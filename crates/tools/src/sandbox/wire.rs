@@ -127,7 +127,10 @@ impl Primitive {
                  kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); in a container, start it with a \
                  seccomp profile that permits unshare and mount"
             }
-            Self::PidNamespace | Self::NetworkNamespace | Self::IpcNamespace | Self::UtsNamespace => {
+            Self::PidNamespace
+            | Self::NetworkNamespace
+            | Self::IpcNamespace
+            | Self::UtsNamespace => {
                 "use a kernel built with PID_NS, NET_NS, IPC_NS and UTS_NS, and raise the sysctls user.max_*_namespaces"
             }
             Self::PrivateRoot => {
@@ -136,7 +139,9 @@ impl Primitive {
             Self::PrivateProc => {
                 "a container that hides parts of /proc forbids a fresh one: start it with an unmasked /proc, or run brigade outside it"
             }
-            Self::Limits => "the hard limits of this process are lower than the ones asked for: raise them (ulimit -H)",
+            Self::Limits => {
+                "the hard limits of this process are lower than the ones asked for: raise them (ulimit -H)"
+            }
             Self::Capabilities => "needs a kernel with PR_SET_NO_NEW_PRIVS (3.5 or later)",
             Self::Landlock => "use Linux 5.13 or later with landlock among the boot parameter lsm=",
             Self::Seccomp => "use a kernel with SECCOMP_FILTER on x86-64 or arm64",
@@ -170,7 +175,7 @@ impl std::fmt::Display for Primitive {
 pub enum KillReason {
     /// Resident memory of all processes and of the private tmpfs, in bytes.
     Memory { limit: u64 },
-    /// Processes and threads at once.
+    /// Processes at once.
     Processes { limit: u64 },
     /// Free bytes or inodes of the view's file system fell below the engine's reserve.
     Disk { reserve: u64 },
@@ -188,10 +193,19 @@ impl std::fmt::Display for KillReason {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    Refused { primitive: Primitive, errno: i32, at: String },
+    Refused {
+        primitive: Primitive,
+        errno: i32,
+        at: String,
+    },
     /// Every layer stands.
-    Ready { landlock: String },
-    CannotStart { errno: i32, at: String },
+    Ready {
+        landlock: String,
+    },
+    CannotStart {
+        errno: i32,
+        at: String,
+    },
     Exited(i32),
     Signalled(i32),
     Killed(KillReason),

@@ -163,8 +163,7 @@ pub fn parse(args: &[String]) -> Result<Query, SearchError> {
                 arg,
             )?;
         } else if arg.len() > 1 && arg.starts_with('-') {
-            let mut at = arg[1..].char_indices();
-            while let Some((start, short)) = at.next() {
+            for (start, short) in arg[1..].char_indices() {
                 let name = long(short).ok_or_else(|| refused(arg))?;
                 if WITH_VALUE.contains(&name) {
                     let joined = &arg[1 + start + short.len_utf8()..];

@@ -5,8 +5,6 @@
 
 mod args;
 mod run;
-#[cfg(test)]
-mod tests;
 mod walk;
 
 pub use args::{Query, parse};

@@ -367,7 +367,8 @@ impl Work<'_> {
         };
         let note = match result {
             Ok(()) => None,
-            Err(_) if out.full => Some(format!("{} (more matches than are shown)", target.path)),
+            // Past the whole output's limit: the search stops there and says so.
+            Err(_) if out.full => None,
             Err(error) => Some(format!("{}: {error}", target.path)),
         };
         (out.bytes, note)

@@ -89,16 +89,9 @@ impl Drop for Batch<'_> {
 
 /// Order of a walk that sorts each folder by name: folders and files mixed, component by component.
 pub(crate) fn path_order(a: &str, b: &str) -> std::cmp::Ordering {
-    let key = |path: &str| {
-        path.bytes()
-            .map(|b| if b == b'/' { 0 } else { b })
-            .collect::<Vec<u8>>()
-    };
-    if a.contains('/') || b.contains('/') {
-        key(a).cmp(&key(b))
-    } else {
-        a.cmp(b)
-    }
+    // A slash sorts before every character a name can hold.
+    let key = |byte: u8| if byte == b'/' { 0 } else { byte };
+    a.bytes().map(key).cmp(b.bytes().map(key))
 }
 
 fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, SearchError> {

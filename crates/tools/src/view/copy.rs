@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use ignore::{WalkBuilder, WalkState};
 
 use super::manifest::{Entry, Kind, Manifest};
-use super::{Copy, Inner, View, ViewError, record};
+use super::{Copy, Inner, View, ViewError, record, tracked};
 use crate::gate::{Hash, RelPath, Root, Scope, TEMP_PREFIX, is_secret};
 use crate::patch::LeftOut;
 
@@ -177,6 +177,20 @@ pub(super) fn create(base: &Path, into: &Path) -> Result<View, ViewError> {
         fs::create_dir(&path).map_err(|e| ViewError::io("make", &path, e))?;
     }
     let mut walked = walk(base_root.path(), true);
+    // What git tracks counts even where an ignore rule covers it.
+    for name in tracked::files(&base_root) {
+        let meta = fs::symlink_metadata(base_root.path().join(&name));
+        let kind = meta.map(|meta| {
+            if meta.is_symlink() {
+                WalkedKind::Link
+            } else {
+                WalkedKind::File
+            }
+        });
+        if let Ok(kind) = kind {
+            walked.files.entry(name).or_insert(kind);
+        }
+    }
     if walked.files.len() > MAX_TREE_FILES {
         return Err(refused(format!(
             "it holds more than {MAX_TREE_FILES} files; name a smaller folder with -C or add to .gitignore"

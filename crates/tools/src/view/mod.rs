@@ -9,6 +9,7 @@ mod manifest;
 mod record;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

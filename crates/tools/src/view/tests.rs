@@ -1,1 +1,401 @@
+//! A view's life: made, changed, recorded, set back, landed.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use super::*;
+use crate::gate::{Base, Edit, NewFile, RelPath};
+use crate::patch::{LandError, Patch};
+
+struct Place {
+    all: tempfile::TempDir,
+}
+
+impl Place {
+    /// A user's workspace with a bit of everything.
+    fn new() -> Self {
+        let place = Self {
+            all: tempfile::tempdir().expect("tempdir"),
+        };
+        for (path, text) in [
+            ("src/main.rs", "fn main() {}\n"),
+            ("src/lib.rs", "one\ntwo\nthree\n"),
+            ("run.sh", "#!/bin/sh\n"),
+            ("open-end", "no newline"),
+            (".gitignore", "target/\n*.log\n"),
+            (".hidden", "h\n"),
+            ("target/big", "built\n"),
+            ("x.log", "log\n"),
+            (".git/HEAD", "ref: refs/heads/main\n"),
+            (".env", "KEY=1\n"),
+        ] {
+            place.put(path, text);
+        }
+        fs::set_permissions(place.user("run.sh"), fs::Permissions::from_mode(0o755))
+            .expect("chmod");
+        symlink("src/main.rs", place.user("within")).expect("link");
+        symlink("/etc/passwd", place.user("out")).expect("link");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place.user("pipe"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .expect("mkfifo");
+        place
+    }
+
+    fn user(&self, path: &str) -> PathBuf {
+        self.all.path().join("user").join(path)
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.user(path).parent().expect("parent")).expect("mkdir");
+        fs::write(self.user(path), text).expect("write");
+    }
+
+    fn view(&self) -> View {
+        View::create(&self.user(""), &self.all.path().join("views/v1")).expect("a view")
+    }
+
+    fn root(&self) -> Root {
+        Root::open(&self.user("")).expect("root")
+    }
+}
+
+fn text(path: PathBuf) -> String {
+    fs::read_to_string(path).expect("readable")
+}
+
+/// All plain files of a tree with content and executable bit.
+fn contents(dir: &Path) -> Vec<(String, String, bool)> {
+    let mut out = Vec::new();
+    for name in copy::walk(dir, false).files.into_keys() {
+        let meta = fs::symlink_metadata(dir.join(&name)).expect("stat");
+        if meta.is_file() {
+            out.push((
+                name.clone(),
+                text(dir.join(&name)),
+                meta.permissions().mode() & 0o100 != 0,
+            ));
+        }
+    }
+    out
+}
+
+#[test]
+fn a_view_holds_what_counts_and_names_what_it_left_out() {
+    let place = Place::new();
+    let view = place.view();
+    let names: Vec<_> = copy::walk(view.path(), false).files.into_keys().collect();
+    assert_eq!(
+        names,
+        [
+            ".gitignore",
+            ".hidden",
+            "open-end",
+            "run.sh",
+            "src/lib.rs",
+            "src/main.rs",
+            "within"
+        ]
+    );
+    assert!(!view.path().join(".git").exists() && !view.path().join("target").exists());
+    assert_eq!(
+        fs::read_link(view.path().join("within")).expect("a link"),
+        PathBuf::from("src/main.rs")
+    );
+    let left: Vec<_> = view
+        .skipped()
+        .iter()
+        .map(|one| (one.path.as_str(), one.why.as_str()))
+        .collect();
+    assert_eq!(
+        left,
+        [
+            (".env", "it may hold a secret"),
+            ("out", "a link that leads out of the workspace"),
+            ("pipe", "a pipe, socket or device")
+        ]
+    );
+    assert_eq!(
+        fs::metadata(view.path().join("run.sh"))
+            .expect("stat")
+            .permissions()
+            .mode()
+            & 0o777,
+        0o755
+    );
+    assert!(
+        view.diff().expect("diff").is_empty() && view.diff().expect("diff").left_out.is_empty()
+    );
+}
+
+#[test]
+fn what_is_no_workspace_is_refused() {
+    let place = Place::new();
+    for dir in ["/", "/nowhere/at/all"] {
+        let refused = View::in_place(Path::new(dir)).expect_err(dir).to_string();
+        assert!(
+            refused.contains("cannot be a workspace") && refused.contains("-C"),
+            "{refused}"
+        );
+    }
+    if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir()) {
+        assert!(View::in_place(Path::new(&home)).is_err());
+        assert!(View::create(Path::new(&home), &place.all.path().join("views/h")).is_err());
+    }
+    let inside = View::create(&place.user(""), &place.user("view"));
+    assert!(
+        inside
+            .expect_err("inside")
+            .to_string()
+            .contains("BRIGADE_HOME")
+    );
+    assert!(!place.user("view").exists());
+    place.view();
+    assert!(
+        View::create(&place.user(""), &place.all.path().join("views/v1")).is_err(),
+        "a view is made once"
+    );
+}
+
+#[test]
+fn a_tracked_file_is_copied_though_an_ignore_rule_covers_it() {
+    let place = Place::new();
+    let mut index = b"DIRC\0\0\0\x02\0\0\0\x01".to_vec();
+    index.extend([0; 24]);
+    index.extend(0o100_644_u32.to_be_bytes());
+    index.extend([0; 12 + 20]);
+    index.extend([0, 5]);
+    index.extend(b"x.log\0\0\0\0\0");
+    fs::write(place.user(".git/index"), index).expect("write");
+    let view = place.view();
+    assert_eq!(text(view.path().join("x.log")), "log\n");
+    assert!(view.diff().expect("diff").is_empty());
+    fs::write(view.path().join("x.log"), "changed\n").expect("write");
+    assert_eq!(
+        view.diff().expect("diff").paths().expect("paths"),
+        ["x.log"]
+    );
+}
+
+/// Changes of every kind, as a command would make them.
+fn change(view: &View) {
+    let at = |path: &str| view.path().join(path);
+    fs::write(at("src/lib.rs"), "one\n2\nthree\n").expect("write");
+    fs::write(at("open-end"), "no newline\nstill none").expect("write");
+    fs::remove_file(at("src/main.rs")).expect("remove");
+    fs::create_dir_all(at("new/deep")).expect("mkdir");
+    fs::write(at("new/deep/a b.txt"), "x\r\ny\n").expect("write");
+    fs::write(at("new/empty"), "").expect("write");
+    fs::write(at("tool.sh"), "#!/bin/sh\n").expect("write");
+    fs::set_permissions(at("tool.sh"), fs::Permissions::from_mode(0o755)).expect("chmod");
+    fs::set_permissions(at("run.sh"), fs::Permissions::from_mode(0o644)).expect("chmod");
+    fs::create_dir_all(at("target")).expect("mkdir");
+    fs::write(at("target/out"), "ignored").expect("write");
+    fs::create_dir_all(at("__pycache__")).expect("mkdir");
+    fs::write(at("__pycache__/m.pyc"), "\0").expect("write");
+}
+
+#[test]
+fn a_patch_lands_whole_and_landing_twice_changes_nothing() {
+    let place = Place::new();
+    let view = place.view();
+    change(&view);
+    let patch = view.diff().expect("diff");
+    assert_eq!(patch.left_out, []);
+    assert_eq!(
+        patch.paths().expect("paths"),
+        [
+            "new/deep/a b.txt",
+            "new/empty",
+            "open-end",
+            "run.sh",
+            "src/lib.rs",
+            "src/main.rs",
+            "tool.sh"
+        ]
+    );
+    let kept: Patch =
+        serde_json::from_str(&serde_json::to_string(&patch).expect("json")).expect("json");
+    let landed = kept
+        .apply_to(&place.root(), &Scope::whole())
+        .expect("lands");
+    assert_eq!((landed.written.len(), landed.already.len()), (7, 0));
+    let user: Vec<_> = contents(&place.user(""))
+        .into_iter()
+        .filter(|(name, ..)| name != ".env")
+        .collect();
+    assert_eq!(user, contents(view.path()));
+    assert_eq!(text(place.user("target/big")), "built\n");
+    let again = kept
+        .apply_to(&place.root(), &Scope::whole())
+        .expect("lands again");
+    assert_eq!(
+        again.written,
+        ["run.sh"],
+        "only a bare change of mode is set again"
+    );
+    assert!(View::create(&place.user(""), &place.all.path().join("views/v2")).is_ok());
+}
+
+#[test]
+fn a_file_the_user_changed_stops_the_whole_landing() {
+    let place = Place::new();
+    let view = place.view();
+    change(&view);
+    let patch = view.diff().expect("diff");
+    place.put("src/lib.rs", "mine\n");
+    place.put("new/empty", "mine too\n");
+    let before = contents(&place.user(""));
+    match patch.apply_to(&place.root(), &Scope::whole()) {
+        Err(LandError::Conflict { paths }) => assert_eq!(paths, ["new/empty", "src/lib.rs"]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(contents(&place.user("")), before);
+}
+
+#[test]
+fn a_damaged_patch_lands_nothing() {
+    let place = Place::new();
+    let view = place.view();
+    change(&view);
+    let patch = view.diff().expect("diff");
+    let before = contents(&place.user(""));
+    for text in [
+        patch.text.replace("+2\n", "+3\n"),
+        patch.text.replace("index ", "indox "),
+        patch.text.replace("b/new/", "b/../new/"),
+    ] {
+        let damaged = Patch {
+            text,
+            left_out: Vec::new(),
+        };
+        assert!(damaged.apply_to(&place.root(), &Scope::whole()).is_err());
+        assert_eq!(contents(&place.user("")), before);
+    }
+}
+
+#[test]
+fn changes_that_cannot_be_a_patch_are_named() {
+    let place = Place::new();
+    let view = place.view();
+    let at = |path: &str| view.path().join(path);
+    fs::write(at("image.png"), [0x89, 0, 1]).expect("write");
+    fs::write(at("AGENTS.md"), "obey").expect("write");
+    fs::create_dir_all(at(".github/workflows")).expect("mkdir");
+    fs::write(at(".github/workflows/ci.yml"), "x").expect("write");
+    fs::write(at(".env"), "K=2").expect("write");
+    fs::remove_file(at("within")).expect("remove");
+    symlink("/etc", at("etc")).expect("link");
+    fs::write(at("fine"), "fine\n").expect("write");
+    let patch = view.diff().expect("diff");
+    assert_eq!(patch.paths().expect("paths"), ["fine"]);
+    let mut left: Vec<_> = patch.left_out.iter().map(|one| one.path.as_str()).collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            ".env",
+            ".github/workflows/ci.yml",
+            "AGENTS.md",
+            "etc",
+            "image.png",
+            "within"
+        ]
+    );
+}
+
+#[test]
+fn a_recorded_state_comes_back_even_in_another_process() {
+    let place = Place::new();
+    let view = place.view();
+    let made = view.tree_hash().expect("hash");
+    change(&view);
+    let first = view.snapshot().expect("recorded");
+    assert_ne!(made, first);
+    let (tree, patch) = (contents(view.path()), view.diff().expect("diff"));
+    fs::remove_dir_all(view.path().join("new")).expect("remove");
+    fs::write(view.path().join("new"), "a file where a folder was").expect("write");
+    fs::write(view.path().join("src/lib.rs"), "spoilt").expect("write");
+    drop(view);
+    let view = View::open(&place.all.path().join("views/v1")).expect("opens");
+    view.restore(&first).expect("comes back");
+    assert_eq!(
+        (contents(view.path()), view.tree_hash().expect("hash")),
+        (tree, first)
+    );
+    assert_eq!(view.diff().expect("diff"), patch);
+    view.restore(&made).expect("back to the start");
+    assert_eq!(view.tree_hash().expect("hash"), made);
+    assert!(view.diff().expect("diff").is_empty());
+    assert!(matches!(
+        view.restore(&Hash::of(b"never")),
+        Err(ViewError::NotRecorded { .. })
+    ));
+}
+
+#[test]
+fn what_the_user_changed_meanwhile_is_kept_apart_by_edits_through_tools() {
+    let place = Place::new();
+    let view = place.view();
+    let made = view.tree_hash().expect("hash");
+    let edit = |path: &str| Edit {
+        path: RelPath::new(path).expect("path"),
+        base: Base::Any,
+        to: Some(NewFile {
+            bytes: b"tool\n".to_vec(),
+            executable: None,
+        }),
+    };
+    view.commit(&Scope::whole(), &[edit("src/lib.rs")])
+        .expect("writes");
+    place.put("src/lib.rs", "the user's\n");
+    let patch = view.diff().expect("the old content was kept");
+    assert!(
+        patch.text.contains("-two\n") && patch.text.contains("+tool\n"),
+        "{}",
+        patch.text
+    );
+    view.restore(&made)
+        .expect("set back without the user's tree");
+    assert_eq!(text(view.path().join("src/lib.rs")), "one\ntwo\nthree\n");
+    assert_eq!(text(place.user("src/lib.rs")), "the user's\n");
+}
+
+#[test]
+fn a_view_in_place_costs_nothing_and_has_no_states() {
+    let place = Place::new();
+    let view = View::in_place(&place.user("")).expect("in place");
+    assert!(!view.is_copy() && view.skipped().is_empty());
+    assert!(
+        matches!(view.diff(), Err(ViewError::InPlace(_)))
+            && view.snapshot().is_err()
+            && view.tree_hash().is_err()
+    );
+}
+
+#[test]
+fn a_manifest_reads_back_and_its_hash_depends_on_every_part() {
+    let entry = |kind, text: &[u8]| Entry {
+        kind,
+        hash: Hash::of(text),
+    };
+    let one = Manifest(
+        [
+            ("a\n\"b".to_owned(), entry(Kind::File, b"1")),
+            ("c".to_owned(), entry(Kind::Link, b"2")),
+        ]
+        .into(),
+    );
+    assert_eq!(Manifest::parse(&one.to_text()), Some(one.clone()));
+    let mut other = one.clone();
+    other
+        .0
+        .insert("c".to_owned(), entry(Kind::Executable, b"2"));
+    assert_ne!(one.hash(), other.hash());
+    assert_eq!(Manifest::parse("f nothash \"a\"\n"), None);
+}

@@ -30,7 +30,12 @@ impl World {
         profile.read_only.push(attacker.clone());
         change(&mut profile);
         let sandbox = Sandbox::new(&profile).unwrap();
-        Self { outside, view, sandbox, attacker: attacker.to_str().unwrap().to_owned() }
+        Self {
+            outside,
+            view,
+            sandbox,
+            attacker: attacker.to_str().unwrap().to_owned(),
+        }
     }
 
     pub fn outside(&self, name: &str) -> String {
@@ -38,7 +43,10 @@ impl World {
     }
 
     pub fn spec<const N: usize>(&self, argv: [&str; N]) -> Spec {
-        Spec { timeout: Duration::from_secs(20), ..Spec::new(&self.view, argv) }
+        Spec {
+            timeout: Duration::from_secs(20),
+            ..Spec::new(&self.view, argv)
+        }
     }
 
     pub fn try_run(&self, spec: Spec) -> Result<Finished, SandboxError> {
@@ -51,7 +59,10 @@ impl World {
 
     pub fn attack_spec(&self, name: &str, args: &[&str]) -> Spec {
         let argv = [&[self.attacker.as_str(), "__attack", name], args].concat();
-        Spec { timeout: Duration::from_secs(20), ..Spec::new(&self.view, argv) }
+        Spec {
+            timeout: Duration::from_secs(20),
+            ..Spec::new(&self.view, argv)
+        }
     }
 
     /// Runs an attack, and fails unless each of its tries was denied.
@@ -68,15 +79,25 @@ impl World {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Processes of this machine whose command line holds `mark`.
 pub fn alive(mark: &str) -> usize {
-    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return 0;
+    };
     entries
         .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok_and(|pid| pid != std::process::id())))
+        .filter(|entry| {
+            entry.file_name().to_str().is_some_and(|name| {
+                name.parse::<u32>()
+                    .is_ok_and(|pid| pid != std::process::id())
+            })
+        })
         .filter(|entry| {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(mark)
@@ -85,7 +106,11 @@ pub fn alive(mark: &str) -> usize {
 }
 
 /// Waits for `mark` to be in exactly `count` processes; says how long it took.
-pub fn until_alive(mark: &str, wanted: impl Fn(usize) -> bool, limit: Duration) -> Option<Duration> {
+pub fn until_alive(
+    mark: &str,
+    wanted: impl Fn(usize) -> bool,
+    limit: Duration,
+) -> Option<Duration> {
     let started = Instant::now();
     while started.elapsed() < limit {
         if wanted(alive(mark)) {
@@ -99,7 +124,11 @@ pub fn until_alive(mark: &str, wanted: impl Fn(usize) -> bool, limit: Duration) 
 pub fn mark() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("mark-{}-{}-end", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "mark-{}-{}-end",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 pub fn is_root() -> bool {
@@ -107,7 +136,9 @@ pub fn is_root() -> bool {
 }
 
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file())
+    })
 }
 
 impl World {

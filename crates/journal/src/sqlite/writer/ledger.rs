@@ -294,11 +294,7 @@ impl Ledger {
             Err(Fault::Read(ReadError::Damaged { .. }))
         );
         self.places.remove(stream);
-        // Freed pages are wiped: what a person asked to forget shall not linger in the file.
-        conn.execute_batch("PRAGMA secure_delete = ON")?;
-        let deleted = delete(conn, stream, id);
-        conn.execute_batch("PRAGMA secure_delete = OFF")?;
-        deleted?;
+        delete(conn, stream, id)?;
         let home = self.home(conn)?;
         home.streams -= 1;
         home.digest = home.digest.wrapping_sub(sum.cast_unsigned());

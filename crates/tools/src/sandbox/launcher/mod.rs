@@ -38,8 +38,16 @@ impl<T, E: Into<io::Error>> OrRefuse<T> for Result<T, E> {
         self.map_err(|error| {
             let error = error.into();
             match error.raw_os_error() {
-                Some(errno) => Refusal { primitive, errno, at: at() },
-                None => Refusal { primitive, errno: 0, at: format!("{}: {error}", at()) },
+                Some(errno) => Refusal {
+                    primitive,
+                    errno,
+                    at: at(),
+                },
+                None => Refusal {
+                    primitive,
+                    errno: 0,
+                    at: format!("{}: {error}", at()),
+                },
             }
         })
     }
@@ -57,8 +65,16 @@ impl Control {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> ! {
-        let Refusal { primitive, errno, at } = refusal;
-        self.say(&Report::Refused { primitive, errno, at });
+        let Refusal {
+            primitive,
+            errno,
+            at,
+        } = refusal;
+        self.say(&Report::Refused {
+            primitive,
+            errno,
+            at,
+        });
         std::process::exit(1)
     }
 
@@ -117,7 +133,8 @@ fn launch(order: &Order, control: &mut Control) -> Result<(), Refusal> {
 }
 
 fn namespaces(order: &Order) -> Result<(), Refusal> {
-    let unshare = |flag, primitive| sys::unshare(flag).or_refuse(primitive, || "unshare".to_owned());
+    let unshare =
+        |flag, primitive| sys::unshare(flag).or_refuse(primitive, || "unshare".to_owned());
     unshare(UnshareFlags::NEWUSER, Primitive::UserNamespace)?;
     let write = |file: &str, text: String| {
         std::fs::write(file, text).or_refuse(Primitive::UserNamespace, || format!("write {file}"))
@@ -125,8 +142,14 @@ fn namespaces(order: &Order) -> Result<(), Refusal> {
     // Inside, everybody is uid 1000: a program cannot tell whether the engine was root, and the
     // kernel's habits for uid 0 (capabilities at exec) do not apply.
     write("/proc/self/setgroups", "deny".to_owned())?;
-    write("/proc/self/uid_map", format!("{} {} 1", root::UID, order.uid))?;
-    write("/proc/self/gid_map", format!("{} {} 1", root::UID, order.gid))?;
+    write(
+        "/proc/self/uid_map",
+        format!("{} {} 1", root::UID, order.uid),
+    )?;
+    write(
+        "/proc/self/gid_map",
+        format!("{} {} 1", root::UID, order.gid),
+    )?;
     unshare(UnshareFlags::NEWNS, Primitive::MountNamespace)?;
     unshare(UnshareFlags::NEWPID, Primitive::PidNamespace)?;
     unshare(UnshareFlags::NEWNET, Primitive::NetworkNamespace)?;

@@ -1,0 +1,80 @@
+//! `brigade resume`: a run that stands still goes on where it stopped; nothing finished is paid again.
+
+use brigade_kernel::budget::parse_usd_cap;
+use brigade_kernel::catalog::Day;
+use brigade_kernel::run::Fact;
+
+use crate::commands::run::run_id;
+use crate::config::Flag;
+use crate::exit::{Exit, Failure};
+use crate::session::{self, Output};
+use crate::wiring;
+
+/// Go on with a run that stands still.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run
+    #[arg(required_unless_present = "last", conflicts_with = "last")]
+    run: Option<String>,
+    /// The run that was started last
+    #[arg(long)]
+    last: bool,
+    /// Raise (or lower) the run's cap to this
+    #[arg(long, value_name = "USD")]
+    max_budget_usd: Option<String>,
+    /// One event per line on standard output
+    #[arg(long)]
+    json: bool,
+    /// Write the result (rows as JSONL) to this file
+    #[arg(short, value_name = "FILE")]
+    output: Option<std::path::PathBuf>,
+    /// Only the result
+    #[arg(short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Every attempt and check
+    #[arg(short)]
+    verbose: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// What to say, and the exit code.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let mut env = wiring::env();
+    let home = wiring::open_home(&env)?;
+    let id = match &args.run {
+        Some(id) => run_id(id)?,
+        None => session::last_run(&*home.journal())?.ok_or_else(|| Failure::usage("there is no run yet"))?,
+    };
+    let start = session::start_of(&*home.journal(), &id)?;
+    drop(home);
+    let example = match &start.offline {
+        Some(name) => Some(crate::offline::reopen(name)?),
+        None => None,
+    };
+    if let Some(example) = &example {
+        example.point(&mut env);
+    }
+    let mut facts = Vec::new();
+    let mut flags = Vec::new();
+    let cap = match &args.max_budget_usd {
+        Some(value) => {
+            let cap = parse_usd_cap("--max-budget-usd", value).map_err(|e| Failure::usage(e.to_string()))?;
+            flags.push(Flag { name: "--max-budget-usd", key: "budget.run_usd", value: value.clone() });
+            facts.push(Fact::CapRaised(cap));
+            Some(cap)
+        }
+        None => None,
+    };
+    let workspace = std::path::PathBuf::from(&start.workspace);
+    let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    wiring::check_models(&config, &catalog, &env, Day::of(brigade_runtime::Clock::start().now()))?;
+    // The run keeps the cap it was given unless a new one is.
+    config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
+    let policy = config.policy.clone();
+    let notices = config.notices.clone();
+    let shared = wiring::shared(&config, catalog, &env)?;
+    let output = Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output.clone(), ask_to_apply: false, notices };
+    session::drive(&shared, |show| shared.resume(&id, Some(policy), facts, show), &output)
+}

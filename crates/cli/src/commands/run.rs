@@ -1,0 +1,244 @@
+//! `brigade run`: a request (or a plan file) becomes a run, worked off and reviewed.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use brigade_kernel::budget::parse_usd_cap;
+use brigade_kernel::catalog::Day;
+use brigade_kernel::ids::RunId;
+use brigade_kernel::plan::{self, Author, Format, Known, Plan};
+use brigade_kernel::run::{BulkRules, Fact, RunStarted};
+use brigade_runtime::{hands, input, start};
+use brigade_tools::View;
+
+use crate::config::Flag;
+use crate::exit::{Exit, Failure, chain};
+use crate::offline;
+use crate::session::{self, Output};
+use crate::wiring;
+
+/// Longest request, in bytes.
+const REQUEST_LIMIT: u64 = 1 << 20;
+/// What a planner is told of the workspace, in bytes.
+const LISTING_BYTES: usize = 16 << 10;
+
+/// Plan a request, work it off, review the result.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What is to be done; `-` reads it from standard input
+    request: Option<String>,
+    /// Work off this plan (TOML or JSON) instead of asking the planner
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Rows for `for_each = "input"` (JSONL or CSV)
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The workspace
+    #[arg(short = 'C', value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// Stop before more than this is spent
+    #[arg(long, value_name = "USD")]
+    max_budget_usd: Option<String>,
+    /// One event per line on standard output
+    #[arg(long)]
+    json: bool,
+    /// Write the result (rows as JSONL) to this file
+    #[arg(short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// What becomes of the verified patch [default: ask on a terminal, never otherwise]
+    #[arg(long, value_name = "MODE", value_parser = ["auto", "ask", "never", "branch"])]
+    apply: Option<String>,
+    /// Sit out a quota window
+    #[arg(long)]
+    wait: bool,
+    /// Plan and price, run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on where this run's planner stopped
+    #[arg(long, value_name = "RUN")]
+    r#continue: Option<String>,
+    /// Show this image to the planner
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// embedded, or restate
+    #[arg(long, value_name = "NAME", default_value = "embedded")]
+    engine: String,
+    /// Run an example against scripted models: no key, no network
+    #[arg(long, value_name = "EXAMPLE")]
+    offline: Option<String>,
+    /// Pay again for work whose result is on record
+    #[arg(long)]
+    no_cache: bool,
+    /// Only the result
+    #[arg(short, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Every attempt and check
+    #[arg(short)]
+    verbose: bool,
+}
+
+impl Args {
+    /// Flags whose machinery is not there yet refuse by name.
+    fn refuse_what_is_missing(&self) -> Result<(), Failure> {
+        let missing = [
+            (self.wait, "--wait"),
+            (self.dry_run, "--dry-run"),
+            (!self.image.is_empty(), "--image"),
+            (self.engine == "restate", "--engine restate"),
+            (self.apply.as_deref() == Some("branch"), "--apply branch"),
+        ];
+        if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
+            return Err(Failure::usage(format!("not supported yet: {name}")));
+        }
+        if self.engine != "embedded" {
+            return Err(Failure::usage(format!("--engine {:?} is not one: use embedded", self.engine)));
+        }
+        Ok(())
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// What to say, and the exit code.
+pub fn run(mut args: Args) -> Result<Exit, Failure> {
+    args.refuse_what_is_missing()?;
+    let mut env = wiring::env();
+    let mut flags = Vec::new();
+    if let Some(value) = &args.max_budget_usd {
+        parse_usd_cap("--max-budget-usd", value).map_err(|e| Failure::usage(e.to_string()))?;
+        flags.push(Flag { name: "--max-budget-usd", key: "budget.run_usd", value: value.clone() });
+    }
+    let example = match &args.offline {
+        Some(name) => Some(offline::open(name)?),
+        None => None,
+    };
+    if let Some(example) = &example {
+        example.fill(&mut args.request, &mut args.plan, &mut args.input);
+        args.directory.clone_from(&example.workspace);
+        args.apply.get_or_insert_with(|| example.apply.clone());
+        example.point(&mut env);
+    }
+    let request = request(args.request.as_deref())?;
+    if request.is_none() && args.plan.is_none() {
+        return Err(Failure::usage("nothing to do: give a request, or a plan with --plan FILE"));
+    }
+    let workspace = args.directory.canonicalize().map_err(|e| Failure::usage(format!("-C {}: {e}", args.directory.display())))?;
+    let (config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    let notices = config.notices.clone();
+
+    let plan = match &args.plan {
+        Some(path) => Some(read_plan(path, &config.policy)?),
+        None => None,
+    };
+    check_input(plan.as_ref().map(|(p, _)| p), args.input.is_some())?;
+    let shared_now = brigade_runtime::Clock::start().now();
+    wiring::check_models(&config, &catalog, &env, Day::of(shared_now))?;
+    let input = match &args.input {
+        Some(path) => Some(input::describe(path).map_err(|e| Failure::usage(chain(&e)))?),
+        None => None,
+    };
+    if let Some((plan, _)) = &plan
+        && needs_commands(plan)
+    {
+        session::check_sandbox(&wiring::home_dir(&env)?)?;
+    }
+    let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
+    let shared = wiring::shared(&config, catalog, &env)?;
+    let continues = match &args.r#continue {
+        Some(id) => Some(session::continued(&shared, &run_id(id)?)?),
+        None => None,
+    };
+    let apply = args.apply.clone().unwrap_or_else(|| if std::io::stdin().is_terminal() { "ask".to_owned() } else { "never".to_owned() });
+    let start = RunStarted {
+        run: start::new_id(shared.clock.now()),
+        request: request.unwrap_or_default(),
+        planned: plan.is_none(),
+        workspace: workspace.display().to_string(),
+        listing,
+        policy: Arc::new(config.policy),
+        input,
+        apply: apply == "auto",
+        continues,
+        offline: example.as_ref().map(|e| e.name.clone()),
+        reuse: !args.no_cache,
+    };
+    let fact = plan.map(|(plan, warnings)| Fact::PlanGiven {
+        notes: plan.coordination_notes,
+        bulk: BulkRules {
+            canary: plan.stops.canary,
+            max_failure_rate: plan.stops.max_failure_rate,
+            max_escalation_rate: plan.stops.max_escalation_rate,
+        },
+        subtasks: plan.subtasks,
+        warnings,
+    });
+    let output = Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
+    session::drive(&shared, |show| shared.begin(start, fact, show), &output)
+}
+
+/// The request's text, verbatim.
+fn request(argument: Option<&str>) -> Result<Option<String>, Failure> {
+    let text = match argument {
+        None => return Ok(None),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            std::io::stdin().take(REQUEST_LIMIT + 1).read_to_end(&mut bytes)?;
+            String::from_utf8(bytes).map_err(|_| Failure::usage("the request on standard input is not UTF-8: convert it"))?
+        }
+        Some(text) => text.to_owned(),
+    };
+    if text.len() as u64 > REQUEST_LIMIT {
+        return Err(Failure::usage(format!("the request is over {REQUEST_LIMIT} bytes: put long material into files of the workspace")));
+    }
+    if text.trim().is_empty() {
+        return Err(Failure::usage("the request is empty: say what is to be done"));
+    }
+    Ok(Some(text))
+}
+
+/// Reads and judges a plan file: every fault is told, nothing starts before all of it is valid.
+pub(crate) fn read_plan(path: &std::path::Path, policy: &brigade_kernel::policy::Policy) -> Result<(Plan, Vec<String>), Failure> {
+    let file = std::fs::metadata(path).and_then(|meta| {
+        if meta.len() > plan::MAX_PLAN_BYTES as u64 {
+            return Err(std::io::Error::other(format!("over {} bytes", plan::MAX_PLAN_BYTES)));
+        }
+        std::fs::read_to_string(path)
+    });
+    let text = file.map_err(|e| Failure::usage(format!("cannot read the plan {}: {e}", path.display())))?;
+    let parsed = plan::parse(&text, Format::of(&path.display().to_string(), &text), Author::Person);
+    let mut known = Known::new(hands::specs().iter());
+    known.tiers.clone_from(&policy.ladder);
+    known.max_subtasks = policy.limits.max_subtasks as usize;
+    let checked = plan::check(&parsed, &known);
+    let Some(plan) = checked.plan else {
+        let lines: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
+        return Err(Failure::usage(format!("the plan {} cannot be run:\n{}", path.display(), lines.join("\n"))));
+    };
+    Ok((plan, checked.warnings.into_iter().map(|w| w.message).collect()))
+}
+
+fn check_input(plan: Option<&Plan>, given: bool) -> Result<(), Failure> {
+    let wanted = plan.is_some_and(|p| p.subtasks.iter().any(|s| s.for_each == Some(plan::ForEach::Input)));
+    if wanted && !given {
+        return Err(Failure::usage("the plan maps a subtask over its input: give the rows with --input FILE"));
+    }
+    if given && !wanted {
+        return Err(Failure::usage("--input needs a plan with a subtask that has for_each = \"input\": give it with --plan FILE"));
+    }
+    Ok(())
+}
+
+fn needs_commands(plan: &Plan) -> bool {
+    plan.subtasks.iter().any(|s| !s.checks.is_empty() || s.tools.iter().any(|t| t == "run_command"))
+}
+
+fn listing(workspace: &std::path::Path) -> String {
+    View::in_place(workspace).map(|view| brigade_tools::listing(&view, LISTING_BYTES)).unwrap_or_default()
+}
+
+/// A run's id as typed.
+pub(crate) fn run_id(text: &str) -> Result<RunId, Failure> {
+    RunId::new(text).map_err(|e| Failure::usage(e.to_string()))
+}

@@ -1,0 +1,9 @@
+//! What a person sees: progress while a run works, tables afterwards. Everything is a fold of recorded events.
+
+mod closing;
+mod progress;
+mod results;
+
+pub use closing::closing;
+pub use progress::{Level, Progress};
+pub use results::Results;

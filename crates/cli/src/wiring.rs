@@ -1,0 +1,122 @@
+//! The parts put together: configuration, catalog, providers, home. One readable function, never a global.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brigade_kernel::catalog::{Catalog, Day};
+use brigade_kernel::ids::ModelRef;
+use brigade_kernel::policy::{Policy, Rung};
+use brigade_models::{Endpoint, Http, Model, Secret};
+use brigade_runtime::gates::Gates;
+use brigade_runtime::{Clock, Home, Models, Shared};
+
+use crate::config::{self, Config, Dialect, Env, Flag};
+use crate::exit::{Failure, chain};
+
+/// The process's variables.
+pub fn env() -> Env {
+    std::env::vars().collect()
+}
+
+/// The catalog and effective configuration for a workspace.
+///
+/// # Errors
+/// Exit 2 with every fault and its place.
+pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<(Config, Catalog), Failure> {
+    let catalog = Catalog::built_in();
+    let rungs: Vec<Rung> = catalog
+        .tiers()
+        .iter()
+        .map(|t| Rung {
+            tier: t.tier.clone(),
+            model: t.model.clone(),
+            effort: t.effort,
+            max_context_tokens: t.max_context_tokens.and_then(|n| u32::try_from(n).ok()),
+        })
+        .collect();
+    let config = config::load(flags, env.clone(), workspace, &rungs)?;
+    let catalog = match &config.models_in {
+        Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
+        None => catalog,
+    };
+    Ok((config, catalog))
+}
+
+/// brigade's folder.
+///
+/// # Errors
+/// Exit 2 when neither `BRIGADE_HOME` nor `HOME` is set.
+pub fn home_dir(env: &Env) -> Result<PathBuf, Failure> {
+    config::home(env).ok_or_else(|| Failure::usage("neither BRIGADE_HOME nor HOME is set: set BRIGADE_HOME to a folder brigade may write to"))
+}
+
+/// The home, opened.
+///
+/// # Errors
+/// Exit 2 with path and remedy.
+pub fn open_home(env: &Env) -> Result<Home, Failure> {
+    Ok(Home::open(&home_dir(env)?)?)
+}
+
+/// Clients for every configured provider.
+///
+/// # Errors
+/// Exit 2 for an address that cannot be one.
+pub fn models(config: &Config, env: &Env) -> Result<Models, Failure> {
+    let mut models: Models = HashMap::new();
+    for (name, provider) in &config.providers {
+        let dialect = match provider.dialect {
+            Dialect::Responses => brigade_models::Dialect::Responses,
+            Dialect::Chat => brigade_models::Dialect::Chat,
+        };
+        let key = provider.key(env).map(Secret::new);
+        let http = Http::new(Endpoint::new(name, dialect, &provider.base_url, key)).map_err(|e| Failure::usage(chain(&e)))?;
+        let model: Arc<dyn Model> = Arc::new(http);
+        models.insert(name.clone(), model);
+    }
+    Ok(models)
+}
+
+/// What runs of this process share.
+///
+/// # Errors
+/// As [`models`] and [`open_home`].
+pub fn shared(config: &Config, catalog: Catalog, env: &Env) -> Result<Shared, Failure> {
+    Ok(Shared {
+        models: Arc::new(models(config, env)?),
+        home: open_home(env)?,
+        catalog: Arc::new(catalog),
+        gates: Gates::default(),
+        clock: Clock::start(),
+    })
+}
+
+/// Every model that a policy may call.
+pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
+    policy.ladder.iter().filter_map(|t| policy.tier(t)).flat_map(|t| std::iter::once(&t.model).chain(&t.alternates))
+}
+
+/// Refuses, before anything is spent, a model without a price, past its retirement, or without a way to reach it.
+///
+/// # Errors
+/// Exit 2, by name, with the remedy.
+pub fn check_models(config: &Config, catalog: &Catalog, env: &Env, today: Day) -> Result<(), Failure> {
+    for model in models_of(&config.policy) {
+        catalog.lookup(model, today).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        let provider = config.providers.get(model.provider()).ok_or_else(|| {
+            Failure::usage(format!("model {model} names provider {:?}, which is not configured: add [providers.{}]", model.provider(), model.provider()))
+        })?;
+        if !provider.usable(env) {
+            let variable = provider.env_key.as_deref().unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "no key for {}: set {variable} to your API key,\n\
+                 or bind the tiers to a local server: [providers.local] and [tiers.…] in {}/config.toml (`brigade init` writes one),\n\
+                 or see it work without either: brigade run --offline fix-failing-test",
+                model.provider(),
+                config::home(env).unwrap_or_default().display(),
+            )));
+        }
+    }
+    Ok(())
+}

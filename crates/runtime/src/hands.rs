@@ -1,0 +1,210 @@
+//! What a run's executors touch: the user's tree for reading, the run's view for writing, the sandbox for commands.
+//!
+//! One view per run for now, one writer at a time (the kernel sees to that); a view per subtask comes behind this seam.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_kernel::plan::Subtask;
+use brigade_kernel::run::{Verdict, uses_view};
+use brigade_kernel::tool::{ToolOutput, ToolSpec};
+use brigade_tools::gate::{Hash, Root};
+use brigade_tools::sandbox::{Profile, Sandbox};
+use brigade_tools::view::ViewError;
+use brigade_tools::{Grant, Patch, Scope, Toolbox, View, command, excerpts};
+use tokio::sync::OnceCell;
+
+/// How long a check's command may take.
+const CHECK_TIME: Duration = Duration::from_secs(600);
+
+/// The tools, the workspace and the view of one run.
+#[derive(Debug)]
+pub struct Hands {
+    toolbox: Toolbox,
+    /// `None` where no command can run; then a command is an unsure check and a refused tool.
+    sandbox: Result<Sandbox, String>,
+    workspace: PathBuf,
+    view_dir: PathBuf,
+    scratch_dir: PathBuf,
+    view: OnceCell<View>,
+    in_place: OnceCell<View>,
+}
+
+/// Every tool a plan may name, in fixed order.
+pub fn specs() -> Vec<ToolSpec> {
+    let mut specs = Toolbox::default().specs();
+    specs.push(command::run_command_spec());
+    specs.push(ask());
+    specs
+}
+
+/// The tool that puts a question to a person; the kernel answers it from the inbox.
+fn ask() -> ToolSpec {
+    ToolSpec {
+        name: "ask".to_owned(),
+        description: "Asks the person behind this work one question and waits for the answer. Only when you cannot go on without it.".to_owned(),
+        parameters: serde_json::json!({
+            "type": "object",
+            "properties": {"question": {"type": "string"}},
+            "required": ["question"],
+            "additionalProperties": false
+        }),
+        effect: brigade_kernel::tool::Effect::Repeatable,
+    }
+}
+
+impl Hands {
+    /// Hands for a workspace; nothing is copied before it is needed.
+    pub fn new(workspace: PathBuf, view_dir: PathBuf, scratch_dir: PathBuf) -> Self {
+        let sandbox = Sandbox::new(&Profile::from_env()).map_err(|e| e.to_string());
+        Self { toolbox: Toolbox::default(), sandbox, workspace, view_dir, scratch_dir, view: OnceCell::new(), in_place: OnceCell::new() }
+    }
+
+    fn place(&self, view: &View) -> command::Place {
+        // Without it build output stays in the sandbox's own /tmp.
+        let made = std::fs::create_dir_all(&self.scratch_dir).is_ok();
+        command::Place { view_dir: view.path().to_owned(), scratch_dir: made.then(|| self.scratch_dir.clone()), writable: true }
+    }
+
+    /// The run's view, made on first use, opened again after a restart.
+    ///
+    /// # Errors
+    /// Why the workspace cannot be copied.
+    pub async fn view(&self) -> Result<View, String> {
+        let made = self.view.get_or_try_init(|| async {
+            let (base, into) = (self.workspace.clone(), self.view_dir.clone());
+            blocking(move || if into.join("base").exists() { View::open(&into) } else { make(&base, &into) }).await
+        });
+        made.await.cloned().map_err(|e| format!("the workspace cannot be copied: {e}"))
+    }
+
+    async fn reading(&self) -> Result<View, String> {
+        if let Some(view) = self.view.get() {
+            return Ok(view.clone());
+        }
+        let dir = self.workspace.clone();
+        let opened = self.in_place.get_or_try_init(|| async { blocking(move || View::in_place(&dir)).await });
+        opened.await.cloned().map_err(|e| e.to_string())
+    }
+
+    /// The tree of the view, its contents kept so that it can be gone back to.
+    ///
+    /// # Errors
+    /// Why the view cannot be read.
+    pub async fn snapshot(&self) -> Result<String, String> {
+        let view = self.view().await?;
+        blocking(move || view.snapshot()).await.map(|h| h.to_string()).map_err(|e| e.to_string())
+    }
+
+    /// Puts the view back to a tree on record.
+    ///
+    /// # Errors
+    /// Why it cannot be put back.
+    pub async fn restore(&self, tree: &str) -> Result<(), String> {
+        let view = self.view().await?;
+        let hash = Hash::parse(tree).ok_or_else(|| format!("{tree:?} is not a tree's hash"))?;
+        blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string())
+    }
+
+    /// Excerpts of the files in a subtask's read scope.
+    pub async fn excerpts(&self, globs: Vec<String>, limit_bytes: u64) -> Vec<(String, String)> {
+        let Ok(view) = self.reading().await else { return Vec::new() };
+        blocking(move || excerpts(&view, &globs, limit_bytes)).await
+    }
+
+    /// Calls a tool within a subtask's grant.
+    pub async fn call(&self, spec: &Subtask, name: &str, arguments: &str) -> ToolOutput {
+        let view = if uses_view(spec) { self.view().await } else { self.reading().await };
+        let view = match view {
+            Ok(view) => view,
+            Err(why) => return ToolOutput::refused(why),
+        };
+        let grant = match Grant::new(&spec.tools, &spec.files, &spec.writes) {
+            Ok(grant) => grant,
+            Err(refusal) => return ToolOutput::refused(refusal.to_string()),
+        };
+        if name == "run_command" {
+            if !grant.tools.contains(name) {
+                return ToolOutput::refused(format!("{name} was not granted to this subtask"));
+            }
+            return self.command(&view, arguments).await;
+        }
+        self.toolbox.call(&view, &grant, name, arguments).await
+    }
+
+    async fn command(&self, view: &View, arguments: &str) -> ToolOutput {
+        let sandbox = match &self.sandbox {
+            Ok(sandbox) => sandbox,
+            Err(why) => return ToolOutput::refused(why.clone()),
+        };
+        let arguments = match serde_json::from_str(arguments) {
+            Ok(arguments) => arguments,
+            Err(e) => return ToolOutput::refused(format!("the arguments are no JSON: {e}")),
+        };
+        match command::run_command(sandbox, &self.place(view), &arguments).await {
+            Ok(ran) => ran.output(None),
+            Err(e) => ToolOutput::refused(e.to_string()),
+        }
+    }
+
+    /// Runs a check's command in the view, which is as before afterwards.
+    pub async fn check(&self, argv: &[String]) -> (Verdict, String) {
+        let view = match self.view().await {
+            Ok(view) => view,
+            Err(why) => return (Verdict::Unsure, why),
+        };
+        let before = self.snapshot().await;
+        let sandbox = match &self.sandbox {
+            Ok(sandbox) => sandbox,
+            Err(why) => return (Verdict::Unsure, why.clone()),
+        };
+        let checked = command::check(sandbox, &self.place(&view), argv, CHECK_TIME).await;
+        if let Ok(tree) = before {
+            // By-products of a check are not part of the result.
+            if let Err(why) = self.restore(&tree).await {
+                return (Verdict::Unsure, format!("the view could not be put back after the check: {why}"));
+            }
+        }
+        match checked {
+            Ok(checked) if checked.ok => (Verdict::Pass, checked.evidence),
+            Ok(checked) => (Verdict::Fail, checked.evidence),
+            Err(e) => (Verdict::Unsure, e.to_string()),
+        }
+    }
+
+    /// The view's changes as one patch.
+    ///
+    /// # Errors
+    /// Why the view cannot be read.
+    pub async fn patch(&self) -> Result<Patch, String> {
+        let view = self.view().await?;
+        blocking(move || view.diff()).await.map_err(|e| e.to_string())
+    }
+}
+
+/// Writes a patch to the user's tree: all of it, or nothing.
+///
+/// # Errors
+/// Which files stand in the way.
+pub fn apply(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
+    let root = Root::open(workspace).map_err(|e| format!("cannot open {}: {e}", workspace.display()))?;
+    patch.apply_to(&root, &Scope::whole()).map(|landed| landed.written).map_err(|e| e.to_string())
+}
+
+fn make(base: &Path, into: &Path) -> Result<View, ViewError> {
+    if let Some(parent) = into.parent() {
+        // A failure shows as the view's own error in the next line.
+        let _ = std::fs::create_dir_all(parent);
+    }
+    // Left half made by an engine that died: nothing in it is on record.
+    let _ = std::fs::remove_dir_all(into);
+    View::create(base, into)
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.expect("blocking work on files does not panic and is not cancelled")
+}
+
+/// Shared by the actions in flight.
+pub type SharedHands = Arc<Hands>;

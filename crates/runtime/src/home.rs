@@ -1,0 +1,85 @@
+//! Where brigade keeps its things: one folder, one journal file, a folder for each run's view.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brigade_journal::{Journal, LockError, OpenError, RunLock, Sqlite, Stream};
+use brigade_kernel::ids::RunId;
+
+/// The folder under `BRIGADE_HOME`.
+#[derive(Debug, Clone)]
+pub struct Home {
+    dir: PathBuf,
+    journal: Arc<Sqlite>,
+}
+
+/// Why the home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The folder cannot be made.
+    #[error("cannot make the home {path}: {source}; set BRIGADE_HOME to a folder you may write to")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+}
+
+impl Home {
+    /// Opens the home, made on first use.
+    ///
+    /// # Errors
+    /// [`HomeError`] names the path and the remedy.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let folder = |source| HomeError::Folder { path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(folder)?;
+        let dir = dir.canonicalize().map_err(folder)?;
+        let journal = Arc::new(Sqlite::open(&dir.join("journal.sqlite"))?);
+        Ok(Self { dir, journal })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its journal.
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        self.journal.clone()
+    }
+
+    /// Where the view of a run stands.
+    pub fn view_dir(&self, run: &RunId) -> PathBuf {
+        self.dir.join("views").join(run.as_str())
+    }
+
+    /// Where the build output of a run's commands stands.
+    pub fn scratch_dir(&self, run: &RunId) -> PathBuf {
+        self.dir.join("scratch").join(run.as_str())
+    }
+
+    /// Takes the right to be the run's only engine.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] names the holder's pid.
+    pub fn lock(&self, run: &RunId) -> Result<RunLock, LockError> {
+        RunLock::lock(&self.dir.join("locks"), run.as_str())
+    }
+}
+
+/// Where a run's events stand.
+pub fn events_of(run: &RunId) -> Stream {
+    Stream::new(&format!("run/{run}")).expect("a run id fits a stream's name")
+}
+
+/// Where other processes leave word for a run's engine.
+pub fn commands_of(run: &RunId) -> Stream {
+    Stream::new(&format!("commands/{run}")).expect("a run id fits a stream's name")
+}

@@ -1,0 +1,192 @@
+//! Actions performed: each in its own task, each ending in exactly one fact.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
+use brigade_kernel::call::{Call, CallError, ErrorClass};
+use brigade_kernel::context::Excerpt;
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit};
+use brigade_kernel::time::Millis;
+use brigade_models::{Delta, Model};
+use brigade_tools::Patch;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::World;
+use crate::hands;
+use crate::schema;
+
+/// What is done once its intent is durable.
+#[derive(Debug)]
+pub enum Job {
+    /// A model call.
+    Call {
+        /// Its number.
+        no: CallNo,
+        /// What is asked.
+        call: Box<Call>,
+        /// Who answers.
+        answerer: Arc<dyn Model>,
+        /// Ends it early.
+        cancel: CancellationToken,
+        /// Whether its text is wanted while it arrives.
+        streams: bool,
+    },
+    /// Anything else.
+    Do(Action),
+}
+
+fn since(start: Instant) -> Millis {
+    Millis(start.elapsed().as_millis() as u64)
+}
+
+/// Starts a job. The fact it ends in comes back through `facts`.
+pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>) {
+    match job {
+        Job::Call { no, call, answerer, cancel, streams } => {
+            tokio::spawn(async move {
+                let fact = ask(no, &call, &*answerer, cancel, streams.then(|| facts.clone())).await;
+                let _ = facts.send(fact);
+            });
+        }
+        Job::Do(action) => {
+            let spec = unit_of(&action).and_then(|unit| run.state().key(unit)).map(|key| run.state().task(key).spec.clone());
+            let workspace = run.state().start().workspace.clone();
+            let (world, stream) = (world.clone(), stream.clone());
+            tokio::spawn(async move {
+                let fact = act(action, spec, &workspace, &world, &stream).await;
+                let _ = facts.send(fact);
+            });
+        }
+    }
+}
+
+fn unit_of(action: &Action) -> Option<&Unit> {
+    match action {
+        Action::Tool { unit, .. } => Some(unit),
+        _ => None,
+    }
+}
+
+async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, said: Option<UnboundedSender<Fact>>) -> Fact {
+    let start = Instant::now();
+    let mut first = None;
+    let mut sink = |delta: Delta<'_>| {
+        first.get_or_insert_with(|| since(start));
+        if let (Some(said), Delta::Text(text)) = (&said, delta) {
+            let _ = said.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
+        }
+    };
+    let answer = tokio::select! {
+        answer = answerer.call(call, &mut sink) => answer,
+        () = cancel.cancelled() => Err(cancelled()),
+    };
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: first }
+}
+
+fn cancelled() -> CallError {
+    CallError {
+        class: ErrorClass::Cancelled,
+        message: "stopped by us".to_owned(),
+        status: None,
+        code: None,
+        param: None,
+        retry_after: None,
+        usage: None,
+        sent: true,
+        provider_request_id: None,
+    }
+}
+
+async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, workspace: &str, world: &World, stream: &Stream) -> Fact {
+    let start = Instant::now();
+    match action {
+        Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => gather(unit, files, limit_bytes, view, reset_to, world, stream).await,
+        Action::Tool { unit, attempt, call_id, name, arguments, writes } => {
+            let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
+            let output = world.hands.call(&spec, &name, &arguments).await;
+            let tree = if writes { world.hands.snapshot().await.ok() } else { None };
+            Fact::ToolDone { unit, attempt, call_id, output, tree, ms: since(start) }
+        }
+        Action::Check { unit, attempt, check } => {
+            let name = check.name();
+            let (verdict, evidence) = match check {
+                Check::Schema { schema, answer } => schema::check(&schema, &answer),
+                Check::Command { argv } => world.hands.check(&argv).await,
+            };
+            Fact::Checked { unit, attempt, check: name, verdict, evidence, ms: since(start) }
+        }
+        Action::StorePatch => store_patch(world, stream).await,
+        Action::ApplyPatch { blob } => {
+            let error = match patch_on_record(&*world.journal, &blob) {
+                Some(patch) => hands::apply(&patch, workspace.as_ref()).err(),
+                None => Some("the patch is not in the journal any more".to_owned()),
+            };
+            Fact::PatchApplied { error }
+        }
+        Action::ReadRows { .. } | Action::Call { .. } => unreachable!("the engine does these itself"),
+    }
+}
+
+async fn gather(unit: Unit, files: Vec<String>, limit_bytes: u64, view: bool, reset_to: Option<String>, world: &World, stream: &Stream) -> Fact {
+    let mut tree = None;
+    if view {
+        if let Some(reset_to) = reset_to
+            && let Err(reason) = world.hands.restore(&reset_to).await
+        {
+            return Fact::GatherFailed { unit, reason };
+        }
+        match world.hands.snapshot().await {
+            Ok(now) => tree = Some(now),
+            Err(reason) => return Fact::GatherFailed { unit, reason },
+        }
+    }
+    let mut parts = Vec::new();
+    if !files.is_empty() {
+        let found = world.hands.excerpts(files, limit_bytes).await;
+        let mut batch = Batch::new();
+        for (path, text) in found {
+            let blob = Blob::new(text.into_bytes());
+            parts.push(GatheredPart { path, blob: blob.hash().to_string(), bytes: blob.bytes().len() as u64 });
+            batch = batch.blob(stream, blob);
+        }
+        if let Err(e) = world.journal.append(batch).await {
+            return Fact::GatherFailed { unit, reason: e.to_string() };
+        }
+    }
+    Fact::Gathered { unit, parts, tree }
+}
+
+async fn store_patch(world: &World, stream: &Stream) -> Fact {
+    let patch = world.hands.patch().await.unwrap_or_else(|why| Patch {
+        text: String::new(),
+        left_out: vec![brigade_tools::patch::LeftOut { path: ".".to_owned(), why }],
+    });
+    let files = patch.paths().unwrap_or_default();
+    let bytes = serde_json::to_vec(&patch).expect("a patch is plain text");
+    let blob = Blob::new(bytes);
+    let hash = blob.hash().to_string();
+    match world.journal.append(Batch::new().blob(stream, blob)).await {
+        Ok(_) => Fact::PatchStored { blob: hash, files },
+        // The engine's own append fails next and says so.
+        Err(_) => Fact::PatchStored { blob: hash, files: Vec::new() },
+    }
+}
+
+/// A stored patch.
+pub fn patch_on_record(journal: &dyn Journal, blob: &str) -> Option<Patch> {
+    let hash: BlobHash = blob.parse().ok()?;
+    serde_json::from_slice(&journal.blob(&hash).ok()??).ok()
+}
+
+/// Gathered excerpts, back from their blobs.
+pub fn excerpts_on_record(journal: &dyn Journal, parts: &[GatheredPart]) -> Vec<Excerpt> {
+    let text = |part: &GatheredPart| {
+        let hash: BlobHash = part.blob.parse().ok()?;
+        let bytes = journal.blob(&hash).ok()??;
+        Some(Excerpt { path: part.path.clone(), start_line: 1, text: String::from_utf8(bytes).ok()? })
+    };
+    parts.iter().filter_map(text).collect()
+}
+

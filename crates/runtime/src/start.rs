@@ -1,0 +1,139 @@
+//! A run begun or taken up again: lock, events so far, engine.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use brigade_journal::{AppendError, LockError};
+use brigade_kernel::catalog::Catalog;
+use brigade_kernel::ids::RunId;
+use brigade_kernel::policy::Policy;
+use brigade_kernel::run::{Fact, Phase, Run, RunStarted};
+use brigade_kernel::time::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::engine::{Engine, Models, World};
+use crate::gates::Gates;
+use crate::hands::{self, Hands};
+use crate::home::Home;
+use crate::input::{self, InputError};
+use crate::record::{self, LoadError, Recorded};
+use crate::{Clock, commands};
+
+/// Why a run could not be begun or taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another engine works on it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Its events cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its input is not what it was.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The journal takes nothing.
+    #[error(transparent)]
+    Journal(#[from] AppendError),
+    /// It is over.
+    #[error("run {run} is over: {how}")]
+    Over {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        how: String,
+    },
+}
+
+/// What every run of this process shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The home.
+    pub home: Home,
+    /// Models, windows, prices.
+    pub catalog: Arc<Catalog>,
+    /// Providers by name.
+    pub models: Arc<Models>,
+    /// One gate per account.
+    pub gates: Gates,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A fresh id: `r`, nine characters of time, ten of chance; sorts by start.
+pub fn new_id(now: Timestamp) -> RunId {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let chance = RandomState::new().build_hasher().finish();
+    let mut text = String::from("r");
+    for i in (0..9).rev() {
+        text.push(DIGITS[(now.0 >> (5 * i) & 31) as usize] as char);
+    }
+    for i in 0..10 {
+        text.push(DIGITS[(chance >> (5 * i) & 31) as usize] as char);
+    }
+    RunId::new(&text).expect("a letter and digits")
+}
+
+impl Shared {
+    fn world(&self, run: &RunId, workspace: &str) -> World {
+        let hands = Hands::new(Path::new(workspace).to_owned(), self.home.view_dir(run), self.home.scratch_dir(run));
+        World {
+            journal: self.home.journal(),
+            models: self.models.clone(),
+            hands: Arc::new(hands),
+            gates: self.gates.clone(),
+            clock: self.clock,
+        }
+    }
+
+    /// Begins a run; `plan` is the fact that brings a plan file's subtasks.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was spent.
+    pub fn begin(&self, start: RunStarted, plan: Option<Fact>, show: Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> {
+        let lock = self.home.lock(&start.run)?;
+        let world = self.world(&start.run, &start.workspace);
+        let mut run = Run::new(self.catalog.clone(), hands::specs().into());
+        run.start(start, self.clock.now());
+        let mut engine = Engine::new(run, 0, world, lock, show);
+        if let Some(plan) = plan {
+            engine.hear(plan);
+        }
+        Ok(engine)
+    }
+
+    /// Takes a run up again. `policy`: today's configuration, pinned from here on.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was spent.
+    pub fn resume(&self, id: &RunId, policy: Option<Policy>, facts: Vec<Fact>, show: Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> {
+        let lock = self.home.lock(id)?;
+        let (mut run, version) = record::load(&*self.home.journal(), id, self.catalog.clone(), hands::specs().into())?;
+        let retried = facts.iter().any(|f| matches!(f, Fact::RetryFailed(_)));
+        if run.state().phase == Phase::Ended && !retried {
+            let how = run.state().ended.as_ref().map_or_else(String::new, |s| format!("{:?}", s.status).to_lowercase());
+            return Err(StartError::Over { run: id.clone(), how });
+        }
+        if let Some(input) = &run.state().start().input {
+            input::recheck(input)?;
+        }
+        let world = self.world(id, &run.state().start().workspace);
+        if let Some(policy) = policy {
+            run.repin(Arc::new(policy), self.clock.now());
+        }
+        let mut engine = Engine::new(run, version, world, lock, show);
+        engine.hear(Fact::Opened);
+        for fact in facts {
+            engine.hear(fact);
+        }
+        Ok(engine)
+    }
+
+    /// Leaves word for a run: its engine hears it within 200 ms, or when it is resumed.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn tell(&self, id: &RunId, command: &commands::Command) -> Result<(), AppendError> {
+        commands::send(&*self.home.journal(), id, command)
+    }
+}
