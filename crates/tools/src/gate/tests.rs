@@ -416,9 +416,9 @@ fn a_stale_base_is_a_conflict_and_one_conflict_undoes_all() {
     ));
 }
 
-/// Another writer replaces the file all the time: every commit either saw exactly what it replaced, or refused.
+/// Another writer replaces the file all the time: commits go through or refuse, and the file is whole at every moment.
 #[test]
-fn no_second_writers_bytes_are_lost() {
+fn beside_a_second_writer_the_file_is_whole_at_every_moment() {
     let place = place();
     let path = place.at("src/a.txt");
     let stop = std::sync::atomic::AtomicBool::new(false);
