@@ -222,6 +222,12 @@ fn links_lead_nowhere_outside_and_are_not_written_through() {
         assert!(place.write(path, "x").is_err(), "{path} was written");
     }
     assert!(place.write("rel/new", "x").is_err() && place.write("abs/deep/new", "x").is_err());
+    for path in ["abs/canary", "rel/canary", "src/file", "magic/etc/passwd"] {
+        let opened = place
+            .root
+            .resolve(path, rustix::fs::OFlags::RDONLY, Links::Beneath);
+        assert!(opened.is_err(), "the kernel itself let {path} out");
+    }
     assert_eq!(
         place.read("within/a.txt").as_deref(),
         Ok("a\n"),
