@@ -1,6 +1,5 @@
 //! A run in the foreground: signals, what is shown while it works, what is printed when it stops.
 
-use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 

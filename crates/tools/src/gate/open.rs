@@ -85,18 +85,19 @@ impl Root {
     pub fn open_read(&self, scope: &Scope, path: &RelPath) -> Result<Opened, Refusal> {
         scope.may_read(path.as_str())?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self
-            .resolve(path.as_str(), flags, Links::Beneath)
-            .map_err(|e| refusal("read", path.as_str(), e))?;
-        if let Some(real) = self.real_path(&file) {
-            if real != path.as_str() {
+        let fail = |e| refusal("read", path.as_str(), e);
+        let file = match self.resolve(path.as_str(), flags, Links::Refused) {
+            Err(Errno::LOOP) => {
+                // A link is on the way: what it leads to must itself be in scope, by the name it really has.
+                let file = self
+                    .resolve(path.as_str(), flags, Links::Beneath)
+                    .map_err(fail)?;
+                let real = self.real_path(&file).ok_or(Errno::LOOP).map_err(fail)?;
                 scope.may_read(&real)?;
+                file
             }
-        } else {
-            // The name it really has cannot be told: then no link may stand between.
-            self.resolve(path.as_str(), flags, Links::Refused)
-                .map_err(|e| refusal("read", path.as_str(), e))?;
-        }
+            other => other.map_err(fail)?,
+        };
         let stat = rustix::fs::fstat(&file).map_err(|e| refusal("read", path.as_str(), e))?;
         regular(path.as_str(), FileType::from_raw_mode(stat.st_mode))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);

@@ -3,12 +3,20 @@
 //! Writing one of the first kind would let a model change what runs or what instructs the next model
 //! (promises.md I21); reading one of the second would put a secret into a prompt (I20).
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 /// A name as file systems that fold might see it: case, trailing dots and blanks, invisible characters.
-fn folded(name: &str) -> String {
+fn folded(name: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if name.bytes().all(plain) && !name.ends_with('.') {
+        return Cow::Borrowed(name);
+    }
     let visible = name.chars().filter(|c| !crate::screen::is_format(*c));
     let upper: String = visible.flat_map(char::to_uppercase).collect();
     let lower: String = upper.chars().flat_map(char::to_lowercase).collect();
-    lower.trim_end_matches(['.', ' ']).to_owned()
+    Cow::Owned(lower.trim_end_matches(['.', ' ']).to_owned())
 }
 
 /// Whole names: version control, brigade's own, agents' instructions and settings, editors' tasks, hooks, shell start files.
@@ -151,31 +159,33 @@ const ENV_SAMPLES: &[&str] = &["example", "sample", "template", "dist", "default
 
 /// Whether `path` may never be written, even when nothing is there yet.
 pub fn is_protected(path: &str) -> bool {
-    let parts: Vec<String> = path.split('/').map(folded).collect();
-    let forge_ci = |pair: &[String]| {
-        FORGES.contains(&pair[0].as_str()) && FORGE_CI.contains(&pair[1].as_str())
-    };
-    parts
-        .iter()
-        .any(|part| NEVER_WRITTEN.contains(&part.as_str()))
-        || parts.windows(2).any(forge_ci)
+    static NAMES: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| NEVER_WRITTEN.iter().copied().collect());
+    any(path, |before, name| {
+        NAMES.contains(name) || (FORGES.contains(&before) && FORGE_CI.contains(&name))
+    })
 }
 
 /// Whether `path` holds a secret by its name.
 pub fn is_secret(path: &str) -> bool {
-    let parts: Vec<String> = path.split('/').map(folded).collect();
-    let named = |part: &String| {
-        let part = part.as_str();
-        let env = part == ".env"
-            || part.strip_prefix(".env.").is_some_and(|rest| {
-                !ENV_SAMPLES.contains(&rest.rsplit('.').next().unwrap_or(rest))
-            });
-        env || NEVER_READ.contains(&part) || KEY_ENDS.iter().any(|end| part.ends_with(end))
-    };
-    let pair = |two: &[String]| {
-        NEVER_READ_PAIRS
-            .iter()
-            .any(|(a, b)| two[0] == *a && two[1] == *b)
-    };
-    parts.iter().any(named) || parts.windows(2).any(pair)
+    static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| NEVER_READ.iter().copied().collect());
+    any(path, |before, name| {
+        let last = |rest: &str| !ENV_SAMPLES.contains(&rest.rsplit('.').next().unwrap_or(rest));
+        name == ".env"
+            || name.strip_prefix(".env.").is_some_and(last)
+            || NAMES.contains(name)
+            || KEY_ENDS.iter().any(|end| name.ends_with(end))
+            || NEVER_READ_PAIRS.contains(&(before, name))
+    })
+}
+
+/// Whether `test` holds for any name of the path, folded, given with the name before it.
+fn any(path: &str, test: impl Fn(&str, &str) -> bool) -> bool {
+    let mut before = Cow::Borrowed("");
+    path.split('/').any(|name| {
+        let name = folded(name);
+        let found = test(&before, &name);
+        before = name;
+        found
+    })
 }

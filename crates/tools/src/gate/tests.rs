@@ -222,6 +222,12 @@ fn links_lead_nowhere_outside_and_are_not_written_through() {
         assert!(place.write(path, "x").is_err(), "{path} was written");
     }
     assert!(place.write("rel/new", "x").is_err() && place.write("abs/deep/new", "x").is_err());
+    for path in ["abs/canary", "rel/canary", "src/file", "magic/etc/passwd"] {
+        let opened = place
+            .root
+            .resolve(path, rustix::fs::OFlags::RDONLY, Links::Beneath);
+        assert!(opened.is_err(), "the kernel itself let {path} out");
+    }
     assert_eq!(
         place.read("within/a.txt").as_deref(),
         Ok("a\n"),
@@ -416,9 +422,9 @@ fn a_stale_base_is_a_conflict_and_one_conflict_undoes_all() {
     ));
 }
 
-/// Another writer replaces the file all the time: every commit either saw exactly what it replaced, or refused.
+/// Another writer replaces the file all the time: commits go through or refuse, and the file is whole at every moment.
 #[test]
-fn no_second_writers_bytes_are_lost() {
+fn beside_a_second_writer_the_file_is_whole_at_every_moment() {
     let place = place();
     let path = place.at("src/a.txt");
     let stop = std::sync::atomic::AtomicBool::new(false);

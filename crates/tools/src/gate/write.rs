@@ -214,6 +214,20 @@ fn swap(one: &mut Staged) -> Result<(), Refusal> {
     let conflict = |_| Refusal::Conflict {
         path: one.path.clone(),
     };
+    // A look first: a swap that must be undone is seen by others for a moment, so it is only made when it should hold.
+    if let Some(old) = &one.old {
+        #[allow(
+            clippy::unnecessary_cast,
+            reason = "the widths of stat's fields differ between systems"
+        )]
+        let id = |stat: rustix::fs::Stat| (stat.st_dev as u64, stat.st_ino as u64);
+        let now = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(id);
+        if now != Ok(old.id) {
+            return Err(Refusal::Conflict {
+                path: one.path.clone(),
+            });
+        }
+    }
     match (&one.old, one.writes) {
         (None, _) => rename(folder, temp, name, RenameFlags::NOREPLACE).map_err(|e| match e {
             Errno::EXIST => Refusal::Exists {
