@@ -52,6 +52,7 @@ pub struct Run {
     outbox: Vec<Stamped>,
     now: Timestamp,
     session: Session,
+    openings: prepare::Openings,
 }
 
 /// What this process holds for the run and the journal does not.
@@ -99,7 +100,7 @@ impl Session {
 impl Run {
     /// A run that is about to start, or one to be replayed into by [`Run::replay`].
     pub fn new(catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>) -> Self {
-        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default() }
+        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default(), openings: prepare::Openings::default() }
     }
 
     /// Folds an event of the past.
@@ -124,6 +125,7 @@ impl Run {
     pub fn repin(&mut self, policy: Arc<Policy>, now: Timestamp) {
         self.now = now;
         if *policy != *self.state.start().policy {
+            self.openings = prepare::Openings::default();
             self.record(Event::Repinned { policy });
         }
     }

@@ -1,5 +1,8 @@
 //! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::Value;
 
 use super::event::{Caller, Event, SubtaskStatus};
@@ -20,6 +23,8 @@ use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
 const FRAME_BYTES: usize = 1_024;
+/// Subtasks shown to a review one by one.
+const MOST_SUBTASKS_REVIEWED: usize = 200;
 /// The same for each item of the conversation and each tool.
 const ITEM_BYTES: usize = 96;
 
@@ -27,6 +32,28 @@ const ITEM_BYTES: usize = 96;
 const RESULT_BYTES: u64 = 2_000;
 /// What all results together are expected to add at most.
 const MOST_REVIEWED: u64 = 200_000;
+
+/// The stable opening of each role and type, made once: it is the same bytes for every call.
+#[derive(Debug, Default)]
+pub(super) struct Openings(Mutex<HashMap<Who, Arc<Opening>>>);
+
+#[derive(Debug)]
+struct Opening {
+    text: String,
+    cache_key: String,
+}
+
+impl Openings {
+    fn of(&self, who: Who, policy: &Policy) -> Arc<Opening> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let text = context::instructions(who, policy);
+            let cache_key = context::cache_key(who, &text);
+            Arc::new(Opening { text, cache_key })
+        };
+        made.entry(who).or_insert_with(make).clone()
+    }
+}
 
 /// What the runtime fetched for a call.
 #[derive(Debug, Clone, Default)]
@@ -113,7 +140,7 @@ impl Run {
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
-        let cache_key = context::cache_key(shape.who, &shape.packed.instructions);
+        let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
@@ -204,7 +231,8 @@ impl Run {
         let task = state.task(key);
         let spec = &task.spec;
         let who = Who::Type(spec.kind);
-        let rules = context::instructions(who, policy);
+        let opening = self.openings.of(who, policy);
+        let rules = &opening.text;
         let wanted = context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref());
         let words = wanted.words();
         let (description, row) = self.description(key);
@@ -214,7 +242,7 @@ impl Run {
         let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
         tools.push(context::end_tool());
         let parts = Parts {
-            rules: &rules,
+            rules,
             shared: None,
             description: &description,
             output_format: &words,
@@ -450,10 +478,10 @@ fn review_packed(state: &State, fetched: &Fetched) -> context::Packed {
     let start = state.start();
     let rules = context::instructions(Who::Reviewer, &start.policy);
     let bulk = state.tasks.iter().any(|t| t.source.is_some());
-    let results = state
-        .tasks
-        .iter()
-        .filter(|t| t.status != Some(SubtaskStatus::Dropped))
+    let there: Vec<_> = state.tasks.iter().filter(|t| t.status != Some(SubtaskStatus::Dropped)).collect();
+    let (shown, sampled) = to_review(&there);
+    let results = shown
+        .into_iter()
         .map(|t| Worked {
             id: t.spec.id.clone(),
             title: if t.spec.title.is_empty() { t.spec.description.clone() } else { t.spec.title.clone() },
@@ -472,10 +500,24 @@ fn review_packed(state: &State, fetched: &Fetched) -> context::Packed {
         results,
         diff: fetched.diff.as_deref(),
         notes: &state.notes,
-        sampled: bulk.then_some("of the rows, some of each outcome"),
+        sampled: sampled.as_deref().or(bulk.then_some("of the rows, some of each outcome")),
         rounds_left: start.policy.limits.max_review_rounds.saturating_sub(state.desk.reviews),
     };
     context::reviewer(&reviewing, &limits)
+}
+
+/// The subtasks a review looks at: all of a usual plan; of a huge one those that went wrong and an even spread of the rest.
+fn to_review<'a>(there: &[&'a super::Task]) -> (Vec<&'a super::Task>, Option<String>) {
+    if there.len() <= MOST_SUBTASKS_REVIEWED {
+        return (there.to_vec(), None);
+    }
+    let wrong = |t: &&&super::Task| t.status != Some(SubtaskStatus::Done);
+    let mut shown: Vec<_> = there.iter().filter(wrong).take(MOST_SUBTASKS_REVIEWED / 2).copied().collect();
+    let stride = there.len().div_ceil(MOST_SUBTASKS_REVIEWED - shown.len());
+    shown.extend(there.iter().step_by(stride).filter(|t| t.status == Some(SubtaskStatus::Done)).copied());
+    let done = there.iter().filter(|t| t.status == Some(SubtaskStatus::Done)).count();
+    let text = format!("{} of {} subtasks, the failed ones first; {done} are done in all", shown.len(), there.len());
+    (shown, Some(text))
 }
 
 /// Bytes of the whole serialised request, counted without making it; never too few tokens for it.
