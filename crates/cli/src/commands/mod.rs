@@ -30,7 +30,7 @@ pub enum Verb {
     Apply(apply::Args),
     /// Go on with a run that stands still
     Resume(resume::Args),
-    /// Judge a plan file without running it
+    /// Ask for a plan without running it, or judge a plan file
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
     Simulate(simulate::Args),

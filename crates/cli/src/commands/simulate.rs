@@ -81,17 +81,20 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-struct Calls {
-    cost: NanoUsd,
+/// What a plan's calls come to.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// All of them.
+    pub cost: NanoUsd,
     /// In the order of the ladder, rungs without a call included.
-    per_tier: Vec<(String, u64)>,
+    pub per_tier: Vec<(String, u64)>,
 }
 
 /// Every subtask is one call on its start tier that passes at once; a `for_each` subtask is one row.
 ///
 /// A call is estimated at the mean of recorded calls, plus the subtask's own text (four bytes to a token) and one mean
 /// answer for each dependency; the planner and the review are not in it. It is a guess to compare plans by, no promise.
-fn calls(plan: &Plan, policy: &Policy, catalog: &Catalog, today: Day) -> Result<Calls, Failure> {
+pub(crate) fn calls(plan: &Plan, policy: &Policy, catalog: &Catalog, today: Day) -> Result<Calls, Failure> {
     let mut per_tier: Vec<(String, u64)> = policy.ladder.iter().map(|tier| (tier.to_string(), 0)).collect();
     let mut cost = NanoUsd::ZERO;
     for subtask in &plan.subtasks {

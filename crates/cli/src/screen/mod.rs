@@ -8,4 +8,4 @@ mod say;
 pub use closing::closing;
 pub use progress::{Level, Progress};
 pub use results::Results;
-pub use say::{json_line, paint, print, remark, table};
+pub use say::{json_line, paint, print, print_from_outside, remark, table};

@@ -14,6 +14,11 @@ pub fn print(text: &str) {
     let _ = out.flush();
 }
 
+/// Text from outside for standard output: inert on a terminal, as it is anywhere else.
+pub fn print_from_outside(text: &str) {
+    if std::io::stdout().is_terminal() { print(&escape_for_screen(text)) } else { print(text) }
+}
+
 /// A remark for standard error, one line.
 pub fn remark(text: &str) {
     // A closed stderr leaves nobody to tell.

@@ -1,4 +1,6 @@
-//! `brigade plan --check`: what is wrong with a plan file, every fault at once. Asking the planner comes later.
+//! `brigade plan`: a plan file judged, every fault at once; or the planner asked for one ([`ask`]).
+
+mod ask;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,15 +13,18 @@ use brigade_runtime::hands;
 use crate::exit::{Exit, Failure};
 use crate::{screen, wiring};
 
-/// Judge a plan file without running it.
+/// Ask for a plan without running it, or judge a plan file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What is to be planned (not supported yet)
+    /// What is to be planned; `-` reads it from standard input
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     request: Option<String>,
-    /// Write the plan to this file
+    /// Write the plan to this file (JSON if it ends in .json, else TOML) instead of standard output
     #[arg(short, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
+    /// The workspace
+    #[arg(short = 'C', value_name = "DIR", default_value = ".", conflicts_with = "check")]
+    directory: PathBuf,
     /// Judge this plan (TOML or JSON; `-` reads standard input)
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -36,13 +41,18 @@ pub struct Args {
 /// # Errors
 /// Exit 2 when a file cannot be read, or the configuration.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let Some(file) = &args.check else {
-        return Err(Failure::usage(
-            "not supported yet: plan REQUEST (write a plan file and judge it with plan --check FILE, or run the request)",
-        ));
-    };
+    if let Some(request) = &args.request {
+        return ask::ask(&ask::Asked { request, output: args.output.as_deref(), directory: &args.directory });
+    }
+    match &args.check {
+        Some(file) => judge(file, args.tools.as_deref(), args.json),
+        None => Err(Failure::usage("give a request, or a plan file with --check FILE")),
+    }
+}
+
+fn judge(file: &Path, tools: Option<&Path>, json: bool) -> Result<Exit, Failure> {
     let (config, _) = wiring::configure(&[], &wiring::env(), None)?;
-    let known = match &args.tools {
+    let known = match tools {
         Some(tools) => plan::parse_tools(&read_text(tools, "the tools file")?).map(Known::names),
         None => Ok(Known::new(hands::specs().iter())),
     };
@@ -50,7 +60,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         Ok(known) => plan::check(&parsed(file)?, &bounded(known, &config.policy)),
         Err(fault) => Checked { plan: None, faults: vec![fault], warnings: Vec::new() },
     };
-    if args.json {
+    if json {
         screen::print(&screen::json_line(&checked));
     } else {
         screen::print(&shown(file, &checked));
