@@ -70,7 +70,7 @@ pub fn drive(
 }
 
 /// First signal: finish what is in flight. Second: go.
-async fn signals(leave: watch::Sender<Leave>) {
+pub(crate) async fn signals(leave: watch::Sender<Leave>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
     for next in [Leave::Soon, Leave::Now] {
