@@ -26,7 +26,7 @@ use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::{InputError, Rows};
 use crate::perform::{self, Job};
-use crate::record::{Recorded, encode, row_key};
+use crate::record::{Recorded, encode, key_of};
 use crate::reuse;
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
@@ -233,7 +233,7 @@ impl Engine {
         let mut remembered = Vec::new();
         for stamped in events {
             self.version += 1;
-            records.push(encode(&stamped, self.key_of(&stamped)));
+            records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
             self.forget(&stamped, &mut remembered);
             shown.push(Recorded { seq: self.version, stamped });
         }
@@ -243,15 +243,6 @@ impl Engine {
         }
         let ticket = self.world.journal.append(batch);
         self.commits.push_back(Commit { ticket, jobs, events: shown });
-    }
-
-    fn key_of(&self, stamped: &Stamped) -> Option<i64> {
-        match &stamped.event {
-            Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, .. } => {
-                self.run.state().index.get(subtask).map(|&task| row_key(*row, task))
-            }
-            _ => None,
-        }
     }
 
     /// Lets go of what belongs to a unit that ended; notes its result for reuse.
