@@ -58,6 +58,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The run's view cannot be put back to what is on record.
+    #[error("the run's view cannot be put back to what is on record: {0}")]
+    View(String),
     /// Told to leave at once.
     #[error("left at once; calls in flight are charged in full when the run is resumed")]
     Left,
@@ -159,6 +162,7 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
+        self.put_view_back().await?;
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -191,6 +195,14 @@ impl Engine {
                     self.cut_calls();
                 }
             }
+        }
+    }
+
+    /// What an engine that died left in the view beyond the last tree on record never happened.
+    async fn put_view_back(&self) -> Result<(), EngineError> {
+        match &self.run.state().tree {
+            Some(tree) if self.run.state().ended.is_none() => self.world.hands.restore(tree).await.map_err(EngineError::View),
+            _ => Ok(()),
         }
     }
 

@@ -103,9 +103,16 @@ async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, w
     let start = Instant::now();
     match action {
         Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => gather(unit, files, limit_bytes, view, reset_to, world, stream).await,
-        Action::Tool { unit, attempt, call_id, name, arguments, writes } => {
+        Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
-            let output = world.hands.call(&spec, &name, &arguments).await;
+            let back = match reset_to {
+                Some(tree) => world.hands.restore(&tree).await,
+                None => Ok(()),
+            };
+            let output = match back {
+                Ok(()) => world.hands.call(&spec, &name, &arguments).await,
+                Err(why) => brigade_kernel::tool::ToolOutput::refused(why),
+            };
             let tree = if writes { world.hands.snapshot().await.ok() } else { None };
             Fact::ToolDone { unit, attempt, call_id, output, tree, ms: since(start) }
         }
@@ -117,7 +124,15 @@ async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, w
             };
             Fact::Checked { unit, attempt, check: name, verdict, evidence, ms: since(start) }
         }
-        Action::StorePatch => store_patch(world, stream).await,
+        Action::StorePatch { reset_to } => {
+            if let Some(tree) = reset_to
+                && let Err(reason) = world.hands.restore(&tree).await
+            {
+                // What is stored must be what was accepted, and nothing else.
+                return Fact::PatchLost { reason };
+            }
+            store_patch(world, stream).await
+        }
         Action::ApplyPatch { blob } => {
             let error = match patch_on_record(&*world.journal, &blob) {
                 Some(patch) => hands::apply(&patch, workspace.as_ref()).err(),
