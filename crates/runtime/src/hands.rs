@@ -15,6 +15,8 @@ use brigade_tools::view::ViewError;
 use brigade_tools::{Grant, Patch, Scope, Toolbox, View, command, excerpts};
 use tokio::sync::OnceCell;
 
+use crate::failpoint::hit;
+
 /// How long a check's command may take.
 const CHECK_TIME: Duration = Duration::from_secs(600);
 
@@ -104,7 +106,10 @@ impl Hands {
     pub async fn restore(&self, tree: &str) -> Result<(), String> {
         let view = self.view().await?;
         let hash = Hash::parse(tree).ok_or_else(|| format!("{tree:?} is not a tree's hash"))?;
-        blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string())
+        hit("before-restore");
+        let restored = blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string());
+        hit("after-restore");
+        restored
     }
 
     /// Excerpts of the files in a subtask's read scope.
@@ -159,7 +164,9 @@ impl Hands {
             Ok(sandbox) => sandbox,
             Err(why) => return (Verdict::Unsure, why.clone()),
         };
+        hit("inside-check");
         let checked = command::check(sandbox, &self.place(&view), argv, CHECK_TIME).await;
+        hit("after-check-command");
         if let Ok(tree) = before {
             // By-products of a check are not part of the result.
             if let Err(why) = self.restore(&tree).await {
