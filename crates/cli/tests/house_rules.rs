@@ -33,6 +33,12 @@ fn the_architecture_names_every_crate() {
 }
 
 #[test]
+fn the_map_shows_only_what_is_there() {
+    let house = House::look();
+    holds(&texts::vanished(&house.read("ARCHITECTURE.md"), &house.paths()));
+}
+
+#[test]
 fn every_source_file_opens_with_what_it_is() {
     holds(&House::look().each_source(rust::unopened));
 }

@@ -1,4 +1,4 @@
-//! The one place of xtask that starts processes, and only cargo.
+//! The one place of xtask that starts processes: cargo, and for benches the built `brigade`.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -74,6 +74,30 @@ fn command() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo.current_dir(house::root()).env("NEXTEST_HIDE_PROGRESS_BAR", "1").env("CARGO_TERM_PROGRESS_WHEN", "never");
     cargo
+}
+
+/// A command for the built `brigade`.
+#[expect(clippy::disallowed_methods, reason = "benches measure the real binary from outside")]
+pub fn program(path: &std::path::Path) -> Command {
+    Command::new(path)
+}
+
+/// Waits for a child and returns whether it ended well, its CPU time in microseconds, and its peak memory in KiB.
+///
+/// # Errors
+/// When the child cannot be waited for.
+#[expect(unsafe_code, reason = "std reports no resource usage of a child")]
+pub fn wait_with_usage(child: &std::process::Child) -> Result<(bool, u64, u64), String> {
+    let pid = libc::pid_t::try_from(child.id()).map_err(|e| e.to_string())?;
+    let mut status = 0;
+    // SAFETY: all-zero is a valid value of this plain struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals of the right types, and the child has not been waited for.
+    if unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) } != pid {
+        return Err(io::Error::last_os_error().to_string());
+    }
+    let micros = |t: libc::timeval| t.tv_sec.unsigned_abs() * 1_000_000 + t.tv_usec.unsigned_abs();
+    Ok((status == 0, micros(usage.ru_utime) + micros(usage.ru_stime), usage.ru_maxrss.unsigned_abs()))
 }
 
 #[cfg(test)]

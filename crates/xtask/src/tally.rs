@@ -13,10 +13,10 @@ impl Tally {
     /// What this line adds: nothing, unless it is a summary.
     pub fn of_line(line: &str) -> Self {
         let line = without_colour(line);
-        let line = line.trim();
+        // nextest shows the output of failed tests indented: their own summaries count for nothing
         let counts = if let Some(counts) = line.strip_prefix("test result: ") {
             counts.split_once(". ").map(|(_, counts)| counts)
-        } else if line.starts_with("Summary [") {
+        } else if line.trim_start().starts_with("Summary [") {
             line.split_once(" run: ").map(|(_, counts)| counts)
         } else {
             None
@@ -76,6 +76,7 @@ mod tests {
             ),
             ("test ledger::settles ... ok", 0, 0),
             ("note: 5 passed, 6 failed", 0, 0),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 13 filtered out", 0, 0),
         ] {
             assert_eq!(Tally::of_line(line), Tally { passed, failed }, "{line}");
         }

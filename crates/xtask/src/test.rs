@@ -48,15 +48,14 @@ pub fn run(arguments: &[String]) -> Ended {
     if process::has("nextest") {
         let runner = words(&["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]);
         book.enter("tests", process::cargo(&[runner, over(&chosen)].concat()));
+        // cargo refuses --doc where no library is
+        let documented = chosen.map(|rooms| rooms.into_iter().filter(|room| room.library).collect::<Vec<_>>());
+        if documented.as_ref().is_none_or(|rooms| !rooms.is_empty()) {
+            book.enter("documentation tests", process::cargo(&[words(&["test", "--doc", "--no-fail-fast"]), over(&documented)].concat()));
+        }
     } else {
-        println!("\ncargo-nextest is not installed: cargo test runs the tests");
-        let targets = words(&["--no-fail-fast", "--lib", "--bins", "--tests", "--examples"]);
-        book.enter("tests", process::cargo(&[words(&["test"]), over(&chosen), targets].concat()));
-    }
-    let documented: Vec<&Room> = chosen.iter().flatten().copied().filter(|room| room.library).collect();
-    if chosen.is_none() || !documented.is_empty() {
-        let documented = chosen.as_ref().map(|_| documented);
-        book.enter("documentation tests", process::cargo(&[words(&["test", "--doc", "--no-fail-fast"]), over(&documented)].concat()));
+        println!("\ncargo-nextest is not installed: cargo test runs all tests, those of the documentation too");
+        book.enter("tests", process::cargo(&[words(&["test", "--no-fail-fast"]), over(&chosen)].concat()));
     }
     book.close()
 }

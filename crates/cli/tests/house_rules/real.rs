@@ -44,6 +44,11 @@ impl House {
         self.files.iter().find(|file| file.path == path).map(|file| file.text.clone()).unwrap_or_default()
     }
 
+    /// Every text file's path.
+    pub fn paths(&self) -> Vec<&str> {
+        self.files.iter().map(|file| file.path.as_str()).collect()
+    }
+
     /// Folders under `crates/`.
     pub fn crates(&self) -> Vec<String> {
         let manifest = |file: &File| Some(file.path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml")?.to_owned());
@@ -62,7 +67,7 @@ impl House {
 
     /// Who uses whom among the crates, as cargo resolves it: renames and features cannot hide an arrow.
     pub fn arrows(&self) -> Vec<Arrow> {
-        let metadata = output("cargo", &["metadata", "--format-version", "1", "--all-features", "--offline"], &self.root);
+        let metadata = output("cargo", &["metadata", "--format-version", "1", "--all-features"], &self.root);
         let metadata: Value = serde_json::from_str(&metadata).expect("cargo metadata prints JSON");
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let short = |id: &Value| {

@@ -19,6 +19,20 @@ pub fn unnamed(architecture: &str, crates: &[String]) -> Vec<String> {
     missing.map(|name| format!("ARCHITECTURE.md does not name `crates/{name}`: say what it does and what it may never do")).collect()
 }
 
+/// Files and folders the architecture names, in full or by their last parts, that are not there.
+pub fn vanished(architecture: &str, paths: &[&str]) -> Vec<String> {
+    let quoted = architecture.split('`').skip(1).step_by(2);
+    let named = quoted.filter(|name| !name.contains(' ') && (name.contains('/') || name.ends_with(".rs") || name.ends_with(".toml")));
+    let there = |name: &str| {
+        let (whole, inner) = (name.trim_end_matches('/'), format!("/{}", name.trim_end_matches('/')));
+        paths.iter().any(|path| {
+            *path == whole || path.ends_with(&inner) || path.starts_with(&format!("{whole}/")) || path.contains(&format!("{inner}/"))
+        })
+    };
+    let missing = named.filter(|name| !there(name));
+    missing.map(|name| format!("ARCHITECTURE.md names `{name}`, which is not there: mend the sentence, the file may have moved")).collect()
+}
+
 pub fn unfinished(File { path, text }: &File) -> Vec<String> {
     if ![".rs", ".toml", ".sh", ".js", ".css", ".html"].iter().any(|ending| path.ends_with(ending)) {
         return Vec::new();
@@ -68,5 +82,8 @@ fn each_rule_of_texts_finds_its_fault_and_nothing_else() {
         let file = File { path: path.to_owned(), text };
         assert_eq!(rule(&file).len(), faults, "{path}: {}: {:?}", file.text, rule(&file));
     }
+    let paths = ["crates/kernel/src/run/step.rs", "models.toml"];
+    let map = "`run/step.rs` `step.rs` `crates/kernel/src/run/` `models.toml` `cargo x/y z` `State`: `run/leap.rs` and `crates/attic/`";
+    assert_eq!(vanished(map, &paths).len(), 2, "{:?}", vanished(map, &paths));
     assert_eq!(unnamed("crates/kernel decides", &["kernel".to_owned(), "journal".to_owned()]).len(), 1);
 }

@@ -3,6 +3,10 @@
 //! A bench measures and prints; it asserts nothing, so that a slow machine fails no build. To add one, put a bench
 //! target into the crate it measures and a line into [`BENCHES`]; one that needs the built `brigade` is a function here.
 
+mod brigade;
+mod engine;
+mod latency;
+
 use crate::Ended;
 use crate::process;
 
@@ -25,11 +29,40 @@ const BENCHES: [Bench; 2] = [
     Bench { name: "models-decode", measures: "CPU per streamed answer decoded", package: "brigade-models", target: "decode" },
 ];
 
+/// A bench of the built `brigade`.
+struct Whole {
+    name: &'static str,
+    measures: &'static str,
+    run: fn() -> Result<(), String>,
+}
+
+const WHOLE: [Whole; 2] = [
+    Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
+    Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
+];
+
+fn whole(bench: &Whole) -> bool {
+    println!("\n{}: {}", bench.name, bench.measures);
+    match (bench.run)() {
+        Ok(()) => true,
+        Err(why) => {
+            println!("broken: {why}");
+            false
+        }
+    }
+}
+
 pub fn run(arguments: &[String]) -> Ended {
+    if let Some(bench) = arguments.first().and_then(|name| WHOLE.iter().find(|b| b.name == name)) {
+        return if whole(bench) { Ended::Well } else { Ended::Badly };
+    }
     let (chosen, rest): (Vec<&Bench>, &[String]) = match arguments.split_first() {
         None => (BENCHES.iter().collect(), &[]),
         Some((flag, [])) if flag == "--list" => {
             for bench in &BENCHES {
+                println!("{:<16} {}", bench.name, bench.measures);
+            }
+            for bench in &WHOLE {
                 println!("{:<16} {}", bench.name, bench.measures);
             }
             return Ended::Well;
@@ -49,6 +82,9 @@ pub fn run(arguments: &[String]) -> Ended {
         if !process::cargo(&[&words[..], rest].concat()).success {
             broken.push(bench.name);
         }
+    }
+    if arguments.is_empty() {
+        broken.extend(WHOLE.iter().filter(|bench| !whole(bench)).map(|bench| bench.name));
     }
     if broken.is_empty() {
         return Ended::Well;

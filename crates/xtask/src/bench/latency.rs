@@ -1,0 +1,84 @@
+//! Makespan against the ideal under realistic latencies; how soon a streamed plan's first subtask leaves; cold start.
+
+use serde_json::Value;
+
+use super::brigade::{self, Folder, Provider};
+
+pub const NAME: &str = "latency";
+pub const MEASURES: &str = "makespan over the ideal for a chain, a fan, layers and 1,000 at once; first subtask of a streamed plan; cold start";
+
+/// Planner 1.5 s + 60 tokens/s, mini 400 ms + 180/s, nano 200 ms + 250/s (issue 2).
+const MODELS: &str = "[models.\"gpt-5.4\"]\nfirst_token_ms = 1500\ntokens_per_s = 60\n\
+    [models.\"gpt-5.4-mini\"]\nfirst_token_ms = 400\ntokens_per_s = 180\n\
+    [models.\"gpt-5.4-nano\"]\nfirst_token_ms = 200\ntokens_per_s = 250\n";
+
+pub fn run() -> Result<(), String> {
+    let binary = brigade::binary()?;
+    let folder = Folder::new(NAME).map_err(|e| e.to_string())?;
+    let scenario = folder.file("scenario.toml", &brigade::scenario(MODELS)).map_err(|e| e.to_string())?;
+    let provider = Provider::start(&binary, &scenario)?;
+    println!("{:<24} {:>10} {:>10} {:>8}", "shape", "makespan", "ideal", "ratio");
+    let chain: Vec<_> = (0..20).map(|i| (format!("c{i}"), "search", if i == 0 { Vec::new() } else { vec![format!("c{}", i - 1)] })).collect();
+    let fan: Vec<_> = (0..50).map(|i| (format!("f{i}"), "search", Vec::new())).collect();
+    let layers: Vec<_> = (0..60)
+        .map(|i| {
+            let (layer, at) = (i / 10, i % 10);
+            let after = if layer == 0 { Vec::new() } else { vec![format!("l{}", (layer - 1) * 10 + at), format!("l{}", (layer - 1) * 10 + (at + 3) % 10)] };
+            (format!("l{i}"), "search", after)
+        })
+        .collect();
+    let wide: Vec<_> = (0..1_000).map(|i| (format!("w{i}"), "classify", Vec::new())).collect();
+    for (name, plan) in [("chain of 20, mini", chain), ("50 independent, mini", fan), ("60 in 6 layers, mini", layers), ("1,000 at once, nano", wide)] {
+        let plan = folder.file("plan.json", &brigade::plan(plan)).map_err(|e| e.to_string())?.display().to_string();
+        let home = folder.path().join(name.replace([' ', ','], "-"));
+        let (_, out) = brigade::run(&binary, &provider, &home, &["run", "--plan", &plan, "--json", "--max-budget-usd", "1000"])?;
+        let (makespan, ideal) = spans(&out)?;
+        println!("{name:<24} {makespan:>7.0} ms {ideal:>7.0} ms {:>8.3}", makespan / ideal);
+    }
+    Ok(())
+}
+
+/// From the first attempt's start to the last one's end, and the longest way through the calls as they really took.
+fn spans(events: &str) -> Result<(f64, f64), String> {
+    let mut started = std::collections::HashMap::new();
+    let mut took = std::collections::HashMap::new();
+    let mut after = std::collections::HashMap::new();
+    let (mut first, mut last) = (f64::MAX, 0.0_f64);
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        let at = millis(event["at"].as_str().unwrap_or_default());
+        let id = event["subtask"].as_str().unwrap_or_default().to_owned();
+        match event["type"].as_str().unwrap_or_default() {
+            "plan.subtask" => {
+                let deps: Vec<String> = event["depends_on"].as_array().into_iter().flatten().filter_map(|d| d.as_str().map(str::to_owned)).collect();
+                after.insert(id, deps);
+            }
+            "attempt.started" => {
+                first = first.min(at);
+                started.insert(id, at);
+            }
+            "subtask.completed" => {
+                last = last.max(at);
+                let start = started.get(&id).copied().unwrap_or(at);
+                took.insert(id, at - start);
+            }
+            _ => {}
+        }
+    }
+    // The ideal call: the fastest of its kind, since the provider's script gives each the same time.
+    let fastest = took.values().copied().fold(f64::MAX, f64::min);
+    let mut depth: std::collections::HashMap<&str, f64> = std::collections::HashMap::new();
+    let mut ids: Vec<&String> = after.keys().collect();
+    ids.sort_by_key(|id| id[1..].parse::<u32>().unwrap_or_default());
+    for id in ids {
+        let before = after[id].iter().map(|d| depth.get(d.as_str()).copied().unwrap_or_default()).fold(0.0, f64::max);
+        depth.insert(id, before + fastest);
+    }
+    Ok((last - first, depth.values().copied().fold(0.0, f64::max)))
+}
+
+/// Milliseconds of the day of an RFC 3339 time.
+fn millis(at: &str) -> f64 {
+    let part = |range: std::ops::Range<usize>| at.get(range).and_then(|s| s.parse::<f64>().ok()).unwrap_or_default();
+    part(11..13) * 3_600_000.0 + part(14..16) * 60_000.0 + part(17..19) * 1_000.0 + part(20..23)
+}
