@@ -227,7 +227,9 @@ impl Run {
         let mut passed_over = 0;
         loop {
             let next = self.state.ready.iter().nth(passed_over);
-            let writer = self.state.ready_writers.first().filter(|_| self.state.writer.is_none() && self.state.desk.planned);
+            // Who holds the view goes on in it, on whichever tier; nobody else may.
+            let writer = self.state.ready_writers.iter().find(|(_, key)| self.state.writer.is_none_or(|holder| holder == *key));
+            let writer = writer.filter(|_| self.state.desk.planned);
             let Some(&(_, key)) = [next, writer].into_iter().flatten().min() else { return };
             if !self.start_unit(key, gate, actions) {
                 if self.room() == 0 || passed_over > 256 {
