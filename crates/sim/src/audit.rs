@@ -31,8 +31,8 @@ pub struct Findings {
     pub settled: NanoUsd,
     /// What the API bills.
     pub billed: NanoUsd,
-    /// Fingerprints of the calls that were answered and heard, with how often.
-    pub heard: BTreeMap<u64, usize>,
+    /// Calls that were answered and heard, by rule and fingerprint, with how often.
+    pub heard: BTreeMap<(usize, u64), usize>,
     /// How the run ended.
     pub status: Option<RunStatus>,
     /// Its output.
@@ -186,7 +186,7 @@ fn bill(id: &RunId, ledger: &[CallRecord], outcomes: &BTreeMap<String, Option<Ou
                     found.broken.push(format!("{request} is booked at {} and billed at {billed}", outcome.cost));
                 }
                 if !outcome.lost && !outcome.failed {
-                    *found.heard.entry(call.fingerprint).or_default() += 1;
+                    *found.heard.entry((call.rule.unwrap_or_default(), call.fingerprint)).or_default() += 1;
                     if !outcome.unknown && outcome.cost != billed {
                         found.broken.push(format!("{request} was answered: booked at {}, billed at {billed}", outcome.cost));
                     }

@@ -52,7 +52,7 @@ pub struct Survived {
 }
 
 /// The fingerprints that an unkilled run pays for, from a run without deaths.
-pub type Bill = BTreeMap<u64, usize>;
+pub type Bill = BTreeMap<(usize, u64), usize>;
 
 /// Runs the work, dies as told, goes on, and judges. `Err` names every broken law.
 ///
@@ -122,7 +122,8 @@ fn judge(lab: &Lab, findings: &mut Findings, unkilled: Option<&Bill>) {
     if let Some(unkilled) = unkilled
         && findings.heard != *unkilled
     {
-        broken.push(format!("heard {:?}\nan unkilled run hears {unkilled:?}", findings.heard));
+        let more = |a: &Bill, b: &Bill| a.iter().filter(|(call, n)| b.get(call) != Some(n)).map(|(call, n)| format!("{call:x?} × {n}")).collect::<Vec<_>>();
+        broken.push(format!("heard {:?} where an unkilled run hears {:?}", more(&findings.heard, unkilled), more(unkilled, &findings.heard)));
     }
     findings.broken.append(&mut broken);
 }

@@ -65,7 +65,7 @@ id = "r1"
 type = "search"
 description = "READ-BETA and say what it holds"
 depends_on = ["w2"]
-files = ["kept/**"]
+files = ["beta.txt"]
 tools = ["read_file"]
 "#;
 
