@@ -153,25 +153,31 @@ impl Hands {
         }
     }
 
-    /// Runs a check's command in the view, which is as before afterwards.
-    pub async fn check(&self, argv: &[String]) -> (Verdict, String) {
+    /// Runs a check's command in the view as it is on record (`tree`), and puts it back to that afterwards.
+    pub async fn check(&self, argv: &[String], tree: Option<&str>) -> (Verdict, String) {
         let view = match self.view().await {
             Ok(view) => view,
             Err(why) => return (Verdict::Unsure, why),
         };
-        let before = self.snapshot().await;
         let sandbox = match &self.sandbox {
             Ok(sandbox) => sandbox,
             Err(why) => return (Verdict::Unsure, why.clone()),
         };
+        // An engine that died in here may have left the by-products of its check.
+        let before = match tree {
+            Some(tree) => self.restore(tree).await.map(|()| tree.to_owned()),
+            None => self.snapshot().await,
+        };
+        let tree = match before {
+            Ok(tree) => tree,
+            Err(why) => return (Verdict::Unsure, format!("the view could not be put in order for the check: {why}")),
+        };
         hit("inside-check");
         let checked = command::check(sandbox, &self.place(&view), argv, CHECK_TIME).await;
         hit("after-check-command");
-        if let Ok(tree) = before {
-            // By-products of a check are not part of the result.
-            if let Err(why) = self.restore(&tree).await {
-                return (Verdict::Unsure, format!("the view could not be put back after the check: {why}"));
-            }
+        // By-products of a check are not part of the result.
+        if let Err(why) = self.restore(&tree).await {
+            return (Verdict::Unsure, format!("the view could not be put back after the check: {why}"));
         }
         match checked {
             Ok(checked) if checked.ok => (Verdict::Pass, checked.evidence),

@@ -52,11 +52,14 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
             });
         }
         Job::Do(action) => {
-            let spec = unit_of(&action).and_then(|unit| run.state().key(unit)).map(|key| run.state().task(key).spec.clone());
+            let key = unit_of(&action).and_then(|unit| run.state().key(unit));
+            let spec = key.map(|key| run.state().task(key).spec.clone());
+            let attempt = key.and_then(|key| run.state().work.get(&key)).and_then(|work| work.attempt.as_ref());
+            let tree = attempt.and_then(|attempt| attempt.tree.clone());
             let workspace = run.state().start().workspace.clone();
             let (world, stream) = (world.clone(), stream.clone());
             tokio::spawn(async move {
-                let fact = act(action, spec, &workspace, &world, &stream).await;
+                let fact = act(action, spec, tree, &workspace, &world, &stream).await;
                 let _ = facts.send(fact);
             });
         }
@@ -65,7 +68,7 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
 
 fn unit_of(action: &Action) -> Option<&Unit> {
     match action {
-        Action::Tool { unit, .. } => Some(unit),
+        Action::Tool { unit, .. } | Action::Check { unit, .. } => Some(unit),
         _ => None,
     }
 }
@@ -103,16 +106,23 @@ fn cancelled() -> CallError {
     }
 }
 
-async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, workspace: &str, world: &World, stream: &Stream) -> Fact {
+async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, tree: Option<String>, workspace: &str, world: &World, stream: &Stream) -> Fact {
     let start = Instant::now();
     match action {
         Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => gather(unit, files, limit_bytes, view, reset_to, world, stream).await,
-        Action::Tool { unit, attempt, call_id, name, arguments, writes } => {
+        Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
             if writes {
                 hit("before-tool");
             }
-            let output = world.hands.call(&spec, &name, &arguments).await;
+            let back = match reset_to {
+                Some(tree) => world.hands.restore(&tree).await,
+                None => Ok(()),
+            };
+            let output = match back {
+                Ok(()) => world.hands.call(&spec, &name, &arguments).await,
+                Err(why) => brigade_kernel::tool::ToolOutput::refused(why),
+            };
             if writes {
                 hit("after-tool");
             }
@@ -127,12 +137,20 @@ async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, w
             hit("before-check");
             let (verdict, evidence) = match check {
                 Check::Schema { schema, answer } => schema::check(&schema, &answer),
-                Check::Command { argv } => world.hands.check(&argv).await,
+                Check::Command { argv } => world.hands.check(&argv, tree.as_deref()).await,
             };
             hit("after-check");
             Fact::Checked { unit, attempt, check: name, verdict, evidence, ms: since(start) }
         }
-        Action::StorePatch => store_patch(world, stream).await,
+        Action::StorePatch { reset_to } => {
+            if let Some(tree) = reset_to
+                && let Err(reason) = world.hands.restore(&tree).await
+            {
+                // What is stored must be what was accepted, and nothing else.
+                return Fact::PatchLost { reason };
+            }
+            store_patch(world, stream).await
+        }
         Action::ApplyPatch { blob } => {
             hit("before-patch-applied");
             let error = match patch_on_record(&*world.journal, &blob) {
@@ -180,10 +198,10 @@ async fn gather(unit: Unit, files: Vec<String>, limit_bytes: u64, view: bool, re
 }
 
 async fn store_patch(world: &World, stream: &Stream) -> Fact {
-    let patch = world.hands.patch().await.unwrap_or_else(|why| Patch {
-        text: String::new(),
-        left_out: vec![brigade_tools::patch::LeftOut { path: ".".to_owned(), why }],
-    });
+    let patch = match world.hands.patch().await {
+        Ok(patch) => patch,
+        Err(reason) => return Fact::PatchLost { reason },
+    };
     hit("before-patch-stored");
     let files = patch.paths().unwrap_or_default();
     let bytes = serde_json::to_vec(&patch).expect("a patch is plain text");

@@ -110,7 +110,10 @@ fn replay(id: &RunId, events: &[record::Recorded], found: &mut Findings) {
         for scope in [Scope::Run] {
             let Some(balance) = one.state().ledger.balance(&scope) else { continue };
             if balance.cap.is_some_and(|cap| balance.settled + balance.leased > cap) {
-                found.broken.push(format!("{id} event {}: settled {} + leased {} pass the cap {:?}", event.seq, balance.settled, balance.leased, balance.cap));
+                found.broken.push(format!(
+                    "{id} event {}: settled {} + leased {} pass the cap {:?}",
+                    event.seq, balance.settled, balance.leased, balance.cap
+                ));
             }
         }
     }

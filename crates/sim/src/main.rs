@@ -72,6 +72,9 @@ fn sweep(plans: &[(String, Vec<Death>)], jobs: u64) -> ExitCode {
     });
     let [kills, lost, resumed] = [kills, lost, resumed].map(AtomicUsize::into_inner);
     let failed = failed.into_inner();
-    println!("{} runs, {kills} kills survived, {resumed} times resumed, {lost} calls in flight at a kill, {failed} runs broken", plans.len());
+    println!(
+        "{} runs, {kills} kills survived, {resumed} times resumed, {lost} calls in flight at a kill, {failed} runs broken",
+        plans.len()
+    );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -83,9 +83,9 @@ pub fn survive(engine: &Path, deaths: &[Death], unkilled: Option<&Bill>) -> Resu
         let death = deaths.get(engines.len());
         let ended = match death {
             Some(Death::At(name, nth)) => lab.start(&arguments, &[("BRIGADE_KILL", &format!("{name}:{nth}"))]).and_then(|e| e.wait()),
-            Some(Death::After(ms)) => lab.start(&arguments, &[]).and_then(|mut engine| {
-                if engine.ended_within(Duration::from_millis(*ms))? { engine.wait() } else { engine.kill() }
-            }),
+            Some(Death::After(ms)) => lab
+                .start(&arguments, &[])
+                .and_then(|mut engine| if engine.ended_within(Duration::from_millis(*ms))? { engine.wait() } else { engine.kill() }),
             None => lab.run(&arguments),
         };
         let ended = ended.map_err(|e| format!("{death:?}: {e}\n{}", engines.join("\n")))?;
@@ -122,8 +122,14 @@ fn judge(lab: &Lab, findings: &mut Findings, unkilled: Option<&Bill>) {
     if let Some(unkilled) = unkilled
         && findings.heard != *unkilled
     {
-        let more = |a: &Bill, b: &Bill| a.iter().filter(|(call, n)| b.get(call) != Some(n)).map(|(call, n)| format!("{call:x?} × {n}")).collect::<Vec<_>>();
-        broken.push(format!("heard {:?} where an unkilled run hears {:?}", more(&findings.heard, unkilled), more(unkilled, &findings.heard)));
+        let more = |a: &Bill, b: &Bill| {
+            a.iter().filter(|(call, n)| b.get(call) != Some(n)).map(|(call, n)| format!("{call:x?} × {n}")).collect::<Vec<_>>()
+        };
+        broken.push(format!(
+            "heard {:?} where an unkilled run hears {:?}",
+            more(&findings.heard, unkilled),
+            more(unkilled, &findings.heard)
+        ));
     }
     findings.broken.append(&mut broken);
 }

@@ -103,22 +103,22 @@ match = { contains = "WRITE-ALPHA", tool_result = "" }
 reply = { text = "two files written" }
 [[rule]]
 match = { contains = "WRITE-ALPHA" }
-reply = { calls = [{ name = "write_file", arguments = { path = "out/first.txt", content = "alpha\n" } }, { name = "write_file", arguments = { path = "out/second.txt", content = "alpha again\n" } }] }
+reply = { calls = [{ call_id = "call_first", name = "write_file", arguments = { path = "out/first.txt", content = "alpha\n" } }, { call_id = "call_second", name = "write_file", arguments = { path = "out/second.txt", content = "alpha again\n" } }] }
 [[rule]]
 match = { contains = "PATCH-BETA", tool_result = "" }
 reply = { text = "patched" }
 [[rule]]
 match = { contains = "PATCH-BETA", model = "gpt-5.4-nano" }
-reply = { calls = [{ name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+bad\n three\n*** End Patch\n" } }] }
+reply = { calls = [{ call_id = "call_patch", name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+bad\n three\n*** End Patch\n" } }] }
 [[rule]]
 match = { contains = "PATCH-BETA" }
-reply = { calls = [{ name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+good\n three\n*** End Patch\n" } }] }
+reply = { calls = [{ call_id = "call_patch", name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+good\n three\n*** End Patch\n" } }] }
 [[rule]]
 match = { contains = "APPEND-LOG", tool_result = "" }
 reply = { text = "appended" }
 [[rule]]
 match = { contains = "APPEND-LOG" }
-reply = { calls = [{ name = "run_command", arguments = { argv = ["sh", "-c", "echo x >> log.txt"] } }] }
+reply = { calls = [{ call_id = "call_append", name = "run_command", arguments = { argv = ["sh", "-c", "echo x >> log.txt"] } }] }
 [[rule]]
 match = { contains = "READ-BETA", tool_result = "good" }
 reply = { text = "beta is good" }
@@ -127,5 +127,5 @@ match = { contains = "READ-BETA", tool_result = "" }
 reply = { text = "beta is WRONG" }
 [[rule]]
 match = { contains = "READ-BETA" }
-reply = { calls = [{ name = "read_file", arguments = { path = "beta.txt" } }] }
+reply = { calls = [{ call_id = "call_read", name = "read_file", arguments = { path = "beta.txt" } }] }
 "#;

@@ -24,7 +24,7 @@ mod state;
 mod step;
 mod turn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -37,10 +37,11 @@ pub use state::*;
 pub use step::Gate;
 
 use crate::catalog::Catalog;
-use crate::plan::PlanStream;
+use crate::plan::{Known, PlanStream};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
+use crate::units::NanoUsd;
 
 /// One run under way: its state, and the events it has decided on that are not durable yet.
 #[derive(Debug)]
@@ -68,12 +69,31 @@ struct Session {
     reading: Vec<usize>,
     /// Actions handed out whose fact has not come back, model calls aside.
     outstanding: usize,
+    /// Reads under way whose rows are no longer wanted.
+    stale_reads: HashSet<usize>,
+    /// Tools handed out whose output has not come.
+    tools: HashSet<(Key, String)>,
+    /// Subtasks whose own cap is promised to their calls in flight.
+    leased_out: HashSet<u32>,
+    /// Worst cases of calls handed out in this step and not leased yet.
+    promised: NanoUsd,
+    /// The largest worst case of a first call seen so far.
+    usual: NanoUsd,
+    /// Known tools, tiers and limits, for subtasks that stream in.
+    known: Option<Arc<Known>>,
     /// The patch is being stored.
     storing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
     draining: bool,
+}
+
+impl Session {
+    /// An action came back.
+    fn settled_one(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
 }
 
 impl Run {

@@ -1,0 +1,6 @@
+//! The run, driven by a world in miniature.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod plan;
+mod world;
