@@ -76,14 +76,15 @@ impl Hands {
     pub async fn view(&self) -> Result<View, String> {
         let made = self.view.get_or_try_init(|| async {
             let (base, into) = (self.workspace.clone(), self.view_dir.clone());
-            blocking(move || if into.join("base").exists() { View::open(&into) } else { make(&base, &into) }).await
+            blocking(move || if is_made(&into) { View::open(&into) } else { make(&base, &into) }).await
         });
         made.await.cloned().map_err(|e| format!("the workspace cannot be copied: {e}"))
     }
 
     async fn reading(&self) -> Result<View, String> {
-        if let Some(view) = self.view.get() {
-            return Ok(view.clone());
+        // A view made before a restart holds accepted work: the user's tree is behind it.
+        if self.view.get().is_some() || is_made(&self.view_dir) {
+            return self.view().await;
         }
         let dir = self.workspace.clone();
         let opened = self.in_place.get_or_try_init(|| async { blocking(move || View::in_place(&dir)).await });
@@ -203,6 +204,10 @@ impl Hands {
 pub fn apply(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
     let root = Root::open(workspace).map_err(|e| format!("cannot open {}: {e}", workspace.display()))?;
     patch.apply_to(&root, &Scope::whole()).map(|landed| landed.written).map_err(|e| e.to_string())
+}
+
+fn is_made(view: &Path) -> bool {
+    view.join("base").exists()
 }
 
 fn make(base: &Path, into: &Path) -> Result<View, ViewError> {

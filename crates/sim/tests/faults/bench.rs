@@ -40,7 +40,9 @@ pub fn lab_with(rules: &str, files: &[(&str, &str)]) -> Lab {
 
 /// A plan of `n` independent subtasks on nano.
 pub fn many(n: usize) -> String {
-    (0..n).map(|i| format!("[[subtasks]]\nid = \"s{i}\"\ntype = \"classify\"\ndescription = \"WORK-{i}\"\noutput_format = \"text\"\n")).collect()
+    (0..n)
+        .map(|i| format!("[[subtasks]]\nid = \"s{i}\"\ntype = \"classify\"\ndescription = \"WORK-{i}\"\noutput_format = \"text\"\n"))
+        .collect()
 }
 
 /// One subtask that writes `a.txt` with `tool`, checked by a command that always passes.

@@ -54,7 +54,9 @@ fn without_quota_one_attempt_is_made_and_a_person_is_asked() {
 
 #[test]
 fn a_refused_key_stops_all_calls_and_is_never_printed() {
-    let lab = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 401, error = { message = \"Incorrect API key provided: sk-canary-of-the-lab\", code = \"invalid_api_key\" } }\n");
+    let lab = lab(
+        "[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 401, error = { message = \"Incorrect API key provided: sk-canary-of-the-lab\", code = \"invalid_api_key\" } }\n",
+    );
     let ended = run(&lab, &many(50));
     code(&ended, 6);
     let sends = lab.calls().len();
@@ -84,7 +86,9 @@ fn servers_that_stumble_are_asked_again() {
 
 #[test]
 fn a_context_too_long_goes_a_tier_up_once() {
-    let lab = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 400, error = { message = \"too long\", type = \"invalid_request_error\", code = \"context_length_exceeded\" } }\n");
+    let lab = lab(
+        "[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 400, error = { message = \"too long\", type = \"invalid_request_error\", code = \"context_length_exceeded\" } }\n",
+    );
     code(&run(&lab, &many(1)), 0);
     assert_eq!((sends_to(&lab, NANO), sends_to(&lab, MINI)), (1, 1));
     sound(&lab);
@@ -109,7 +113,9 @@ fn a_refusal_goes_up_the_ladder_and_ends_with_a_person() {
     let mild = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { refusal = \"I cannot do that\" }\n");
     code(&run(&mild, &many(1)), 0);
     sound(&mild);
-    let stern = lab("[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4-nano\" }\nreply = { refusal = \"no\" }\n[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4-mini\" }\nreply = { refusal = \"no\" }\n[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4\" }\nreply = { refusal = \"no\" }\n");
+    let stern = lab(
+        "[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4-nano\" }\nreply = { refusal = \"no\" }\n[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4-mini\" }\nreply = { refusal = \"no\" }\n[[rule]]\nmatch = { contains = \"WORK-0\", model = \"gpt-5.4\" }\nreply = { refusal = \"no\" }\n",
+    );
     code(&run(&stern, &many(1)), 3);
     let sends = stern.calls().len();
     assert!(sends <= 12, "{sends} sends for work that every model declines");
@@ -129,7 +135,8 @@ fn usage_that_is_missing_is_charged_as_leased() {
 
 #[test]
 fn usage_above_the_lease_raises_the_alarm_and_stops_new_calls() {
-    let rules = "[[rule]]\nmatch = { contains = \"WORK-0\" }\nreply = { text = \"x\", usage = { input_tokens = 100, output_tokens = 9000000 } }\n";
+    let rules =
+        "[[rule]]\nmatch = { contains = \"WORK-0\" }\nreply = { text = \"x\", usage = { input_tokens = 100, output_tokens = 9000000 } }\n";
     let lab = lab(rules);
     let plan = "[[subtasks]]\nid = \"s0\"\ntype = \"classify\"\ndescription = \"WORK-0\"\noutput_format = \"text\"\n[[subtasks]]\nid = \"s1\"\ntype = \"classify\"\ndescription = \"WORK-1\"\noutput_format = \"text\"\ndepends_on = [\"s0\"]\n";
     let ended = run(&lab, plan);
@@ -150,7 +157,10 @@ fn another_model_than_asked_for_is_on_record() {
 #[test]
 fn a_redirect_is_not_followed() {
     let elsewhere = lab(ANSWER);
-    let rules = format!("[[rule]]\nmatch = {{ model = \"gpt-5.4-nano\" }}\nreply = {{ status = 307, headers = {{ location = \"{}/responses\" }} }}\n", elsewhere.api().base_url());
+    let rules = format!(
+        "[[rule]]\nmatch = {{ model = \"gpt-5.4-nano\" }}\nreply = {{ status = 307, headers = {{ location = \"{}/responses\" }} }}\n",
+        elsewhere.api().base_url()
+    );
     let mut lab = lab(&rules);
     lab.set("limits.max_tries", "2");
     let ended = run(&lab, &many(1));

@@ -7,7 +7,9 @@ use brigade_kernel::run::Event;
 use crate::bench::{NANO, code, events, lab, many, run, sends_to, sound, writer};
 
 fn once(fault: &str) -> String {
-    format!("[[rule]]\nmatch = {{ model = \"gpt-5.4-nano\" }}\ntimes = 1\nreply = {{ text = \"a rather long answer in a few words, with ümlauts and 漢字\" }}\n{fault}\n")
+    format!(
+        "[[rule]]\nmatch = {{ model = \"gpt-5.4-nano\" }}\ntimes = 1\nreply = {{ text = \"a rather long answer in a few words, with ümlauts and 漢字\" }}\n{fault}\n"
+    )
 }
 
 #[test]
@@ -39,14 +41,27 @@ fn an_error_inside_a_stream_is_a_failed_try() {
 #[test]
 fn what_nobody_knows_in_a_stream_fails_no_call() {
     let faults = [
-        "keepalive", "unknown_event", "unknown_item", "split_utf8", "crlf", "no_event_line", "multi_line_data", "no_sequence", "done_marker",
-        "double_terminal", "empty_terminal", "extra_usage",
+        "keepalive",
+        "unknown_event",
+        "unknown_item",
+        "split_utf8",
+        "crlf",
+        "no_event_line",
+        "multi_line_data",
+        "no_sequence",
+        "done_marker",
+        "double_terminal",
+        "empty_terminal",
+        "extra_usage",
     ];
     let each = faults.iter().enumerate().map(|(i, fault)| {
-        format!("[[rule]]\nmatch = {{ contains = \"WORK-{i}\\\"\" }}\nreply = {{ text = \"ünchanged\" }}\nstream_faults = [\"{fault}\"]\n").replace("\\\"", "-x")
+        format!("[[rule]]\nmatch = {{ contains = \"WORK-{i}\\\"\" }}\nreply = {{ text = \"ünchanged\" }}\nstream_faults = [\"{fault}\"]\n")
+            .replace("\\\"", "-x")
     });
     let lab = lab(&each.collect::<String>());
-    let plan: String = (0..faults.len()).map(|i| format!("[[subtasks]]\nid = \"s{i}\"\ntype = \"classify\"\ndescription = \"WORK-{i}-x\"\noutput_format = \"text\"\n")).collect();
+    let plan: String = (0..faults.len())
+        .map(|i| format!("[[subtasks]]\nid = \"s{i}\"\ntype = \"classify\"\ndescription = \"WORK-{i}-x\"\noutput_format = \"text\"\n"))
+        .collect();
     code(&run(&lab, &plan), 0);
     assert_eq!(sends_to(&lab, NANO), faults.len());
     for event in events(&lab) {
@@ -59,14 +74,21 @@ fn what_nobody_knows_in_a_stream_fails_no_call() {
 
 #[test]
 fn garbage_in_place_of_an_answer_is_a_failed_try_and_never_a_result() {
-    for body in ["body = \"<html>Sign in to the hotel's network</html>\", headers = { content-type = \"text/html\" }", "body = \"\"", "body = \"{\\\"id\\\": \"", "body = \"[[[[\""] {
+    for body in [
+        "body = \"<html>Sign in to the hotel's network</html>\", headers = { content-type = \"text/html\" }",
+        "body = \"\"",
+        "body = \"{\\\"id\\\": \"",
+        "body = \"[[[[\"",
+    ] {
         let rule = format!("[[rule]]\nmatch = {{ model = \"gpt-5.4-nano\" }}\ntimes = 1\nreply = {{ status = 200, {body} }}\n");
         let lab = lab(&rule);
         code(&run(&lab, &many(1)), 0);
         assert_eq!(sends_to(&lab, NANO), 2, "{body}");
         sound(&lab);
     }
-    let mut lab = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 200, body = \"<html>no</html>\", headers = { content-type = \"text/html\" } }\n");
+    let mut lab = lab(
+        "[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\nreply = { status = 200, body = \"<html>no</html>\", headers = { content-type = \"text/html\" } }\n",
+    );
     lab.set("limits.max_tries", "2");
     code(&run(&lab, &many(1)), 6);
     assert_eq!(sends_to(&lab, NANO), 2);
