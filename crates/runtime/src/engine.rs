@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
+use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
@@ -145,6 +146,7 @@ impl Engine {
 
     /// Takes in a fact before the loop starts (a plan, an answer, a raised cap).
     pub fn hear(&mut self, fact: Fact) {
+        hit("before-hearing");
         let now = self.world.clock.now();
         if let Fact::Answered { call, answer, .. } = &fact
             && let Some((_, model)) = self.calls.remove(call)
@@ -171,6 +173,7 @@ impl Engine {
             if self.commits.is_empty()
                 && let Some(summary) = &self.run.state().ended
             {
+                hit("at-end");
                 return Ok(summary.clone());
             }
             let wake = self.wake();
@@ -241,7 +244,9 @@ impl Engine {
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        hit("before-append");
         let ticket = self.world.journal.append(batch);
+        hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown });
     }
 
@@ -340,6 +345,7 @@ impl Engine {
     fn durable(&mut self, outcome: Result<brigade_journal::Appended, AppendError>) -> Result<(), EngineError> {
         outcome?;
         let Some(commit) = self.commits.pop_front() else { return Ok(()) };
+        hit("before-performing");
         if let Some(show) = &self.show {
             for event in commit.events {
                 // Nobody looks any more: the run goes on.
@@ -360,6 +366,7 @@ impl Engine {
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone()),
             }
         }
+        hit("after-performing");
         Ok(())
     }
 
