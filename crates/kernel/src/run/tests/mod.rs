@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod attempts;
+mod bulk;
 mod laws;
 mod plan;
+mod trouble;
 mod world;
