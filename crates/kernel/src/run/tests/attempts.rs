@@ -28,7 +28,9 @@ fn an_executor_uses_its_tools_and_then_answers() {
 #[test]
 fn a_failed_check_repeats_the_tier_once_with_the_evidence_then_goes_up() {
     let mut world = World::given(one(json!({"checks": [["cargo", "test"]]})));
-    world.on_check = Box::new(|_, attempt, _| if attempt < 3 { (Verdict::Fail, "expected 3, got 4".to_owned()) } else { (Verdict::Pass, String::new()) });
+    world.on_check = Box::new(
+        |_, attempt, _| if attempt < 3 { (Verdict::Fail, "expected 3, got 4".to_owned()) } else { (Verdict::Pass, String::new()) },
+    );
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(world.tiers("a"), ["nano", "nano", "mini"]);
     assert!(format!("{:?}", world.calls_of("a")[1].items).contains("expected 3, got 4"));
@@ -88,7 +90,11 @@ fn an_executor_that_is_stuck_gets_a_plan_patch() {
         });
         assert_eq!(world.go().status, RunStatus::Completed, "{status}");
         assert_eq!((world.status("schema"), world.status("a")), (Some(SubtaskStatus::Done), Some(SubtaskStatus::Done)));
-        let order: Vec<String> = world.calls.iter().filter_map(|c| if let Caller::Executor { unit, .. } = &c.1 { Some(unit.to_string()) } else { None }).collect();
+        let order: Vec<String> = world
+            .calls
+            .iter()
+            .filter_map(|c| if let Caller::Executor { unit, .. } = &c.1 { Some(unit.to_string()) } else { None })
+            .collect();
         assert_eq!(order, ["a", "schema", "a"], "the changed subtask waits for the new one");
         assert_eq!(world.run.state().notes, "mind");
     }
@@ -96,11 +102,12 @@ fn an_executor_that_is_stuck_gets_a_plan_patch() {
 
 #[test]
 fn a_patch_may_drop_what_is_stuck() {
-    let mut world = World::given(json!([{"id": "a", "type": "classify"}, {"id": "b", "type": "classify"}])).script(|asked| match asked.caller {
-        Caller::Executor { unit, .. } if unit.subtask.as_str() == "a" => end("blocked", "no"),
-        Caller::Replanner => say(json!({"add": [], "drop": ["a"], "change": [], "coordination_notes": null}).to_string()),
-        _ => usual(asked),
-    });
+    let mut world =
+        World::given(json!([{"id": "a", "type": "classify"}, {"id": "b", "type": "classify"}])).script(|asked| match asked.caller {
+            Caller::Executor { unit, .. } if unit.subtask.as_str() == "a" => end("blocked", "no"),
+            Caller::Replanner => say(json!({"add": [], "drop": ["a"], "change": [], "coordination_notes": null}).to_string()),
+            _ => usual(asked),
+        });
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(world.status("a"), Some(SubtaskStatus::Dropped));
 }
@@ -129,7 +136,8 @@ fn a_faulty_patch_is_mended_twice_and_then_a_person_is_asked() {
 
 #[test]
 fn a_checkpoint_shows_its_result_to_the_planner_and_stays_done() {
-    let mut world = World::given(json!([{"id": "a", "type": "classify", "checkpoint": true}, {"id": "b", "type": "classify", "depends_on": ["a"]}]));
+    let mut world =
+        World::given(json!([{"id": "a", "type": "classify", "checkpoint": true}, {"id": "b", "type": "classify", "depends_on": ["a"]}]));
     assert_eq!(world.go().status, RunStatus::Completed);
     let replans: Vec<_> = world.calls.iter().filter(|c| c.1 == Caller::Replanner).collect();
     assert_eq!(replans.len(), 1);
@@ -162,7 +170,8 @@ fn failed_work_is_taken_out_of_the_view_before_the_next_attempt() {
         Caller::Executor { attempt, .. } if asked.nth % 2 == 0 => call_tool(&format!("w{attempt}"), "write_file", json!({})),
         _ => usual(asked),
     });
-    world.on_check = Box::new(|_, attempt, _| if attempt == 1 { (Verdict::Fail, "red".to_owned()) } else { (Verdict::Pass, String::new()) });
+    world.on_check =
+        Box::new(|_, attempt, _| if attempt == 1 { (Verdict::Fail, "red".to_owned()) } else { (Verdict::Pass, String::new()) });
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(world.resets, ["t0"]);
     assert_eq!(world.stored.last().unwrap(), &["a:2:w2"]);

@@ -43,7 +43,11 @@ fn rows_run_in_chains_without_a_barrier_and_each_by_its_own_condition() {
     assert!(format!("{:?}", world.calls_of("label")[7].items).contains("label row 7"));
     assert!(format!("{:?}", world.calls_of("sum")[0].items).contains("40 done, 0 failed, 10 skipped"));
     let ended = |subtask: &str, row| {
-        world.durable.iter().position(|s| matches!(&s.event, Event::SubtaskEnded { unit, .. } if unit.subtask.as_str() == subtask && unit.row == Some(row))).unwrap()
+        world
+            .durable
+            .iter()
+            .position(|s| matches!(&s.event, Event::SubtaskEnded { unit, .. } if unit.subtask.as_str() == subtask && unit.row == Some(row)))
+            .unwrap()
     };
     assert!(ended("reply", 1) < ended("label", 49), "a row does not wait for the others");
 }

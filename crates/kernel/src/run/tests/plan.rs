@@ -117,7 +117,10 @@ fn skipped_is_a_state_and_carries_on_to_what_needs_it() {
     let mut world = World::given(plan);
     assert_eq!(world.go().status, RunStatus::Completed);
     let of = |name: &str| world.status(name).unwrap();
-    assert_eq!([of("a"), of("b"), of("c"), of("d")], [SubtaskStatus::Done, SubtaskStatus::Skipped, SubtaskStatus::Skipped, SubtaskStatus::Done]);
+    assert_eq!(
+        [of("a"), of("b"), of("c"), of("d")],
+        [SubtaskStatus::Done, SubtaskStatus::Skipped, SubtaskStatus::Skipped, SubtaskStatus::Done]
+    );
 }
 
 #[test]

@@ -86,7 +86,8 @@ fn a_cut_stream_is_charged_as_leased_and_a_refusal_by_status_as_nothing() {
             _ => usual(asked),
         });
         world.go();
-        let lease = world.events().find_map(|e| if let Event::CallStarted { lease_usd, .. } = e { Some(*lease_usd) } else { None }).unwrap();
+        let lease =
+            world.events().find_map(|e| if let Event::CallStarted { lease_usd, .. } = e { Some(*lease_usd) } else { None }).unwrap();
         let cost = world.events().find_map(|e| if let Event::CallEnded { cost_usd, .. } = e { Some(*cost_usd) } else { None }).unwrap();
         assert_eq!(cost, if charged { lease } else { NanoUsd::ZERO });
     }
@@ -193,7 +194,9 @@ fn executors_leave_the_review_its_share() {
 #[test]
 fn a_provider_that_takes_more_than_leased_freezes_the_run() {
     let mut world = World::given(many(30)).script(|asked| match asked.caller {
-        Caller::Executor { .. } if asked.nth == 0 => usual(asked).usage(Some(Usage { input_tokens: 1_000_000, output_tokens: 90_000, ..Usage::default() })),
+        Caller::Executor { .. } if asked.nth == 0 => {
+            usual(asked).usage(Some(Usage { input_tokens: 1_000_000, output_tokens: 90_000, ..Usage::default() }))
+        }
         _ => usual(asked),
     });
     world.slots = Some(1);

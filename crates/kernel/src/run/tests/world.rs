@@ -460,7 +460,7 @@ impl World {
 
     /// To the next moment at which anything happens.
     fn pass_time(&mut self) {
-            let wakes = self.run.wakes_at().filter(|at| *at > self.now);
+        let wakes = self.run.wakes_at().filter(|at| *at > self.now);
         let next = self.queue.peek().map(|Reverse((Due(at, _), _))| Timestamp(*at));
         match (next, wakes) {
             (Some(next), Some(wakes)) if wakes < next => self.now = wakes,
