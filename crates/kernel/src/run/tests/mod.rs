@@ -6,5 +6,6 @@ mod attempts;
 mod bulk;
 mod laws;
 mod plan;
+mod simulated;
 mod trouble;
 mod world;
