@@ -33,8 +33,8 @@ use serde_json::Value;
 pub use action::{Action, Check, Earlier, Fact, RowRead};
 pub use apply::uses_view;
 pub use event::*;
-pub use simulate::{Simulated, simulate};
 pub use prepare::{Fetched, Prepared};
+pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
 

@@ -22,7 +22,9 @@ fn the_run_is_near_its_lower_bound_on_every_recorded_graph() {
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
     let catalog = Arc::new(Catalog::built_in());
     let mut sums = [(2, 0, 0, 1.03), (4, 0, 0, 1.005), (8, 0, 0, 1.001)];
-    for line in text.lines() {
+    // All of them in release; a share of them where code is slow.
+    let every = if cfg!(debug_assertions) { 6 } else { 1 };
+    for line in text.lines().step_by(every) {
         let graph: Value = serde_json::from_str(line).unwrap();
         let node = |n: &Value| {
             let deps: Vec<String> = n["deps"].as_array().unwrap().iter().map(|d| format!("n{d}")).collect();
