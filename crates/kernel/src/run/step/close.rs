@@ -110,7 +110,7 @@ impl Run {
     /// References to what nothing else was made from: the answer when the reviewer wrote none.
     fn last_results(&self) -> String {
         let left = |d: &u32| self.state.tasks[*d as usize].status != Some(SubtaskStatus::Dropped);
-        let last = self.state.tasks.iter().filter(|t| t.status == Some(SubtaskStatus::Done) && !t.dependents.iter().any(|d| left(d)));
+        let last = self.state.tasks.iter().filter(|t| t.status == Some(SubtaskStatus::Done) && !t.dependents.iter().any(left));
         let ids: Vec<&SubtaskId> = last.map(|t| &t.spec.id).collect();
         ids.iter().map(|id| format!("{{{{{id}.output}}}}")).collect::<Vec<_>>().join("\n\n")
     }
