@@ -1,6 +1,7 @@
 //! The verbs as a person or a script meets them: processes, their output, their exit codes.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by failing")]
+#![allow(clippy::disallowed_methods, reason = "the binary under test is a process")]
 
 mod decode;
 mod emulate;
