@@ -150,6 +150,7 @@ pub fn print_public(id: &RunId, recorded: &Recorded) {
 }
 
 fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, output: &Output) -> Result<Exit, Failure> {
+    brigade_runtime::failpoint::hit("before-result");
     let exit = Exit::of(summary, interrupted);
     if summary.status == RunStatus::Completed {
         give(summary, shared, id, output)?;
