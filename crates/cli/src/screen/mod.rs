@@ -3,6 +3,8 @@
 mod closing;
 mod progress;
 mod results;
+pub mod seen;
+pub mod table;
 
 pub use closing::closing;
 pub use progress::{Level, Progress};
