@@ -181,7 +181,9 @@ fn give(summary: &RunSummary, shared: &Shared, id: &RunId, output: &Output) -> R
     let bulk = start_of(&*shared.home.journal(), id)?.input.is_some();
     let text = summary.output.trim_end();
     match (&output.file, bulk) {
-        (Some(path), false) => std::fs::write(path, format!("{text}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display()))),
+        (Some(path), false) => {
+            std::fs::write(path, format!("{text}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
+        }
         (None, true) => {
             say(output, text);
             Ok(())
@@ -230,7 +232,10 @@ pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     turns.push(said(Speaker::User, start.request.clone()));
     turns.extend(state.desk.turns.iter().cloned());
     let outcome = state.ended.as_ref().map(|s| s.output.clone()).unwrap_or_default();
-    turns.push(said(Speaker::User, format!("That was worked off. The reviewer's summary: {}\nThe result:\n{outcome}\n\nNow the next request.", state.desk.summary)));
+    turns.push(said(
+        Speaker::User,
+        format!("That was worked off. The reviewer's summary: {}\nThe result:\n{outcome}\n\nNow the next request.", state.desk.summary),
+    ));
     Ok(Continued { run: id.clone(), turns })
 }
 

@@ -83,7 +83,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
 
 fn reply(word: &Word) -> Result<Reply, Failure> {
     Ok(match (&word.text, word.approve) {
-        (Some(text), _) if text.trim().is_empty() => return Err(Failure::usage("--text is empty: say something, or use --approve or --reject")),
+        (Some(text), _) if text.trim().is_empty() => {
+            return Err(Failure::usage("--text is empty: say something, or use --approve or --reject"));
+        }
         (Some(text), _) if text.len() > TEXT_LIMIT => return Err(Failure::usage(format!("--text is over {TEXT_LIMIT} bytes: shorten it"))),
         (Some(text), _) => Reply::Text { text: text.clone() },
         (None, true) => Reply::Approve,
@@ -104,7 +106,11 @@ fn is_open(run: &Run, item: u32) -> Result<(), String> {
 
 /// `RUN/ITEM`, or `ITEM` of the only run that waits.
 fn one(home: &Home, text: &str) -> Result<(RunId, Vec<u32>), Failure> {
-    let number = |text: &str| text.trim_start_matches('#').parse::<u32>().map_err(|_| Failure::usage(format!("{text:?} is not an item: give RUN/ITEM as `brigade inbox` shows it")));
+    let number = |text: &str| {
+        text.trim_start_matches('#')
+            .parse::<u32>()
+            .map_err(|_| Failure::usage(format!("{text:?} is not an item: give RUN/ITEM as `brigade inbox` shows it")))
+    };
     if let Some((id, item)) = text.split_once('/') {
         let (id, item) = (run_id(id)?, number(item)?);
         session::start_of(&*home.journal(), &id)?;

@@ -28,7 +28,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let id = run_id(&args.run)?;
     session::start_of(&*home.journal(), &id)?;
     let lock = home.lock(&id).map_err(|e| match e {
-        LockError::Held { pid, .. } => Failure::usage(format!("run {id} is being worked on by process {pid}: cancel it first (brigade cancel {id})")),
+        LockError::Held { pid, .. } => {
+            Failure::usage(format!("run {id} is being worked on by process {pid}: cancel it first (brigade cancel {id})"))
+        }
         other => StartError::from(other).into(),
     })?;
     if !args.yes && !agreed(&format!("Forget run {id}, its results and its patch?"))? {

@@ -127,7 +127,11 @@ fn plan_of(run: &Run) -> Plan {
     Plan {
         pipeline: None,
         coordination_notes: state.notes.clone(),
-        stops: Stops { canary: state.bulk.canary, max_failure_rate: state.bulk.max_failure_rate, max_escalation_rate: state.bulk.max_escalation_rate },
+        stops: Stops {
+            canary: state.bulk.canary,
+            max_failure_rate: state.bulk.max_failure_rate,
+            max_escalation_rate: state.bulk.max_escalation_rate,
+        },
         subtasks: there.map(|t| (*t.spec).clone()).collect(),
     }
 }
@@ -136,7 +140,8 @@ fn patch(journal: &dyn Journal, run: &Run, json: bool) -> Result<String, Failure
     let id = run.state().run();
     let stored = run.state().patch.as_ref().filter(|p| !p.files.is_empty());
     let Some(stored) = stored else { return Err(Failure::usage(format!("run {id} changed no file"))) };
-    let patch = perform::patch_on_record(journal, &stored.blob).ok_or_else(|| Failure::failed("the patch is not in the journal any more"))?;
+    let patch =
+        perform::patch_on_record(journal, &stored.blob).ok_or_else(|| Failure::failed("the patch is not in the journal any more"))?;
     if json {
         let applied = stored.applied.as_ref().map(|a| a.is_ok());
         let why = stored.applied.as_ref().and_then(|a| a.as_ref().err());

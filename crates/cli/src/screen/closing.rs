@@ -27,7 +27,8 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
     ]);
     for (tier, spent) in &bill.tiers {
         let tokens = spent.tokens;
-        let [calls, input, cached, output] = [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens].map(|n| n.to_string());
+        let [calls, input, cached, output] =
+            [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens].map(|n| n.to_string());
         table.row([tier.to_string(), calls, input, cached, output, spent.cost.to_string()]);
     }
     text.push_str(&table.text());

@@ -113,7 +113,13 @@ impl Progress {
         let Some(bar) = &self.bar else { return };
         let rows = if counts.rows > 0 { format!(", {}", count(counts.rows, "row", "rows")) } else { String::new() };
         let waiting = if counts.waiting > 0 { format!(", {} in the inbox", counts.waiting) } else { String::new() };
-        bar.set_message(format!("{} of {} done{rows}, {} running{waiting}, {}", counts.done.len(), counts.all, counts.running, counts.cost));
+        bar.set_message(format!(
+            "{} of {} done{rows}, {} running{waiting}, {}",
+            counts.done.len(),
+            counts.all,
+            counts.running,
+            counts.cost
+        ));
     }
 
     /// Takes one event in.
@@ -141,7 +147,8 @@ impl Progress {
         match &recorded.stamped.event {
             Event::RunStarted(start) => {
                 self.counts = Counts::default();
-                let scripted = start.offline.as_ref().map(|e| format!(" (offline: the models are scripted by {e}, everything else is real)"));
+                let scripted =
+                    start.offline.as_ref().map(|e| format!(" (offline: the models are scripted by {e}, everything else is real)"));
                 self.line("run", "1", &format!("{}{}", start.run, scripted.unwrap_or_default()));
                 self.line("budget", "2", &format!("at most {}", start.policy.budget.run_usd));
             }
@@ -165,17 +172,27 @@ impl Progress {
                     self.line("warning", "33", warning);
                 }
             }
-            Event::PlanFaulted { faults, mend } => self.line("faulty", "33", &format!("the plan goes back for mending, try {mend} of 2: {}", faults.join("; "))),
+            Event::PlanFaulted { faults, mend } => {
+                self.line("faulty", "33", &format!("the plan goes back for mending, try {mend} of 2: {}", faults.join("; ")))
+            }
             Event::PlanPatched { patch, .. } => {
                 self.counts.all += patch.add.len() as u64;
-                self.line("replanned", "36", &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()));
+                self.line(
+                    "replanned",
+                    "36",
+                    &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()),
+                );
             }
             Event::AttemptStarted { unit, attempt, tier, why, .. } if verbose || (unit.row.is_none() && self.counts.all <= 40) => {
                 let no = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
                 self.line("start", "2", &format!("{unit} on {tier}{no}: {why}"));
             }
             Event::ToolEnded { unit, name, output, .. } if verbose => {
-                self.line("tool", "2", &format!("{unit} {name}: {}", if output.ok { "ok" } else { output.error.as_deref().unwrap_or("failed") }));
+                self.line(
+                    "tool",
+                    "2",
+                    &format!("{unit} {name}: {}", if output.ok { "ok" } else { output.error.as_deref().unwrap_or("failed") }),
+                );
             }
             Event::CheckEnded { unit, check, verdict, evidence, .. } if verbose || unit.row.is_none() => {
                 use brigade_kernel::run::Verdict;

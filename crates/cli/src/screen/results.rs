@@ -210,7 +210,10 @@ impl<'a> Results<'a> {
         }
         let Some(Some(error)) = &self.stopped else { return Ok(()) };
         let to = self.file.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-        let why = format!("rows could not be written to {to}: {error}; they are in the journal: brigade resume {} -o FILE, or brigade show", self.run);
+        let why = format!(
+            "rows could not be written to {to}: {error}; they are in the journal: brigade resume {} -o FILE, or brigade show",
+            self.run
+        );
         Err(Failure::failed(why))
     }
 
@@ -231,7 +234,9 @@ fn row_of(key: i64) -> u64 {
 fn line(event: &Event) -> Option<Value> {
     let Event::SubtaskEnded { unit, status, output, tier, cost_usd, error, .. } = event else { return None };
     let output = match status {
-        SubtaskStatus::Done => serde_json::from_str(output).ok().filter(|v: &Value| v.is_object() || v.is_array()).unwrap_or_else(|| output.as_str().into()),
+        SubtaskStatus::Done => {
+            serde_json::from_str(output).ok().filter(|v: &Value| v.is_object() || v.is_array()).unwrap_or_else(|| output.as_str().into())
+        }
         _ => Value::Null,
     };
     Some(json!({

@@ -86,7 +86,7 @@ fn subtasks(state: &State) -> String {
     let mut table = Table::new(&[
         ("subtask", Column::Text(40)),
         ("type", Column::Text(12)),
-        ("state", Column::Text(20)),
+        ("state", Column::Text(32)),
         ("tier", Column::Text(10)),
         ("tries", Column::Number),
         ("cost", Column::Number),
@@ -94,18 +94,23 @@ fn subtasks(state: &State) -> String {
     ]);
     for task in state.tasks.iter().take(MOST) {
         let rows = task.rows;
-        let stands = if rows.ended() == 0 {
-            state_of(state, task).to_owned()
-        } else {
-            format!("{} of {} rows done", rows.done, rows.ended())
-        };
+        let stands =
+            if rows.ended() == 0 { state_of(state, task).to_owned() } else { format!("{} of {} rows done", rows.done, rows.ended()) };
         let why = match (&task.error, rows.failed) {
             (Some(why), _) => why.clone(),
             (None, 0) => String::new(),
             (None, failed) => format!("{} failed", count(failed, "row", "rows")),
         };
         let tier = task.tier.as_ref().map(ToString::to_string).unwrap_or_default();
-        table.row([task.spec.id.to_string(), task.spec.kind.to_string(), stands, tier, task.attempts.to_string(), task.cost.to_string(), why]);
+        table.row([
+            task.spec.id.to_string(),
+            task.spec.kind.to_string(),
+            stands,
+            tier,
+            task.attempts.to_string(),
+            task.cost.to_string(),
+            why,
+        ]);
     }
     let mut text = table.text();
     if state.tasks.len() > MOST {
@@ -161,7 +166,8 @@ fn part<'a>(what: &str, lines: impl Iterator<Item = (String, &'a Spent)>) -> Str
     ]);
     for (name, spent) in lines {
         let tokens = spent.tokens;
-        let numbers = [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens].map(|n| n.to_string());
+        let numbers =
+            [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens].map(|n| n.to_string());
         let [calls, input, cached, output, reasoning] = numbers;
         table.row([name, calls, input, cached, output, reasoning, spent.cost.to_string(), spent.all_flagship.to_string()]);
     }
@@ -216,7 +222,17 @@ pub fn gantt(timeline: &Timeline) -> String {
 fn bar(line: &Line, wall: u64) -> String {
     let cell = |ms: u64| (ms * BAR).checked_div(wall).unwrap_or_default().min(BAR - 1);
     let (ready, from, to) = (cell(line.ready.0), cell(line.from.0), cell(line.to.0));
-    (0..=to).map(|at| if at >= from { '━' } else if at >= ready { '·' } else { ' ' }).collect()
+    (0..=to)
+        .map(|at| {
+            if at >= from {
+                '━'
+            } else if at >= ready {
+                '·'
+            } else {
+                ' '
+            }
+        })
+        .collect()
 }
 
 /// The graph by layers: what can run at once stands together, arrows point at what must come first.
@@ -237,7 +253,13 @@ pub fn graph(state: &State) -> String {
     }
     let mut order: Vec<usize> = (0..tasks.len()).filter(|i| tasks[*i].status != Some(SubtaskStatus::Dropped)).collect();
     order.sort_by_key(|i| layer[*i]);
-    let mut table = Table::new(&[("", Column::Number), ("subtask", Column::Text(40)), ("type", Column::Text(12)), ("state", Column::Text(20)), ("hangs on", Column::Text(60))]);
+    let mut table = Table::new(&[
+        ("", Column::Number),
+        ("subtask", Column::Text(40)),
+        ("type", Column::Text(12)),
+        ("state", Column::Text(20)),
+        ("hangs on", Column::Text(60)),
+    ]);
     let mut last = usize::MAX;
     for i in order.iter().copied().take(MOST) {
         let task = &tasks[i];

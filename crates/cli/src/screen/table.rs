@@ -24,7 +24,10 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new(columns: &[(&str, Column)]) -> Self {
-        Self { columns: columns.iter().map(|(_, c)| *c).collect(), rows: vec![columns.iter().map(|(name, _)| (*name).to_owned()).collect()] }
+        Self {
+            columns: columns.iter().map(|(_, c)| *c).collect(),
+            rows: vec![columns.iter().map(|(name, _)| (*name).to_owned()).collect()],
+        }
     }
 
     /// One more row; cells of text from outside are made inert and put on one line.
