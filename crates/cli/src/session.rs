@@ -70,7 +70,7 @@ pub fn drive(
 }
 
 /// First signal: finish what is in flight. Second: go.
-async fn signals(leave: watch::Sender<Leave>) {
+pub(crate) async fn signals(leave: watch::Sender<Leave>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
     for next in [Leave::Soon, Leave::Now] {
@@ -150,6 +150,7 @@ pub fn print_public(id: &RunId, recorded: &Recorded) {
 }
 
 fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, output: &Output) -> Result<Exit, Failure> {
+    brigade_runtime::failpoint::hit("before-result");
     let exit = Exit::of(summary, interrupted);
     if summary.status == RunStatus::Completed {
         give(summary, shared, id, output)?;

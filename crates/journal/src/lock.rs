@@ -93,6 +93,30 @@ impl RunLock {
         }
     }
 
+    /// Who holds `DIR/NAME.lock` now, if anybody does: its pid, 0 when it has not said yet. Makes no file.
+    ///
+    /// # Errors
+    /// When the lock file is there and cannot be read.
+    pub fn holder(dir: &Path, name: &str) -> io::Result<Option<u32>> {
+        let mut file = match File::open(dir.join(format!("{name}.lock"))) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut pid = String::new();
+        file.read_to_string(&mut pid)?;
+        if pid.trim().is_empty() {
+            return Ok(None); // let go of in good order
+        }
+        // A pid stays behind when its process was killed: then nobody holds the lock. Shared, so that
+        // two who look do not see each other.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(pid.trim().parse().unwrap_or(0))),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
     /// Gives the lock up and deletes its file, for what will never be locked again.
     ///
     /// # Errors

@@ -1,13 +1,18 @@
 //! Words from other processes to a run's engine: cancel, answer, tell, a new cap. Appended to the run's
 //! commands stream; the owning engine picks them up within 200 ms, or the next one when it resumes.
 
-use brigade_journal::{AppendError, Batch, Journal, ReadError, Ticket, Watch};
+use std::sync::Arc;
+
+use brigade_journal::{AppendError, Batch, Journal, LockError, ReadError, Ticket, Watch};
+use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Fact, Reply, Unit};
+use brigade_kernel::run::{Fact, Reply, Run, Unit};
 use brigade_kernel::units::NanoUsd;
 use serde::{Deserialize, Serialize};
 
-use crate::home::commands_of;
+use crate::home::{Home, commands_of};
+use crate::record::{self, LoadError};
+use crate::{Clock, hands};
 
 /// A word for a run's engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +65,79 @@ pub fn send(journal: &dyn Journal, run: &RunId, command: &Command) -> Result<(),
     let bytes = serde_json::to_vec(command).expect("commands are plain values");
     let ticket: Ticket = journal.append(Batch::new().record(&commands_of(run), bytes));
     ticket.wait().map(drop)
+}
+
+/// What became of a word for a run.
+#[derive(Debug)]
+pub enum Delivered {
+    /// The engine that works on the run hears it within 200 ms; its pid.
+    ToEngine(u32),
+    /// Nobody works on the run: it was taken in here, and this is how the run stands.
+    Here(Box<Run>),
+}
+
+/// Why a word did not reach a run.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// Its events cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The journal takes nothing.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Its lock cannot be used.
+    #[error(transparent)]
+    Lock(LockError),
+    /// It makes no sense as the run stands now.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Takes words to a run: to its engine, or, when nobody works on it, into its journal at once, words left earlier
+/// first. `fits` judges them against the run as it stands.
+///
+/// # Errors
+/// [`DeliverError`]; nothing was changed.
+pub fn deliver(home: &Home, run: &RunId, commands: Vec<Command>, fits: impl Fn(&Run) -> Result<(), String>) -> Result<Delivered, DeliverError> {
+    let journal = home.journal();
+    // What is decided here prices nothing and calls no tool.
+    let load = || record::load(&*journal, run, Arc::new(Catalog::built_in()), hands::specs().into());
+    match home.lock(run) {
+        Ok(_lock) => {
+            let (mut folded, version) = load()?;
+            fits(&folded).map_err(DeliverError::Refused)?;
+            let left = Inbound::new(run.clone(), folded.state().commands).poll(&*journal)?;
+            let now = Clock::start().now();
+            let cancelled = left.iter().map(|(_, c)| c).chain(&commands).any(|c| *c == Command::Cancel);
+            if cancelled {
+                folded.hear(Fact::Opened, now);
+            }
+            for (number, command) in left {
+                folded.heard_command(number, now);
+                folded.hear(command.into(), now);
+            }
+            for command in commands {
+                folded.hear(command.into(), now);
+            }
+            if cancelled {
+                // Nothing is in flight and nothing may start: this only ends it.
+                folded.step(now, &mut |_| false);
+            }
+            record::append(&*journal, &mut folded, version)?;
+            Ok(Delivered::Here(Box::new(folded)))
+        }
+        Err(LockError::Held { pid, .. }) => {
+            fits(&load()?.0).map_err(DeliverError::Refused)?;
+            for command in &commands {
+                send(&*journal, run, command)?;
+            }
+            Ok(Delivered::ToEngine(pid))
+        }
+        Err(e) => Err(DeliverError::Lock(e)),
+    }
 }
 
 /// The engine's end of the commands stream.

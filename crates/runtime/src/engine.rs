@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
+use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::{InputError, Rows};
 use crate::perform::{self, Job};
-use crate::record::{Recorded, encode, row_key};
+use crate::record::{Recorded, encode, key_of};
 use crate::reuse;
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
@@ -145,6 +146,7 @@ impl Engine {
 
     /// Takes in a fact before the loop starts (a plan, an answer, a raised cap).
     pub fn hear(&mut self, fact: Fact) {
+        hit("before-hearing");
         let now = self.world.clock.now();
         if let Fact::Answered { call, answer, .. } = &fact
             && let Some((_, model)) = self.calls.remove(call)
@@ -171,6 +173,7 @@ impl Engine {
             if self.commits.is_empty()
                 && let Some(summary) = &self.run.state().ended
             {
+                hit("at-end");
                 return Ok(summary.clone());
             }
             let wake = self.wake();
@@ -233,7 +236,7 @@ impl Engine {
         let mut remembered = Vec::new();
         for stamped in events {
             self.version += 1;
-            records.push(encode(&stamped, self.key_of(&stamped)));
+            records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
             self.forget(&stamped, &mut remembered);
             shown.push(Recorded { seq: self.version, stamped });
         }
@@ -241,17 +244,10 @@ impl Engine {
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        hit("before-append");
         let ticket = self.world.journal.append(batch);
+        hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown });
-    }
-
-    fn key_of(&self, stamped: &Stamped) -> Option<i64> {
-        match &stamped.event {
-            Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, .. } => {
-                self.run.state().index.get(subtask).map(|&task| row_key(*row, task))
-            }
-            _ => None,
-        }
     }
 
     /// Lets go of what belongs to a unit that ended; notes its result for reuse.
@@ -349,6 +345,7 @@ impl Engine {
     fn durable(&mut self, outcome: Result<brigade_journal::Appended, AppendError>) -> Result<(), EngineError> {
         outcome?;
         let Some(commit) = self.commits.pop_front() else { return Ok(()) };
+        hit("before-performing");
         if let Some(show) = &self.show {
             for event in commit.events {
                 // Nobody looks any more: the run goes on.
@@ -369,6 +366,7 @@ impl Engine {
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone()),
             }
         }
+        hit("after-performing");
         Ok(())
     }
 

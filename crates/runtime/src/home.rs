@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use brigade_journal::{Journal, LockError, OpenError, RunLock, Sqlite, Stream};
+use brigade_journal::{AppendError, Journal, LockError, OpenError, ReadError, RunLock, Sqlite, Stream};
 use brigade_kernel::ids::RunId;
 
 /// The folder under `BRIGADE_HOME`.
@@ -72,6 +72,59 @@ impl Home {
     pub fn lock(&self, run: &RunId) -> Result<RunLock, LockError> {
         RunLock::lock(&self.dir.join("locks"), run.as_str())
     }
+
+    /// The pid of the engine that works on the run now.
+    pub fn engine_of(&self, run: &RunId) -> Option<u32> {
+        // A lock that cannot be looked at is nobody's as far as a reader is concerned; taking it would say why.
+        RunLock::holder(&self.dir.join("locks"), run.as_str()).ok().flatten()
+    }
+
+    /// Every run of the home, newest first.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn runs(&self) -> Result<Vec<(RunId, u64)>, ReadError> {
+        let streams = self.journal.streams("run/")?;
+        let id = |stream: &Stream| RunId::new(stream.as_str().strip_prefix("run/")?).ok();
+        let mut runs: Vec<_> = streams.iter().filter_map(|(stream, version)| Some((id(stream)?, *version))).collect();
+        runs.sort_by(|a, b| b.0.cmp(&a.0));
+        Ok(runs)
+    }
+
+    /// Removes everything of a run: its events, words left for it, its view and build output. The caller holds its
+    /// lock, which goes with it. The bytes linger in the journal's file until it is compacted.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; what is left can be forgotten again.
+    pub fn forget(&self, run: &RunId, lock: RunLock) -> Result<(), ForgetError> {
+        for dir in [self.view_dir(run), self.scratch_dir(run)] {
+            match std::fs::remove_dir_all(&dir) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(ForgetError::Folder { path: dir, source }),
+                _ => {}
+            }
+        }
+        self.journal.remove(&commands_of(run)).wait()?;
+        self.journal.remove(&events_of(run)).wait()?;
+        // A lock file left behind is no obstacle to anybody.
+        let _ = lock.discard();
+        Ok(())
+    }
+}
+
+/// Why a run was not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// A folder of it cannot be removed.
+    #[error("cannot remove {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal did not let go of it.
+    #[error(transparent)]
+    Journal(#[from] AppendError),
 }
 
 /// Where a run's events stand.

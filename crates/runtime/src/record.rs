@@ -3,7 +3,7 @@
 use brigade_journal::{AppendError, Batch, Journal, ReadError, Record};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Event, Run, Stamped};
+use brigade_kernel::run::{Event, Run, Stamped, State, Unit};
 use brigade_kernel::tool::ToolSpec;
 use std::sync::Arc;
 
@@ -92,14 +92,26 @@ pub fn load(journal: &dyn Journal, run: &RunId, catalog: Arc<Catalog>, tools: Ar
     Ok((folded, last))
 }
 
-/// Appends events of a run that no engine works on; the caller holds its lock.
+/// Appends what was decided about a run that no engine works on; the caller holds its lock.
 ///
 /// # Errors
 /// [`AppendError`]; nothing was written.
-pub fn append(journal: &dyn Journal, run: &RunId, version: u64, events: Vec<Stamped>) -> Result<(), AppendError> {
-    let records = events.iter().map(|e| encode(e, None)).collect();
-    let stream = events_of(run);
+pub fn append(journal: &dyn Journal, run: &mut Run, version: u64) -> Result<(), AppendError> {
+    let events = run.take_events();
+    if events.is_empty() {
+        return Ok(());
+    }
+    let records = events.iter().map(|e| encode(e, key_of(run.state(), e))).collect();
+    let stream = events_of(run.state().run());
     journal.append(Batch::new().expect(&stream, version).records(&stream, records)).wait().map(drop)
+}
+
+/// The key of an event: rows have one.
+pub fn key_of(state: &State, stamped: &Stamped) -> Option<i64> {
+    match &stamped.event {
+        Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, .. } => state.index.get(subtask).map(|&task| row_key(*row, task)),
+        _ => None,
+    }
 }
 
 /// The last event of a run.

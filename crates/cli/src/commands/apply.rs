@@ -84,6 +84,6 @@ fn apply(shared: &Shared, id: &RunId) -> Result<Vec<String>, Failure> {
     let stored = perform::patch_on_record(&*journal, &patch.blob).ok_or_else(|| Failure::failed("the patch is not in the journal any more"))?;
     let done = hands::apply(&stored, Path::new(&state.start().workspace));
     run.note(Event::PatchApplied { error: done.as_ref().err().cloned() }, shared.clock.now());
-    record::append(&*journal, id, version, run.take_events())?;
+    record::append(&*journal, &mut run, version)?;
     done.map_err(Failure::failed)
 }

@@ -3,7 +3,9 @@
 mod closing;
 mod progress;
 mod results;
+mod say;
 
 pub use closing::closing;
 pub use progress::{Level, Progress};
 pub use results::Results;
+pub use say::{json_line, paint, print, print_from_outside, remark, table};

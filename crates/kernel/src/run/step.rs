@@ -62,16 +62,21 @@ impl Run {
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
         }
-        if !self.stopping() {
+        let mut doors = Doors { gate, shut: Vec::new() };
+        while !self.stopping() {
+            let before = self.outbox.len();
             self.acts(&mut actions);
-            let mut gate = Doors { gate, shut: Vec::new() };
-            self.calls(&mut gate, &mut actions);
-            self.desk(&mut gate, &mut actions);
-            self.starts(&mut gate, &mut actions);
-            self.rows(&mut gate, &mut actions);
+            self.calls(&mut doors, &mut actions);
+            self.desk(&mut doors, &mut actions);
+            self.starts(&mut doors, &mut actions);
+            self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.
             self.acts(&mut actions);
             self.patch(&mut actions);
+            // What was skipped or refused may have made way for something else.
+            if !actions.is_empty() || self.outbox.len() == before {
+                break;
+            }
         }
         self.close(&actions);
         actions

@@ -1,6 +1,8 @@
 //! What people and programs are shown of a run: folds of its events, and nothing that is not in them.
 
+pub mod cost;
 mod public;
+pub mod timeline;
 
 pub use public::{public, rfc3339, usd};
 
@@ -8,3 +10,6 @@ pub use public::{public, rfc3339, usd};
 pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ impl State {
     }
 
     /// Makes the members of a row ready whose row and task dependencies have ended.
-    fn wake_row(&mut self, i: usize, row: u64) {
+    pub(super) fn wake_row(&mut self, i: usize, row: u64) {
         for task in self.sources[i].members.clone() {
             let key = Key { task, row: Some(row) };
             if !self.work.contains_key(&key) && self.row_unit_is_ripe(i, row, task) {

@@ -70,9 +70,7 @@ impl State {
         if view {
             self.writer = Some(key);
         }
-        if let (Some(row), Some(source)) = (key.row, task.source) {
-            self.sources[source as usize].rows.entry(row).or_default();
-        }
+        let source = task.source;
         self.active += 1;
         self.tally.attempts += 1;
         let work = self.work.entry(key).or_default();
@@ -98,6 +96,12 @@ impl State {
         });
         let gather = view || (files && work.parts.is_none());
         self.enter(key, if gather { Stage::Gather } else { Stage::Call });
+        if let (Some(row), Some(source)) = (key.row, source)
+            && !self.sources[source as usize].rows.contains_key(&row)
+        {
+            self.sources[source as usize].rows.insert(row, Default::default());
+            self.wake_row(source as usize, row);
+        }
     }
 
     pub(super) fn answered(&mut self, key: Key, result: &CallResult, cost: NanoUsd, usage: Usage) {

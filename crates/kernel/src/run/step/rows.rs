@@ -8,7 +8,7 @@ use super::Doors;
 use crate::budget::Role;
 use crate::ids::SubtaskId;
 use crate::run::event::{Event, SubtaskOrInput, SubtaskStatus};
-use crate::run::state::{Key, Stage};
+use crate::run::state::Key;
 use crate::run::{Action, RowRead, Run, rows};
 
 /// Rows read at a time.
@@ -117,18 +117,11 @@ impl Run {
             }
         };
         self.session.items.insert((i, row.row), item);
-        let mut began = false;
+        // The first to start puts the row into hand; the fold makes the others ready then.
         for task in members {
             let key = Key { task, row: Some(row.row) };
-            // Ending the first member may have put later ones into the ready queue already.
-            if self.state.row_unit_is_ripe(i, row.row, task) && !self.state.work.contains_key(&key) {
-                if self.start_unit(key, gate, actions) {
-                    began = true;
-                } else if !began {
-                    return false;
-                } else {
-                    self.state.enter(key, Stage::Ready);
-                }
+            if !self.state.work.contains_key(&key) && self.state.row_unit_is_ripe(i, row.row, task) {
+                return self.start_unit(key, gate, actions);
             }
         }
         true

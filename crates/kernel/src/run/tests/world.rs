@@ -454,7 +454,28 @@ impl World {
                     self.advance();
                 }
                 (None, Some(wakes)) => self.now = wakes,
-                (None, None) => panic!("stuck: {:#?}", self.run.state()),
+                (None, None) => {
+                    let from = self.durable.len().saturating_sub(25);
+                    let last: Vec<String> = self.durable[from..].iter().map(|s| format!("{:.400}", format!("{:?}", s.event))).collect();
+                    let s = self.run.state();
+                    panic!(
+                        "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} {:?} call {:?} writer {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
+                        s.phase,
+                        (&s.desk.job, s.desk.stage),
+                        s.inbox,
+                        s.ready,
+                        s.ready_writers,
+                        s.to_call,
+                        s.writer,
+                        s.calls,
+                        self.run.room(),
+                        self.run.session,
+                        s.tasks.iter().map(|t| t.status).collect::<Vec<_>>(),
+                        s.sources,
+                        s.work,
+                        last.join("\n")
+                    )
+                }
             }
         }
         None

@@ -1,0 +1,157 @@
+use super::cost::Bill;
+use super::timeline::{Folding, Line, Who};
+use crate::ids::{ModelRef, SubtaskId, Tier};
+use crate::plan::{Subtask, TaskType};
+use crate::run::{CallNo, CallResult, Caller, Event, Stamped, SubtaskStatus, Unit, Verdict};
+use crate::time::{Millis, Timestamp};
+use crate::units::NanoUsd;
+use crate::usage::Usage;
+
+fn id(name: &str) -> SubtaskId {
+    SubtaskId::new(name).unwrap()
+}
+
+fn unit(name: &str, row: Option<u64>) -> Unit {
+    Unit { subtask: id(name), row }
+}
+
+fn at(ms: u64, event: Event) -> Stamped {
+    Stamped { at: Timestamp(1_000_000 + ms), event }
+}
+
+fn planned(name: &str, deps: &[&str]) -> Event {
+    let mut subtask = Subtask::new(id(name));
+    subtask.depends_on = deps.iter().map(|d| id(d)).collect();
+    Event::PlanSubtask { subtask: Box::new(subtask), streamed: false }
+}
+
+fn called(call: u64, caller: Caller, tier: &str) -> Event {
+    Event::CallStarted {
+        call: CallNo(call),
+        caller,
+        tier: Tier::new(tier).unwrap(),
+        model: ModelRef::new("openai/m").unwrap(),
+        lease_usd: NanoUsd(900),
+        lease_tokens: 10,
+        max_output_tokens: 5,
+    }
+}
+
+fn answered(call: u64, ms: u64, cost: u64, sent: bool) -> Event {
+    Event::CallEnded {
+        call: CallNo(call),
+        result: CallResult::Lost,
+        usage: Some(Usage { input_tokens: 7, ..Usage::default() }),
+        cost_usd: NanoUsd(cost),
+        flagship_usd: NanoUsd(cost * 4),
+        sent,
+        ms: Millis(ms),
+        first_ms: None,
+    }
+}
+
+fn executor(name: &str, row: Option<u64>) -> Caller {
+    Caller::Executor { unit: unit(name, row), attempt: 1 }
+}
+
+fn ended(name: &str, row: Option<u64>) -> Event {
+    Event::SubtaskEnded {
+        unit: unit(name, row),
+        status: SubtaskStatus::Done,
+        kind: TaskType::General,
+        output: String::new(),
+        tier: None,
+        model: None,
+        attempts: 1,
+        cost_usd: NanoUsd::ZERO,
+        error: None,
+        reused_from: None,
+    }
+}
+
+fn checked(name: &str, ms: u64) -> Event {
+    Event::CheckEnded {
+        unit: unit(name, None),
+        attempt: 1,
+        tier: Tier::new("nano").unwrap(),
+        model: ModelRef::new("openai/m").unwrap(),
+        check: "schema".to_owned(),
+        verdict: Verdict::Pass,
+        evidence: String::new(),
+        ms: Millis(ms),
+    }
+}
+
+#[test]
+fn a_bill_sums_alike_by_tier_by_role_and_in_total() {
+    let mut bill = Bill::default();
+    for event in [
+        called(1, Caller::Planner, "flagship"),
+        answered(1, 5, 100, true),
+        called(2, executor("a", None), "nano"),
+        called(3, executor("a", None), "mini"),
+        answered(3, 5, 20, true),
+        answered(2, 5, 3, true),
+        called(4, executor("b", None), "nano"),
+        answered(4, 5, 50, false),
+        called(5, Caller::Reviewer, "flagship"),
+    ] {
+        bill.saw(&event);
+    }
+    assert_eq!(bill.total.cost, NanoUsd(123));
+    assert_eq!(bill.total.calls, 3, "a call that never left costs nothing");
+    assert_eq!(bill.tiers.values().map(|s| s.cost).sum::<NanoUsd>(), bill.total.cost);
+    assert_eq!(bill.roles.values().map(|s| s.cost).sum::<NanoUsd>(), bill.total.cost);
+    assert_eq!(bill.subtasks[&id("a")].cost, NanoUsd(23));
+    assert!(!bill.subtasks.contains_key(&id("b")));
+    assert_eq!(bill.in_flight(), (1, NanoUsd(900)));
+    assert_eq!(bill.total.saving(), Some(0.75));
+}
+
+fn line<'a>(lines: &'a [Line], name: &str) -> &'a Line {
+    lines.iter().find(|l| l.who == Who::Subtask(id(name))).unwrap()
+}
+
+#[test]
+fn time_of_a_subtask_is_model_tool_check_and_queue() {
+    let mut fold = Folding::default();
+    for (ms, event) in [
+        (0, planned("a", &[])),
+        (0, planned("b", &[])),
+        (0, planned("c", &["a", "b"])),
+        (10, called(1, executor("a", None), "nano")),
+        (10, called(2, executor("b", None), "nano")),
+        (40, answered(1, 30, 1, true)),
+        (40, ended("a", None)),
+        (90, answered(2, 80, 1, true)),
+        (100, checked("b", 10)),
+        (100, ended("b", None)),
+        (120, called(3, executor("c", None), "nano")),
+        (150, answered(3, 30, 1, true)),
+        (150, ended("c", None)),
+    ] {
+        fold.saw(&at(ms, event));
+    }
+    let timeline = fold.timeline();
+    assert_eq!(timeline.wall, Millis(150));
+    let (a, b, c) = (line(&timeline.lines, "a"), line(&timeline.lines, "b"), line(&timeline.lines, "c"));
+    assert_eq!((b.model, b.check, b.queue), (Millis(80), Millis(10), Some(Millis(10))));
+    assert_eq!((c.ready, c.from, c.to, c.queue), (Millis(100), Millis(120), Millis(150), Some(Millis(20))));
+    assert_eq!((a.critical, b.critical, c.critical), (false, true, true), "the path goes through what was waited for last");
+}
+
+#[test]
+fn rows_share_a_line_that_claims_no_queue() {
+    let mut fold = Folding::default();
+    fold.saw(&at(0, planned("each", &[])));
+    for row in 0..3 {
+        fold.saw(&at(1, called(row + 1, executor("each", Some(row)), "nano")));
+    }
+    for row in 0..3 {
+        fold.saw(&at(50, answered(row + 1, 49, 1, true)));
+        fold.saw(&at(50, ended("each", Some(row))));
+    }
+    let timeline = fold.timeline();
+    let each = line(&timeline.lines, "each");
+    assert_eq!((each.rows, each.model, each.queue, each.to), (3, Millis(147), None, Millis(50)));
+}
