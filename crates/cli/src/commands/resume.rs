@@ -50,11 +50,11 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let start = session::start_of(&*home.journal(), &id)?;
     drop(home);
     let example = match &start.offline {
-        Some(name) => Some(crate::offline::reopen(name)?),
+        Some(name) => Some(crate::offline::reopen(name, &wiring::home_dir(&env)?, &id)?),
         None => None,
     };
     if let Some(example) = &example {
-        example.point(&mut env);
+        example.key(&mut env);
     }
     let mut facts = Vec::new();
     let mut flags = Vec::new();
@@ -69,6 +69,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     };
     let workspace = std::path::PathBuf::from(&start.workspace);
     let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    if let Some(example) = &example {
+        example.capture(&mut config, &mut env);
+    }
     wiring::check_models(&config, &catalog, &env, Day::of(brigade_runtime::Clock::start().now()))?;
     // The run keeps the cap it was given unless a new one is.
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
