@@ -66,11 +66,11 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     let start = session::start_of(&*home.journal(), id)?;
     drop(home);
     let example = match &start.offline {
-        Some(name) => Some(crate::offline::reopen(name)?),
+        Some(name) => Some(crate::offline::reopen(name, &wiring::home_dir(&env)?, &id)?),
         None => None,
     };
     if let Some(example) = &example {
-        example.point(&mut env);
+        example.key(&mut env);
     }
     let mut flags = Vec::new();
     let cap = match &how.max_budget_usd {
@@ -84,6 +84,9 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     };
     let workspace = std::path::PathBuf::from(&start.workspace);
     let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    if let Some(example) = &example {
+        example.capture(&mut config, &mut env);
+    }
     wiring::check_models(&config, &catalog, &env, Day::of(brigade_runtime::Clock::start().now()))?;
     // The run keeps the cap it was given unless a new one is.
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);

@@ -197,7 +197,7 @@ impl Progress {
             Event::CheckEnded { unit, check, verdict, evidence, .. } if verbose || unit.row.is_none() => {
                 use brigade_kernel::run::Verdict;
                 let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };
-                let last = evidence.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default();
+                let last = telling(evidence);
                 self.line(word, colour, &format!("{unit}: check {check} {last}"));
             }
             Event::Escalated { unit, from, to, why } if verbose || unit.row.is_none() => {
@@ -278,4 +278,11 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The line of a check's output that says most: a test runner's count, else the last one.
+fn telling(evidence: &str) -> &str {
+    let mut lines = evidence.lines().rev().map(str::trim).filter(|l| !l.is_empty());
+    let count = evidence.lines().rev().map(str::trim).find(|l| l.contains("passed") && l.contains("failed"));
+    count.or_else(|| lines.next()).unwrap_or_default()
 }
