@@ -33,6 +33,12 @@ pub struct Results<'a> {
     failed: Option<String>,
 }
 
+impl std::fmt::Debug for Results<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Results").field("run", &self.run).field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Results<'a> {
     /// To a file, else to standard output.
     pub fn new(journal: Arc<dyn Journal>, run: &RunId, file: Option<&'a Path>) -> Self {

@@ -66,7 +66,7 @@ pub enum Slots {
     /// As many as the gate of the model account allows.
     #[default]
     Auto,
-    /// At most so many, at least 1.
+    /// At most so many. Configuration asks for at least 1; with 0 a run pauses when its plan is whole (`brigade plan`).
     At(u32),
 }
 

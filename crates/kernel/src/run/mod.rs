@@ -20,6 +20,7 @@ mod event;
 mod hear;
 mod prepare;
 mod rows;
+mod simulate;
 mod state;
 mod step;
 mod turn;
@@ -33,6 +34,7 @@ pub use action::{Action, Check, Earlier, Fact, RowRead};
 pub use apply::uses_view;
 pub use event::*;
 pub use prepare::{Fetched, Prepared};
+pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
 

@@ -1,7 +1,7 @@
 //! `brigade plan REQUEST`: the planner is asked, its plan is written, nothing of it is worked off.
 //!
-//! It is a run like any other, with every call on record and under its cap, but with no slot for an executor: once the plan
-//! is whole it is left, and `brigade resume` works it off with today's slots.
+//! It is a run like any other, with every call on record and under its cap, but with no slot for an executor: it pauses when
+//! the plan is whole, and `brigade resume` works it off with today's slots.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use brigade_kernel::catalog::Day;
 use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::Slots;
-use brigade_kernel::run::{Event, RunStarted};
+use brigade_kernel::run::{Event, RunStarted, RunSummary};
 use brigade_kernel::view::count;
 use brigade_runtime::{Leave, Shared, hands, record, start};
 use tokio::sync::{mpsc, watch};
@@ -84,23 +84,18 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
 }
 
 /// Drives the run until its plan is whole, it ends, or a signal says to leave.
-fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Result<(brigade_kernel::run::RunSummary, bool), Failure> {
+fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Result<(RunSummary, bool), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (show, mut shown) = mpsc::unbounded_channel();
         let engine = shared.begin(started, None, Some(show))?;
         let id = engine.run().state().run().clone();
         let (leave, left) = watch::channel(Leave::No);
-        let signals = tokio::spawn(session::signals(leave.clone()));
-        let mut whole = false;
+        let signals = tokio::spawn(session::signals(leave));
         let follow = async {
             while let Some(recorded) = shown.recv().await {
-                if matches!(recorded.stamped.event, Event::PlanCompleted { .. }) {
-                    whole = true;
-                    // Should the engine be gone, the run has ended by itself.
-                    let _ = leave.send(Leave::Soon);
-                }
-                if !whole {
+                // How it pauses is told below, in the words of a plan.
+                if !matches!(recorded.stamped.event, Event::RunPaused(_)) {
                     progress.saw(&recorded);
                 }
             }
@@ -109,8 +104,7 @@ fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Resul
         let (ended, ()) = tokio::join!(engine.drive(left.clone()), follow);
         signals.abort();
         let summary = ended.map_err(|e| Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&e))))?;
-        let interrupted = !whole && *left.borrow() > Leave::No;
-        Ok((summary, interrupted))
+        Ok((summary, *left.borrow() > Leave::No))
     })
 }
 

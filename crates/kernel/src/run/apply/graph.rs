@@ -9,7 +9,7 @@ use crate::plan::{self, ForEach, PlanPatch, Subtask};
 use crate::policy::Slots;
 use crate::route::Failure;
 use crate::run::event::{Ending, PatchedBy, SubtaskStatus};
-use crate::run::state::{DeskStage, Key, Phase, Stage, State, Task, Tried, Work};
+use crate::run::state::{DeskStage, Job, Key, Phase, Stage, State, Task, Tried, Work};
 use crate::schedule;
 use crate::units::NanoUsd;
 
@@ -38,6 +38,11 @@ impl State {
             }
         }
         self.phase = Phase::Running;
+        // What was about to be judged is not whole any more.
+        if matches!(self.desk.job, Some(Job::Review { .. })) && self.desk.stage == DeskStage::Call {
+            self.desk.job = None;
+            self.desk.stage = DeskStage::Idle;
+        }
     }
 
     pub(super) fn untally(&mut self, status: SubtaskStatus) {

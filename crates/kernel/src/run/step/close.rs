@@ -4,6 +4,7 @@ use crate::call::ErrorClass;
 use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
+use crate::policy::Slots;
 use crate::run::event::{Event, RunStatus, RunSummary, SubtaskStatus};
 use crate::run::state::{DeskStage, Key, Phase, Stop};
 use crate::run::{Action, Run, rows};
@@ -47,6 +48,10 @@ impl Run {
             let n = self.state.inbox.len();
             let output = format!("{n} {} for a person", if n == 1 { "item waits" } else { "items wait" });
             return self.record(Event::RunPaused(summary(RunStatus::NeedsPerson, output)));
+        }
+        if self.state.desk.planned && self.state.start().policy.limits.max_concurrent_subagents == Slots::At(0) {
+            // Only a plan was asked for; whoever resumes the run gives it slots.
+            return self.record(Event::RunPaused(summary(RunStatus::Cancelled, "planned; resume it to work it off".to_owned())));
         }
         if self.state.desk.planned {
             let open = self.state.tasks.iter().filter(|t| t.status.is_none()).map(|t| t.spec.id.as_str());
@@ -110,7 +115,7 @@ impl Run {
     /// References to what nothing else was made from: the answer when the reviewer wrote none.
     fn last_results(&self) -> String {
         let left = |d: &u32| self.state.tasks[*d as usize].status != Some(SubtaskStatus::Dropped);
-        let last = self.state.tasks.iter().filter(|t| t.status == Some(SubtaskStatus::Done) && !t.dependents.iter().any(|d| left(d)));
+        let last = self.state.tasks.iter().filter(|t| t.status == Some(SubtaskStatus::Done) && !t.dependents.iter().any(left));
         let ids: Vec<&SubtaskId> = last.map(|t| &t.spec.id).collect();
         ids.iter().map(|id| format!("{{{{{id}.output}}}}")).collect::<Vec<_>>().join("\n\n")
     }

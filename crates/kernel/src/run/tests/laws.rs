@@ -364,6 +364,10 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, weather: Weather) {
         let Some(summary) = ended else {
             if dice.chance(weather.crash) && crashes < 12 {
                 crashes += 1;
+                if dice.chance(50) {
+                    // Decided and not durable: lost.
+                    world.advance();
+                }
                 world.crash();
             } else if dice.chance(2) {
                 world.hear(Fact::Told("mind the gap".to_owned()));

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod attempts;
+mod bulk;
 mod laws;
 mod plan;
+mod simulated;
+mod trouble;
 mod world;

@@ -174,6 +174,8 @@ pub struct World {
     pub view: Vec<String>,
     pub stored: Vec<Vec<String>>,
     pub turns: u32,
+    /// Something was said since the last turn.
+    fresh: bool,
     /// Looked at after every turn.
     pub watch: fn(&World),
 }
@@ -257,6 +259,7 @@ impl World {
             view: Vec::new(),
             stored: Vec::new(),
             turns: 0,
+            fresh: true,
             watch: |_| {},
         }
     }
@@ -288,6 +291,7 @@ impl World {
     }
 
     pub fn hear(&mut self, fact: Fact) {
+        self.fresh = true;
         self.run.hear(fact, self.now);
     }
 
@@ -442,43 +446,51 @@ impl World {
     /// Works so many turns, or to the end.
     pub fn go_for(&mut self, turns: u32) -> Option<RunSummary> {
         for _ in 0..turns {
+            if !std::mem::take(&mut self.fresh) {
+                self.pass_time();
+            }
             self.turn();
             if let Some(ended) = &self.run.state().ended {
+                self.fresh = true;
                 return Some(ended.clone());
-            }
-            let wakes = self.run.wakes_at().filter(|at| *at > self.now);
-            let next = self.queue.peek().map(|Reverse((Due(at, _), _))| Timestamp(*at));
-            match (next, wakes) {
-                (Some(next), Some(wakes)) if wakes < next => self.now = wakes,
-                (Some(_), _) => {
-                    self.advance();
-                }
-                (None, Some(wakes)) => self.now = wakes,
-                (None, None) => {
-                    let from = self.durable.len().saturating_sub(25);
-                    let last: Vec<String> = self.durable[from..].iter().map(|s| format!("{:.400}", format!("{:?}", s.event))).collect();
-                    let s = self.run.state();
-                    panic!(
-                        "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} {:?} call {:?} writer {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
-                        s.phase,
-                        (&s.desk.job, s.desk.stage),
-                        s.inbox,
-                        s.ready,
-                        s.ready_writers,
-                        s.to_call,
-                        s.writer,
-                        s.calls,
-                        self.run.room(),
-                        self.run.session,
-                        s.tasks.iter().map(|t| t.status).collect::<Vec<_>>(),
-                        s.sources,
-                        s.work,
-                        last.join("\n")
-                    )
-                }
             }
         }
         None
+    }
+
+    /// To the next moment at which anything happens.
+    fn pass_time(&mut self) {
+        let wakes = self.run.wakes_at().filter(|at| *at > self.now);
+        let next = self.queue.peek().map(|Reverse((Due(at, _), _))| Timestamp(*at));
+        match (next, wakes) {
+            (Some(next), Some(wakes)) if wakes < next => self.now = wakes,
+            (Some(_), _) => {
+                self.advance();
+            }
+            (None, Some(wakes)) => self.now = wakes,
+            (None, None) => {
+                let from = self.durable.len().saturating_sub(25);
+                let last: Vec<String> = self.durable[from..].iter().map(|s| format!("{:.400}", format!("{:?}", s.event))).collect();
+                let s = self.run.state();
+                panic!(
+                    "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} {:?} call {:?} writer {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
+                    s.phase,
+                    (&s.desk.job, s.desk.stage),
+                    s.inbox,
+                    s.ready,
+                    s.ready_writers,
+                    s.to_call,
+                    s.writer,
+                    s.calls,
+                    self.run.room(),
+                    self.run.session,
+                    s.tasks.iter().map(|t| t.status).collect::<Vec<_>>(),
+                    s.sources,
+                    s.work,
+                    last.join("\n")
+                )
+            }
+        }
     }
 
     /// The process dies: what was not durable is gone, and another one takes the run up.
@@ -491,12 +503,12 @@ impl World {
         self.queue.clear();
         self.facts.clear();
         self.in_flight = 0;
-        self.run.hear(Fact::Opened, self.now);
+        self.hear(Fact::Opened);
     }
 
     /// Takes a paused or ended run up again.
     pub fn reopen(&mut self) {
-        self.run.hear(Fact::Opened, self.now);
+        self.hear(Fact::Opened);
     }
 
     pub fn events(&self) -> impl Iterator<Item = &Event> {
