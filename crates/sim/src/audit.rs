@@ -182,8 +182,8 @@ fn bill(id: &RunId, ledger: &[CallRecord], outcomes: &BTreeMap<String, Option<Ou
         found.billed = NanoUsd(found.billed.0 + billed.0);
         match outcome {
             Some(outcome) => {
-                if !outcome.sent {
-                    found.broken.push(format!("{request} is on record as not sent, and was"));
+                if !outcome.sent && billed != NanoUsd::ZERO {
+                    found.broken.push(format!("{request} is on record as never worked on, and is billed"));
                 }
                 if outcome.cost < billed {
                     found.broken.push(format!("{request} is booked at {} and billed at {billed}", outcome.cost));

@@ -11,14 +11,28 @@ use super::state::{
     DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, Item, Speaker};
+use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
 use crate::route::Repair;
+use crate::time::Timestamp;
 use crate::units::NanoUsd;
 
 impl State {
+    /// Whether the account refuses everybody, or serves again.
+    fn weather(&mut self, flight: &InFlight, result: &CallResult, at: Timestamp) {
+        let provider = flight.model.provider();
+        match result {
+            CallResult::Answered { .. } => drop(self.storms.remove(provider)),
+            CallResult::Failed { class: ErrorClass::RateLimited | ErrorClass::Overloaded, .. } => {
+                let storm = self.storms.get(provider).copied().unwrap_or_default().after(flight.since, at);
+                self.storms.insert(provider.to_owned(), storm);
+            }
+            CallResult::Failed { .. } | CallResult::Lost => {}
+        }
+    }
+
     /// Takes one event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let at = stamped.at;
@@ -34,6 +48,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.storms.clear();
                 self.ended = None;
                 if self.stop != Some(Stop::Cancel) {
                     self.stop = None;
@@ -167,6 +182,7 @@ impl State {
                     self.usage.record(&flight.tier, usage.as_ref());
                     self.all_flagship += *flagship_usd;
                 }
+                self.weather(&flight, result, at);
                 self.starved.clear();
                 if flight.caller == Caller::Reviewer {
                     self.ledger.hold_back(self.reserve);

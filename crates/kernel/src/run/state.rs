@@ -66,6 +66,8 @@ pub struct State {
     pub calls: BTreeMap<CallNo, InFlight>,
     /// The highest call number given out.
     pub last_call: u64,
+    /// Accounts that have refused every call for a while, by provider.
+    pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
     pub ledger: Ledger,
     /// Leases refused since the last settlement, by the role that asked.
@@ -171,6 +173,23 @@ pub struct Starved {
     pub scope: String,
     /// What is missing, in words.
     pub message: String,
+}
+
+/// Refusals of one account (429, overloaded) with no answer between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Storm {
+    /// The last of them.
+    pub last: Timestamp,
+    /// How often the line waited and was refused again; all calls on the wire at once count as one.
+    pub windows: u32,
+}
+
+impl Storm {
+    /// The storm after a refusal of a call sent at `since`.
+    pub fn after(self, since: Timestamp, refused: Timestamp) -> Self {
+        let again = self.windows == 0 || since > self.last;
+        Self { last: refused, windows: self.windows + u32::from(again) }
+    }
 }
 
 /// A call in flight.

@@ -34,7 +34,9 @@ pub fn lab(rules: &str) -> Lab {
 }
 
 pub fn lab_with(rules: &str, files: &[(&str, &str)]) -> Lab {
-    let scenario = format!("{rules}\n{APPROVE}\n{NO_BETTER_PLAN}\n{ANSWER}");
+    // A review quotes the work: it is answered first, unless the rules say how.
+    let approve = if rules.contains("brigade_review") { "" } else { APPROVE };
+    let scenario = format!("{approve}\n{rules}\n{APPROVE}\n{NO_BETTER_PLAN}\n{ANSWER}");
     Lab::new(Path::new(env!("CARGO_BIN_EXE_brigade-to-kill")), &scenario, files).expect("a lab")
 }
 

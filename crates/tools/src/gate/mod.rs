@@ -18,7 +18,7 @@ pub use path::{MAX_PATH_BYTES, RelPath};
 pub use protect::{is_protected, is_secret};
 pub use scope::{Globs, Scope};
 pub use write::{Base, Edit, NewFile, commit};
-pub(crate) use write::{MAX_WRITE_BYTES, TEMP_PREFIX};
+pub(crate) use write::{MAX_WRITE_BYTES, TEMP_PREFIX, clear_leftovers};
 
 use sha2::{Digest, Sha256};
 

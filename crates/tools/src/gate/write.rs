@@ -4,7 +4,7 @@
 //! is compared with what was read (compare-and-swap), and swapped back when it is something else. A failure undoes every
 //! swap already made. A second writer's bytes are never lost.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -279,6 +279,38 @@ fn unswap(one: &mut Staged) {
     if one.new.is_some() && here.is_some_and(|fd| identity(&fd) == one.new) {
         let _ = rustix::fs::unlinkat(folder, temp, AtFlags::empty());
     }
+}
+
+/// Removes what a commit that was killed left beside `path`: temporary files of processes that are no more, and of those
+/// only such whose bytes are known to be `ours`. Whatever else bears such a name is somebody's, and stays.
+pub(crate) fn clear_leftovers(root: &Root, path: &RelPath, ours: impl Fn(&[u8]) -> bool) {
+    let Ok((folder, _)) = root.folder_of(path, false) else { return };
+    let Ok(entries) = rustix::fs::Dir::read_from(&folder) else { return };
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if name.strip_prefix(TEMP_PREFIX).is_some_and(is_orphan) && read_small(&folder, name).is_some_and(|bytes| ours(&bytes)) {
+            let _ = rustix::fs::unlinkat(&folder, name, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether the process named by `PID-NUMBER` has gone. A number taken by a new process reads as alive: then the file stays.
+fn is_orphan(rest: &str) -> bool {
+    let pid = rest.split_once('-').and_then(|(pid, _)| pid.parse().ok());
+    pid.and_then(rustix::process::Pid::from_raw).is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+fn read_small(folder: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(folder, name, flags, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&fd).ok()?;
+    let plain = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    if !plain || u64::try_from(stat.st_size).ok()? > MAX_WRITE_BYTES {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::from(fd).take(MAX_WRITE_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {

@@ -105,21 +105,25 @@ impl Patch {
         let read = |path: &RelPath| root.read(scope, path, crate::gate::MAX_WRITE_BYTES);
         let mut conflicts = Vec::new();
         let mut to_do = Vec::new();
+        // Per file: its old content's hash, and its new content.
+        let mut known = Vec::new();
         for (op, side) in ops.into_iter().zip(sides) {
             let path = path_of(&op).clone();
             scope.may_write(&path).map_err(PatchError::from)?;
-            let now = match read(&path) {
-                Ok(bytes) => Some(Hash::of(&bytes)),
+            let bytes = match read(&path) {
+                Ok(bytes) => Some(bytes),
                 Err(Refusal::Absent { .. }) => None,
                 Err(refused) => return Err(refused.into()),
             };
+            let now = bytes.as_deref().map(Hash::of);
             // Content alone does not tell whether a change of the executable bit has landed: it is simply set again.
             let only_mode = side.0 == side.1;
             if now == side.1 && !only_mode {
                 landed.already.push(path.as_str().to_owned());
+                known.push((path, side.0, bytes.unwrap_or_default()));
             } else if now == side.0 {
                 landed.written.push(path.as_str().to_owned());
-                to_do.push((op, side.1));
+                to_do.push((op, side));
             } else {
                 conflicts.push(path.as_str().to_owned());
             }
@@ -134,7 +138,7 @@ impl Patch {
             let meant = to_do
                 .iter()
                 .find(|(op, _)| path_of(op) == &edit.path)
-                .and_then(|(_, new)| *new);
+                .and_then(|(_, (_, new))| *new);
             if new != meant {
                 return Err(
                     damaged(&format!("{} does not come out as recorded", edit.path)).into(),
@@ -142,6 +146,14 @@ impl Patch {
             }
         }
         commit(root, scope, &edits, true)?;
+        for edit in edits {
+            let old = to_do.iter().find(|(op, _)| path_of(op) == &edit.path).and_then(|(_, (old, _))| *old);
+            known.push((edit.path, old, edit.to.map(|file| file.bytes).unwrap_or_default()));
+        }
+        // A landing that was killed may have left staged or replaced contents beside the files.
+        for (path, old, new) in &known {
+            crate::gate::clear_leftovers(root, path, |bytes| new.starts_with(bytes) || Some(Hash::of(bytes)) == *old);
+        }
         Ok(landed)
     }
 

@@ -53,6 +53,11 @@ impl Run {
                 u32::from(omitted.contains(&turn::field_named(error.param.as_deref().unwrap_or(&error.message))))
             }
             ErrorClass::LostReference => u32::from(!items.iter().any(|i| matches!(i, Item::Opaque { .. }))),
+            // One line, one storm: a hundred calls behind one limit do not each wait it out in turn.
+            ErrorClass::RateLimited | ErrorClass::Overloaded => {
+                let storm = self.state.storms.get(flight.model.provider()).copied().unwrap_or_default();
+                tries.max(storm.after(flight.since, self.now).windows - 1)
+            }
             _ => tries,
         };
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
