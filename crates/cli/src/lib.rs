@@ -22,7 +22,7 @@ use crate::exit::Exit;
 
 /// A flagship plans, small models work, checks decide: tiered-model work with budgets and a journal.
 #[derive(Debug, Parser)]
-#[command(name = "brigade", version, propagate_version = false, arg_required_else_help = true)]
+#[command(name = "brigade", version, propagate_version = false, arg_required_else_help = true, after_help = commands::later::HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -71,7 +71,7 @@ pub fn drive(
 }
 
 /// First signal: finish what is in flight. Second: go.
-async fn signals(leave: watch::Sender<Leave>) {
+pub(crate) async fn signals(leave: watch::Sender<Leave>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
     for next in [Leave::Soon, Leave::Now] {
@@ -148,11 +148,12 @@ pub fn print_public(id: &RunId, recorded: &Recorded) {
     if let Some(event) = public(id, recorded.seq, &recorded.stamped) {
         let mut out = std::io::stdout().lock();
         // A closed stdout: the reader has seen enough; the run goes on.
-        let _ = writeln!(out, "{event}");
+        let _ = out.write_all(crate::screen::json_line(&event).as_bytes());
     }
 }
 
 fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, output: &Output) -> Result<Exit, Failure> {
+    brigade_runtime::failpoint::hit("before-result");
     let exit = Exit::of(summary, interrupted);
     if summary.status == RunStatus::Completed {
         give(summary, shared, id, output)?;

@@ -24,9 +24,7 @@ pub const SUBTASK_ID_PATTERN: &str = "[a-z0-9][a-z0-9_-]{0,63}";
 fn slug(what: &'static str, value: &str) -> Result<(), BadName> {
     let mut bytes = value.bytes();
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let ok = value.len() <= 64
-        && bytes.next().is_some_and(plain)
-        && bytes.all(|b| plain(b) || b == b'_' || b == b'-');
+    let ok = value.len() <= 64 && bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || b == b'_' || b == b'-');
     if ok {
         return Ok(());
     }

@@ -13,6 +13,7 @@ pub mod context;
 pub mod ids;
 pub mod plan;
 pub mod policy;
+pub mod role;
 pub mod route;
 pub mod run;
 pub mod schedule;

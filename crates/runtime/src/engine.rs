@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
+use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
@@ -58,6 +59,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The run's view cannot be put back to what is on record.
+    #[error("the run's view cannot be put back to what is on record: {0}")]
+    View(String),
     /// Told to leave at once.
     #[error("left at once; calls in flight are charged in full when the run is resumed")]
     Left,
@@ -142,6 +146,7 @@ impl Engine {
 
     /// Takes in a fact before the loop starts (a plan, an answer, a raised cap).
     pub fn hear(&mut self, fact: Fact) {
+        hit("before-hearing");
         let now = self.world.clock.now();
         if let Fact::Answered { call, answer, .. } = &fact
             && let Some((_, model)) = self.calls.remove(call)
@@ -159,6 +164,7 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
+        self.put_view_back().await?;
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -167,6 +173,7 @@ impl Engine {
             if self.commits.is_empty()
                 && let Some(summary) = &self.run.state().ended
             {
+                hit("at-end");
                 return Ok(summary.clone());
             }
             let wake = self.wake();
@@ -191,6 +198,14 @@ impl Engine {
                     self.cut_calls();
                 }
             }
+        }
+    }
+
+    /// What an engine that died left in the view beyond the last tree on record never happened.
+    async fn put_view_back(&self) -> Result<(), EngineError> {
+        match &self.run.state().tree {
+            Some(tree) if self.run.state().ended.is_none() => self.world.hands.restore(tree).await.map_err(EngineError::View),
+            _ => Ok(()),
         }
     }
 
@@ -229,7 +244,9 @@ impl Engine {
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        hit("before-append");
         let ticket = self.world.journal.append(batch);
+        hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown });
     }
 
@@ -328,6 +345,7 @@ impl Engine {
     fn durable(&mut self, outcome: Result<brigade_journal::Appended, AppendError>) -> Result<(), EngineError> {
         outcome?;
         let Some(commit) = self.commits.pop_front() else { return Ok(()) };
+        hit("before-performing");
         if let Some(show) = &self.show {
             for event in commit.events {
                 // Nobody looks any more: the run goes on.
@@ -348,6 +366,7 @@ impl Engine {
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone()),
             }
         }
+        hit("after-performing");
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use brigade_tools::view::ViewError;
 use brigade_tools::{Grant, Patch, Scope, Toolbox, View, command, excerpts};
 use tokio::sync::OnceCell;
 
+use crate::failpoint::hit;
+
 /// How long a check's command may take.
 const CHECK_TIME: Duration = Duration::from_secs(600);
 
@@ -74,14 +76,15 @@ impl Hands {
     pub async fn view(&self) -> Result<View, String> {
         let made = self.view.get_or_try_init(|| async {
             let (base, into) = (self.workspace.clone(), self.view_dir.clone());
-            blocking(move || if into.join("base").exists() { View::open(&into) } else { make(&base, &into) }).await
+            blocking(move || if is_made(&into) { View::open(&into) } else { make(&base, &into) }).await
         });
         made.await.cloned().map_err(|e| format!("the workspace cannot be copied: {e}"))
     }
 
     async fn reading(&self) -> Result<View, String> {
-        if let Some(view) = self.view.get() {
-            return Ok(view.clone());
+        // A view made before a restart holds accepted work: the user's tree is behind it.
+        if self.view.get().is_some() || is_made(&self.view_dir) {
+            return self.view().await;
         }
         let dir = self.workspace.clone();
         let opened = self.in_place.get_or_try_init(|| async { blocking(move || View::in_place(&dir)).await });
@@ -104,7 +107,10 @@ impl Hands {
     pub async fn restore(&self, tree: &str) -> Result<(), String> {
         let view = self.view().await?;
         let hash = Hash::parse(tree).ok_or_else(|| format!("{tree:?} is not a tree's hash"))?;
-        blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string())
+        hit("before-restore");
+        let restored = blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string());
+        hit("after-restore");
+        restored
     }
 
     /// Excerpts of the files in a subtask's read scope.
@@ -148,23 +154,31 @@ impl Hands {
         }
     }
 
-    /// Runs a check's command in the view, which is as before afterwards.
-    pub async fn check(&self, argv: &[String]) -> (Verdict, String) {
+    /// Runs a check's command in the view as it is on record (`tree`), and puts it back to that afterwards.
+    pub async fn check(&self, argv: &[String], tree: Option<&str>) -> (Verdict, String) {
         let view = match self.view().await {
             Ok(view) => view,
             Err(why) => return (Verdict::Unsure, why),
         };
-        let before = self.snapshot().await;
         let sandbox = match &self.sandbox {
             Ok(sandbox) => sandbox,
             Err(why) => return (Verdict::Unsure, why.clone()),
         };
+        // An engine that died in here may have left the by-products of its check.
+        let before = match tree {
+            Some(tree) => self.restore(tree).await.map(|()| tree.to_owned()),
+            None => self.snapshot().await,
+        };
+        let tree = match before {
+            Ok(tree) => tree,
+            Err(why) => return (Verdict::Unsure, format!("the view could not be put in order for the check: {why}")),
+        };
+        hit("inside-check");
         let checked = command::check(sandbox, &self.place(&view), argv, CHECK_TIME).await;
-        if let Ok(tree) = before {
-            // By-products of a check are not part of the result.
-            if let Err(why) = self.restore(&tree).await {
-                return (Verdict::Unsure, format!("the view could not be put back after the check: {why}"));
-            }
+        hit("after-check-command");
+        // By-products of a check are not part of the result.
+        if let Err(why) = self.restore(&tree).await {
+            return (Verdict::Unsure, format!("the view could not be put back after the check: {why}"));
         }
         match checked {
             Ok(checked) if checked.ok => (Verdict::Pass, checked.evidence),
@@ -190,6 +204,10 @@ impl Hands {
 pub fn apply(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
     let root = Root::open(workspace).map_err(|e| format!("cannot open {}: {e}", workspace.display()))?;
     patch.apply_to(&root, &Scope::whole()).map(|landed| landed.written).map_err(|e| e.to_string())
+}
+
+fn is_made(view: &Path) -> bool {
+    view.join("base").exists()
 }
 
 fn make(base: &Path, into: &Path) -> Result<View, ViewError> {

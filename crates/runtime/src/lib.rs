@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod commands;
 pub mod engine;
+pub mod failpoint;
 pub mod gates;
 pub mod hands;
 pub mod home;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::World;
+use crate::failpoint::hit;
 use crate::hands;
 use crate::schema;
 
@@ -51,11 +52,14 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
             });
         }
         Job::Do(action) => {
-            let spec = unit_of(&action).and_then(|unit| run.state().key(unit)).map(|key| run.state().task(key).spec.clone());
+            let key = unit_of(&action).and_then(|unit| run.state().key(unit));
+            let spec = key.map(|key| run.state().task(key).spec.clone());
+            let attempt = key.and_then(|key| run.state().work.get(&key)).and_then(|work| work.attempt.as_ref());
+            let tree = attempt.and_then(|attempt| attempt.tree.clone());
             let workspace = run.state().start().workspace.clone();
             let (world, stream) = (world.clone(), stream.clone());
             tokio::spawn(async move {
-                let fact = act(action, spec, &workspace, &world, &stream).await;
+                let fact = act(action, spec, tree, &workspace, &world, &stream).await;
                 let _ = facts.send(fact);
             });
         }
@@ -64,15 +68,17 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
 
 fn unit_of(action: &Action) -> Option<&Unit> {
     match action {
-        Action::Tool { unit, .. } => Some(unit),
+        Action::Tool { unit, .. } | Action::Check { unit, .. } => Some(unit),
         _ => None,
     }
 }
 
 async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, said: Option<UnboundedSender<Fact>>) -> Fact {
+    hit("before-send");
     let start = Instant::now();
     let mut first = None;
     let mut sink = |delta: Delta<'_>| {
+        hit("at-first-delta");
         first.get_or_insert_with(|| since(start));
         if let (Some(said), Delta::Text(text)) = (&said, delta) {
             let _ = said.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
@@ -82,6 +88,7 @@ async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: Cancellation
         answer = answerer.call(call, &mut sink) => answer,
         () = cancel.cancelled() => Err(cancelled()),
     };
+    hit("after-answer");
     Fact::Answered { call: no, answer, ms: since(start), first_ms: first }
 }
 
@@ -99,30 +106,58 @@ fn cancelled() -> CallError {
     }
 }
 
-async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, workspace: &str, world: &World, stream: &Stream) -> Fact {
+async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, tree: Option<String>, workspace: &str, world: &World, stream: &Stream) -> Fact {
     let start = Instant::now();
     match action {
         Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => gather(unit, files, limit_bytes, view, reset_to, world, stream).await,
-        Action::Tool { unit, attempt, call_id, name, arguments, writes } => {
+        Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
-            let output = world.hands.call(&spec, &name, &arguments).await;
+            if writes {
+                hit("before-tool");
+            }
+            let back = match reset_to {
+                Some(tree) => world.hands.restore(&tree).await,
+                None => Ok(()),
+            };
+            let output = match back {
+                Ok(()) => world.hands.call(&spec, &name, &arguments).await,
+                Err(why) => brigade_kernel::tool::ToolOutput::refused(why),
+            };
+            if writes {
+                hit("after-tool");
+            }
             let tree = if writes { world.hands.snapshot().await.ok() } else { None };
+            if writes {
+                hit("after-tool-snapshot");
+            }
             Fact::ToolDone { unit, attempt, call_id, output, tree, ms: since(start) }
         }
         Action::Check { unit, attempt, check } => {
             let name = check.name();
+            hit("before-check");
             let (verdict, evidence) = match check {
                 Check::Schema { schema, answer } => schema::check(&schema, &answer),
-                Check::Command { argv } => world.hands.check(&argv).await,
+                Check::Command { argv } => world.hands.check(&argv, tree.as_deref()).await,
             };
+            hit("after-check");
             Fact::Checked { unit, attempt, check: name, verdict, evidence, ms: since(start) }
         }
-        Action::StorePatch => store_patch(world, stream).await,
+        Action::StorePatch { reset_to } => {
+            if let Some(tree) = reset_to
+                && let Err(reason) = world.hands.restore(&tree).await
+            {
+                // What is stored must be what was accepted, and nothing else.
+                return Fact::PatchLost { reason };
+            }
+            store_patch(world, stream).await
+        }
         Action::ApplyPatch { blob } => {
+            hit("before-patch-applied");
             let error = match patch_on_record(&*world.journal, &blob) {
                 Some(patch) => hands::apply(&patch, workspace.as_ref()).err(),
                 None => Some("the patch is not in the journal any more".to_owned()),
             };
+            hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
         Action::ReadRows { .. } | Action::Call { .. } => unreachable!("the engine does these itself"),
@@ -138,7 +173,10 @@ async fn gather(unit: Unit, files: Vec<String>, limit_bytes: u64, view: bool, re
             return Fact::GatherFailed { unit, reason };
         }
         match world.hands.snapshot().await {
-            Ok(now) => tree = Some(now),
+            Ok(now) => {
+                hit("after-snapshot");
+                tree = Some(now);
+            }
             Err(reason) => return Fact::GatherFailed { unit, reason },
         }
     }
@@ -155,20 +193,25 @@ async fn gather(unit: Unit, files: Vec<String>, limit_bytes: u64, view: bool, re
             return Fact::GatherFailed { unit, reason: e.to_string() };
         }
     }
+    hit("after-gather");
     Fact::Gathered { unit, parts, tree }
 }
 
 async fn store_patch(world: &World, stream: &Stream) -> Fact {
-    let patch = world.hands.patch().await.unwrap_or_else(|why| Patch {
-        text: String::new(),
-        left_out: vec![brigade_tools::patch::LeftOut { path: ".".to_owned(), why }],
-    });
+    let patch = match world.hands.patch().await {
+        Ok(patch) => patch,
+        Err(reason) => return Fact::PatchLost { reason },
+    };
+    hit("before-patch-stored");
     let files = patch.paths().unwrap_or_default();
     let bytes = serde_json::to_vec(&patch).expect("a patch is plain text");
     let blob = Blob::new(bytes);
     let hash = blob.hash().to_string();
     match world.journal.append(Batch::new().blob(stream, blob)).await {
-        Ok(_) => Fact::PatchStored { blob: hash, files },
+        Ok(_) => {
+            hit("after-patch-stored");
+            Fact::PatchStored { blob: hash, files }
+        }
         // The engine's own append fails next and says so.
         Err(_) => Fact::PatchStored { blob: hash, files: Vec::new() },
     }

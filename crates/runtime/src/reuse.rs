@@ -36,7 +36,9 @@ pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String
     }
     let mut hasher = Sha256::new();
     let format = prepared.call.format.as_ref().map(|f| f.schema.to_string()).unwrap_or_default();
-    for part in [prepared.call.instructions.as_str(), &format, spec.tier.as_ref().map_or("", |t| t.as_str()), spec.model.as_ref().map_or("", |m| m.as_str())] {
+    // The cache key names role, type and wording of the instructions.
+    let opening = prepared.call.cache_key.as_deref().unwrap_or(&prepared.call.instructions);
+    for part in [opening, &format, spec.tier.as_ref().map_or("", |t| t.as_str()), spec.model.as_ref().map_or("", |m| m.as_str())] {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }

@@ -18,7 +18,7 @@ use crate::hands::{self, Hands};
 use crate::home::Home;
 use crate::input::{self, InputError};
 use crate::record::{self, LoadError, Recorded};
-use crate::{Clock, commands};
+use crate::{Clock, commands, failpoint};
 
 /// Why a run could not be begun or taken up.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,7 @@ impl Shared {
         }
         let mut engine = Engine::new(run, version, world, lock, show);
         engine.hear(Fact::Opened);
+        failpoint::hit("after-resume");
         for fact in facts {
             engine.hear(fact);
         }

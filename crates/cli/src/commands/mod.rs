@@ -4,15 +4,28 @@ pub mod answer;
 pub mod apply;
 pub mod attach;
 pub mod cancel;
+pub mod completions;
+pub mod config;
+pub mod decode;
+pub mod doctor;
+pub mod emulate;
 pub mod forget;
 pub mod inbox;
+pub mod init;
+pub mod later;
+pub mod models;
+pub mod plan;
 pub mod prune;
 pub mod ps;
 pub mod resume;
 pub mod retry;
 pub mod run;
 pub mod show;
+pub mod simulate;
 pub mod tell;
+pub mod tool;
+
+use std::ffi::OsString;
 
 use clap::Subcommand;
 
@@ -47,6 +60,29 @@ pub enum Verb {
     Forget(forget::Args),
     /// Remove runs that ended long ago
     Prune(prune::Args),
+    /// Ask for a plan without running it, or judge a plan file
+    Plan(plan::Args),
+    /// Play a plan through on a virtual clock
+    Simulate(simulate::Args),
+    /// Serve a scripted model API
+    Emulate(emulate::Args),
+    /// Decode a recorded answer of a model API
+    Decode(decode::Args),
+    /// List the built-in tools, or call one
+    Tool(tool::Args),
+    /// Show tiers and models: windows, prices, dates
+    Models(models::Args),
+    /// Show the effective configuration
+    Config(config::Args),
+    /// Write a commented config.toml, unless there is one
+    Init(init::Args),
+    /// Say what works, what is missing, and how to mend it
+    Doctor(doctor::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Verbs to come, and slips of the finger
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
 }
 
 impl Verb {
@@ -69,6 +105,17 @@ impl Verb {
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),
             Self::Prune(args) => prune::run(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Simulate(args) => simulate::run(&args),
+            Self::Emulate(args) => emulate::run(&args),
+            Self::Decode(args) => decode::run(&args),
+            Self::Tool(args) => tool::run(&args),
+            Self::Models(args) => models::run(&args),
+            Self::Config(args) => config::run(&args),
+            Self::Init(args) => init::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
+            Self::Completions(args) => completions::run(&args),
+            Self::Other(words) => Err(later::refuse(&words)),
         }
     }
 }

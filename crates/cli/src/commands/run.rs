@@ -179,7 +179,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
 }
 
 /// The request's text, verbatim.
-fn request(argument: Option<&str>) -> Result<Option<String>, Failure> {
+pub(crate) fn request(argument: Option<&str>) -> Result<Option<String>, Failure> {
     let text = match argument {
         None => return Ok(None),
         Some("-") => {
@@ -234,7 +234,7 @@ fn needs_commands(plan: &Plan) -> bool {
     plan.subtasks.iter().any(|s| !s.checks.is_empty() || s.tools.iter().any(|t| t == "run_command"))
 }
 
-fn listing(workspace: &std::path::Path) -> String {
+pub(crate) fn listing(workspace: &std::path::Path) -> String {
     View::in_place(workspace).map(|view| brigade_tools::listing(&view, LISTING_BYTES)).unwrap_or_default()
 }
 

@@ -9,7 +9,8 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("tools", &["kernel"]),
     ("runtime", &["kernel", "journal", "models", "tools"]),
     ("cli", &["kernel", "journal", "models", "tools", "runtime", "emulator"]),
-    ("sim", &["kernel", "journal", "models", "tools", "runtime"]),
+    // it kills the whole binary, and so builds one
+    ("sim", &["kernel", "journal", "models", "tools", "runtime", "cli", "emulator"]),
     ("xtask", &[]),
 ];
 

@@ -19,8 +19,8 @@ const IMPURE: [(&str, &str); 7] = [
     ("rand", "take the random value as an argument"),
 ];
 
-/// Where processes may start.
-const SPAWNERS: [&str; 2] = ["crates/tools/", "crates/xtask/"];
+/// Where processes may start; `sim` starts engines, to kill them.
+const SPAWNERS: [&str; 3] = ["crates/tools/", "crates/xtask/", "crates/sim/"];
 
 /// Tests, benches and examples: ours, but not the product.
 fn is_test(path: &str) -> bool {

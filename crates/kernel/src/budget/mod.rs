@@ -16,44 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::ids::SubtaskId;
 use crate::units::NanoUsd;
 
+pub use crate::role::Role;
 pub use amount::{BadAmount, Why, parse_tokens_cap, parse_usd_cap};
 pub use ledger::{CapChange, Caps, Charge, Lease, LeaseId, Ledger, LedgerError, Overrun, Settled};
 pub use spend::{Comparison, TierUsage, UsageByTier, all_flagship};
 
 /// Cap of a run that was given none (design.md "Money, tokens, quota"): five dollars.
 pub const DEFAULT_RUN_CAP: NanoUsd = NanoUsd(5 * NanoUsd::DOLLAR.0);
-
-/// On whose behalf a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Plans, adjusts, answers executors that are stuck.
-    Planner,
-    /// Works on one subtask.
-    Executor,
-    /// Judges the result.
-    Reviewer,
-}
-
-impl Role {
-    /// Every role, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::Planner, Self::Executor, Self::Reviewer];
-
-    /// Whether the share held back for the final judgement is open to this role.
-    pub fn may_use_reserve(self) -> bool {
-        !matches!(self, Self::Executor)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Planner => "planner",
-            Self::Executor => "executor",
-            Self::Reviewer => "reviewer",
-        })
-    }
-}
 
 /// What a cap bounds. Money for runs and subtasks, tokens for roles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

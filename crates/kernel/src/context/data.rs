@@ -7,16 +7,7 @@ use sha2::{Digest, Sha256};
 /// Quotes `text` as material from `from`, e.g. `file src/a.rs`. The closing mark depends on the content
 /// and does not occur in it, so nothing inside can pretend to stand outside.
 pub fn block(from: &str, text: &str) -> String {
-    let from: String = from
-        .chars()
-        .map(|c| {
-            if c.is_control() || c == '"' || c == '<' || c == '>' {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let from: String = from.chars().map(|c| if c.is_control() || c == '"' || c == '<' || c == '>' { '_' } else { c }).collect();
     let mut digest = Sha256::digest(text.as_bytes());
     let mark = loop {
         let mark = digest.iter().take(4).fold(String::new(), |mut hex, byte| {
@@ -42,30 +33,17 @@ pub fn cut(text: &str, most: usize) -> (String, usize) {
     let tail_start = line_start(text, ceil(text, text.len() - most / 3)).max(head_end);
     let left_out = tail_start - head_end;
     let head = text[..head_end].trim_end_matches('\n');
-    (
-        format!(
-            "{head}\n[… {left_out} bytes left out …]\n{}",
-            &text[tail_start..]
-        ),
-        left_out,
-    )
+    (format!("{head}\n[… {left_out} bytes left out …]\n{}", &text[tail_start..]), left_out)
 }
 
 /// Back to the end of a line, if one ends within the last 200 bytes.
 fn line_end(text: &str, at: usize) -> usize {
-    text[..at]
-        .rfind('\n')
-        .map(|n| n + 1)
-        .filter(|n| at - n <= 200)
-        .unwrap_or(at)
+    text[..at].rfind('\n').map(|n| n + 1).filter(|n| at - n <= 200).unwrap_or(at)
 }
 
 /// On to the start of a line, if one starts within the next 200 bytes.
 fn line_start(text: &str, at: usize) -> usize {
-    text[at..]
-        .find('\n')
-        .filter(|n| *n < 200)
-        .map_or(at, |n| at + n + 1)
+    text[at..].find('\n').filter(|n| *n < 200).map_or(at, |n| at + n + 1)
 }
 
 fn floor(text: &str, mut at: usize) -> usize {

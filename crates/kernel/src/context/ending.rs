@@ -33,13 +33,7 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 5] = [
-        Self::Done,
-        Self::Blocked,
-        Self::TooBig,
-        Self::NeedsContext,
-        Self::OutOfScope,
-    ];
+    const ALL: [Self; 5] = [Self::Done, Self::Blocked, Self::TooBig, Self::NeedsContext, Self::OutOfScope];
 
     /// The name on the wire and on screen.
     pub fn as_str(self) -> &'static str {
@@ -53,9 +47,7 @@ impl Status {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == name.trim())
+        Self::ALL.into_iter().find(|status| status.as_str() == name.trim())
     }
 }
 
@@ -64,7 +56,8 @@ pub fn end_tool() -> ToolSpec {
     let statuses: Vec<&str> = Status::ALL.iter().map(|s| s.as_str()).collect();
     ToolSpec {
         name: END.to_owned(),
-        description: "Ends your work without a result, or as done when nothing is to be returned. Say in one or two sentences why.".to_owned(),
+        description: "Ends your work without a result, or as done when nothing is to be returned. Say in one or two sentences why."
+            .to_owned(),
         parameters: json!({
             "type": "object",
             "properties": {"status": {"type": "string", "enum": statuses}, "reason": {"type": "string"}},
@@ -81,24 +74,14 @@ pub fn end_tool() -> ToolSpec {
 /// What to tell the model.
 pub fn parse_end(arguments: &str) -> Result<Ending, String> {
     const FORM: &str = "call end with {\"status\": \"done|blocked|too_big|needs_context|out_of_scope\", \"reason\": \"…\"}";
-    let value: Value = serde_json::from_str(arguments)
-        .map_err(|fault| format!("the arguments are no JSON ({fault}): {FORM}"))?;
-    let given = value
-        .get("status")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let value: Value = serde_json::from_str(arguments).map_err(|fault| format!("the arguments are no JSON ({fault}): {FORM}"))?;
+    let given = value.get("status").and_then(Value::as_str).unwrap_or_default();
     let status = Status::parse(given).ok_or_else(|| {
         let given: String = given.chars().take(40).collect();
         format!("status {given:?} is not known: {FORM}")
     })?;
-    let reason = value
-        .get("reason")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    Ok(Ending {
-        status,
-        reason: reason.chars().take(MOST_REASON).collect(),
-    })
+    let reason = value.get("reason").and_then(Value::as_str).unwrap_or_default();
+    Ok(Ending { status, reason: reason.chars().take(MOST_REASON).collect() })
 }
 
 /// How an answer ends the attempt: `None` = it goes on (other tools were called, or none of both).
@@ -109,10 +92,7 @@ pub fn parse_end(arguments: &str) -> Result<Ending, String> {
 pub fn ending(answer: &Answer) -> Option<Result<Ending, (String, String)>> {
     let mut calls = answer.tool_calls().peekable();
     if calls.peek().is_none() {
-        let done = Ending {
-            status: Status::Done,
-            reason: String::new(),
-        };
+        let done = Ending { status: Status::Done, reason: String::new() };
         return (!answer.text.is_empty()).then_some(Ok(done));
     }
     let (call_id, _, arguments) = calls.find(|(_, name, _)| *name == END)?;

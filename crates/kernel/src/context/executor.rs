@@ -94,16 +94,13 @@ pub struct TierLimits {
 
 impl From<&TierPolicy> for TierLimits {
     fn from(tier: &TierPolicy) -> Self {
-        Self {
-            max_context_tokens: tier.max_context_tokens,
-        }
+        Self { max_context_tokens: tier.max_context_tokens }
     }
 }
 
 impl TierLimits {
     fn bytes(self) -> usize {
-        self.max_context_tokens
-            .map_or(usize::MAX / 2, |tokens| tokens as usize * 4)
+        self.max_context_tokens.map_or(usize::MAX / 2, |tokens| tokens as usize * 4)
     }
 }
 
@@ -116,18 +113,10 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     let mut message = Message::default();
     match parts.shared {
         Some(shared) if shared.trusted => {
-            rules = format!(
-                "{}\n\n# Instructions of this workspace\n{}",
-                rules.trim_end(),
-                shared.text
-            );
+            rules = format!("{}\n\n# Instructions of this workspace\n{}", rules.trim_end(), shared.text);
         }
         // First in the message: the same for all siblings of the run.
-        Some(shared) => message.add(
-            "workspace instructions (not trusted)",
-            &block("workspace instructions", shared.text),
-            0,
-        ),
+        Some(shared) => message.add("workspace instructions (not trusted)", &block("workspace instructions", shared.text), 0),
         None => {}
     }
     message.add("task", parts.description, 0);
@@ -137,17 +126,8 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     let first = parts.evidence.len().saturating_sub(EVIDENCE_KEPT);
     for failed in &parts.evidence[first..] {
         let (text, left_out) = cut(&failed.text, EVIDENCE_BYTES);
-        let text = format!(
-            "# Attempt {} failed: {}\n{}",
-            failed.attempt,
-            failed.what,
-            block("what was wrong", &text)
-        );
-        evidence.add(
-            format!("evidence of attempt {}", failed.attempt),
-            &text,
-            left_out,
-        );
+        let text = format!("# Attempt {} failed: {}\n{}", failed.attempt, failed.what, block("what was wrong", &text));
+        evidence.add(format!("evidence of attempt {}", failed.attempt), &text, left_out);
     }
 
     let fixed = rules.len() + message.text.len() + evidence.text.len();
@@ -156,24 +136,13 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     let for_outputs = room.saturating_sub(excerpt_bytes.min(room / EXCERPT_SHARE));
     let mut left = room;
 
-    let sizes: Vec<usize> = parts
-        .dependencies
-        .iter()
-        .map(|d| {
-            if d.reference.is_some() {
-                d.text.len().min(CAPSULE_BYTES)
-            } else {
-                d.text.len()
-            }
-        })
-        .collect();
+    let sizes: Vec<usize> =
+        parts.dependencies.iter().map(|d| if d.reference.is_some() { d.text.len().min(CAPSULE_BYTES) } else { d.text.len() }).collect();
     let mut outputs = Message::default();
     for (output, share) in parts.dependencies.iter().zip(shares(&sizes, for_outputs)) {
         let (mut text, left_out) = cut(&output.text, share);
         if let (true, Some(reference)) = (left_out > 0, &output.reference) {
-            text.push_str(&format!(
-                "\n[all of it: open_output {{\"id\": \"{reference}\"}}]"
-            ));
+            text.push_str(&format!("\n[all of it: open_output {{\"id\": \"{reference}\"}}]"));
         }
         let text = block(&format!("result of {}", output.id), &text);
         left = left.saturating_sub(text.len());
@@ -181,11 +150,7 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     }
 
     let overhead: usize = parts.excerpts.iter().map(|e| e.path.len() + 80).sum();
-    for (excerpt, chosen) in parts.excerpts.iter().zip(choose(
-        &parts.excerpts,
-        parts.description,
-        left.saturating_sub(overhead),
-    )) {
+    for (excerpt, chosen) in parts.excerpts.iter().zip(choose(&parts.excerpts, parts.description, left.saturating_sub(overhead))) {
         let whole = chosen.left_out == 0;
         let from = match (whole, excerpt.start_line) {
             (true, 1) => format!("file {}", excerpt.path),
@@ -194,18 +159,11 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
         if chosen.text.is_empty() && !whole {
             message.add(
                 format!("file {}", excerpt.path),
-                &format!(
-                    "[file {} did not fit and is not shown]",
-                    from_name(&excerpt.path)
-                ),
+                &format!("[file {} did not fit and is not shown]", from_name(&excerpt.path)),
                 chosen.left_out,
             );
         } else {
-            message.add(
-                format!("file {}", excerpt.path),
-                &block(&from, &chosen.text),
-                chosen.left_out,
-            );
+            message.add(format!("file {}", excerpt.path), &block(&from, &chosen.text), chosen.left_out);
         }
     }
     for part in [outputs, evidence] {
@@ -220,15 +178,7 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
 
 /// A path outside a block: one line, nothing that could look like markup.
 fn from_name(path: &str) -> String {
-    path.chars()
-        .map(|c| {
-            if c.is_control() || c == '<' || c == '>' {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect()
+    path.chars().map(|c| if c.is_control() || c == '<' || c == '>' { '_' } else { c }).collect()
 }
 
 fn form(parts: &Parts<'_>) -> String {
@@ -238,21 +188,11 @@ fn form(parts: &Parts<'_>) -> String {
         lines.push(format!("# What to return\n{asked}"));
     }
     if !parts.writes.is_empty() {
-        lines.push(format!(
-            "# What you may change\nOnly files matching: {}",
-            parts.writes.join(", ")
-        ));
+        lines.push(format!("# What you may change\nOnly files matching: {}", parts.writes.join(", ")));
     }
     if !parts.checks.is_empty() {
-        let commands: Vec<String> = parts
-            .checks
-            .iter()
-            .map(|argv| format!("- {}", argv.join(" ")))
-            .collect();
-        lines.push(format!(
-            "# What must pass afterwards\nThese commands, run by others, must exit 0:\n{}",
-            commands.join("\n")
-        ));
+        let commands: Vec<String> = parts.checks.iter().map(|argv| format!("- {}", argv.join(" "))).collect();
+        lines.push(format!("# What must pass afterwards\nThese commands, run by others, must exit 0:\n{}", commands.join("\n")));
     }
     if let Some(calls) = parts.tool_calls {
         lines.push(format!("# Tool calls\nAt most {calls}."));

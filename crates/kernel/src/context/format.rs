@@ -40,10 +40,7 @@ impl Wanted {
             Self::Text => String::new(),
             Self::Described(words) => words.clone(),
             Self::Json(format) if format.strict => String::new(),
-            Self::Json(format) => format!(
-                "One JSON value, and nothing else, that matches this JSON Schema:\n{}",
-                format.schema
-            ),
+            Self::Json(format) => format!("One JSON value, and nothing else, that matches this JSON Schema:\n{}", format.schema),
         }
     }
 }
@@ -53,11 +50,7 @@ pub fn wanted(id: &SubtaskId, output_format: &str, output_schema: Option<&Value>
     let text = output_format.trim();
     let schema = output_schema.cloned().or_else(|| schema_in(text));
     match schema {
-        Some(schema) => Wanted::Json(Format {
-            name: id.as_str().to_owned(),
-            strict: fits_strict(&schema),
-            schema,
-        }),
+        Some(schema) => Wanted::Json(Format { name: id.as_str().to_owned(), strict: fits_strict(&schema), schema }),
         None if text.is_empty() || text == "text" => Wanted::Text,
         None => Wanted::Described(text.to_owned()),
     }
@@ -72,27 +65,21 @@ fn schema_in(text: &str) -> Option<Value> {
     // `{"type": "bug"}` is an example of an answer, not a schema: a schema's type is one of seven words.
     let typed = object.get("type").is_some_and(|t| match t {
         Value::String(name) => is_type(name),
-        Value::Array(names) => {
-            !names.is_empty() && names.iter().all(|n| n.as_str().is_some_and(is_type))
-        }
+        Value::Array(names) => !names.is_empty() && names.iter().all(|n| n.as_str().is_some_and(is_type)),
         _ => false,
     });
     (typed || object.get("properties").is_some_and(Value::is_object)).then_some(value)
 }
 
 fn is_type(name: &str) -> bool {
-    matches!(
-        name,
-        "object" | "array" | "string" | "number" | "integer" | "boolean" | "null"
-    )
+    matches!(name, "object" | "array" | "string" | "number" | "integer" | "boolean" | "null")
 }
 
 /// Whether a provider may enforce a schema (responses-api.md §4.3): root an object, every object closed with all
 /// its properties required, only the keywords of the strict subset, within its limits.
 pub fn fits_strict(schema: &Value) -> bool {
     let mut count = Count::default();
-    let root = schema.get("type").and_then(Value::as_str) == Some("object")
-        && schema.get("anyOf").is_none();
+    let root = schema.get("type").and_then(Value::as_str) == Some("object") && schema.get("anyOf").is_none();
     root && strict(schema, 1, &mut count)
         && count.properties <= STRICT_PROPERTIES
         && count.enums <= STRICT_ENUMS
@@ -113,15 +100,11 @@ fn strict(schema: &Value, level: usize, count: &mut Count) -> bool {
     if level > STRICT_LEVELS || (object.contains_key("$ref") && object.len() > 1) {
         return false;
     }
-    let typed = ["type", "enum", "const", "anyOf", "$ref"]
-        .iter()
-        .any(|key| object.contains_key(*key));
+    let typed = ["type", "enum", "const", "anyOf", "$ref"].iter().any(|key| object.contains_key(*key));
     let all = object.iter().all(|(key, value)| match key.as_str() {
         "type" => match value {
             Value::String(name) => is_type(name),
-            Value::Array(names) => {
-                !names.is_empty() && names.iter().all(|n| n.as_str().is_some_and(is_type))
-            }
+            Value::Array(names) => !names.is_empty() && names.iter().all(|n| n.as_str().is_some_and(is_type)),
             _ => false,
         },
         "properties" | "$defs" => value.as_object().is_some_and(|map| {
@@ -133,39 +116,22 @@ fn strict(schema: &Value, level: usize, count: &mut Count) -> bool {
             })
         }),
         "items" => strict(value, level + 1, count),
-        "anyOf" => value.as_array().is_some_and(|options| {
-            !options.is_empty() && options.iter().all(|o| strict(o, level, count))
-        }),
+        "anyOf" => value.as_array().is_some_and(|options| !options.is_empty() && options.iter().all(|o| strict(o, level, count))),
         "enum" => value.as_array().is_some_and(|values| {
             count.enums += values.len();
-            count.chars += values
-                .iter()
-                .map(|v| v.to_string().chars().count())
-                .sum::<usize>();
+            count.chars += values.iter().map(|v| v.to_string().chars().count()).sum::<usize>();
             !values.is_empty()
         }),
         "const" => {
             count.chars += value.to_string().chars().count();
             true
         }
-        "format" => value.as_str().is_some_and(|f| {
-            matches!(
-                f,
-                "date-time"
-                    | "time"
-                    | "date"
-                    | "duration"
-                    | "email"
-                    | "hostname"
-                    | "ipv4"
-                    | "ipv6"
-                    | "uuid"
-            )
-        }),
+        "format" => value
+            .as_str()
+            .is_some_and(|f| matches!(f, "date-time" | "time" | "date" | "duration" | "email" | "hostname" | "ipv4" | "ipv6" | "uuid")),
         "$ref" | "title" | "description" | "pattern" => value.is_string(),
         "required" | "additionalProperties" => true,
-        "multipleOf" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
-        | "minItems" | "maxItems" => value.is_number(),
+        "multipleOf" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "minItems" | "maxItems" => value.is_number(),
         _ => false,
     });
     all && typed && closed(object)
@@ -189,7 +155,5 @@ fn closed(object: &serde_json::Map<String, Value>) -> bool {
     };
     object.get("additionalProperties") == Some(&Value::Bool(false))
         && required.len() == properties.len()
-        && properties
-            .keys()
-            .all(|name| required.iter().any(|r| r == name))
+        && properties.keys().all(|name| required.iter().any(|r| r == name))
 }

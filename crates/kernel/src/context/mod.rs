@@ -63,12 +63,7 @@ pub struct PartReceipt {
 
 impl PartReceipt {
     fn new(name: impl Into<String>, bytes: usize, trimmed: usize) -> Self {
-        Self {
-            name: name.into(),
-            bytes: bytes as u64,
-            tokens_est: tokens_est(bytes),
-            trimmed: trimmed as u64,
-        }
+        Self { name: name.into(), bytes: bytes as u64, tokens_est: tokens_est(bytes), trimmed: trimmed as u64 }
     }
 }
 
@@ -96,8 +91,7 @@ impl Message {
             self.text.push_str("\n\n");
         }
         self.text.push_str(text);
-        self.receipt
-            .push(PartReceipt::new(name, self.text.len() - before, trimmed));
+        self.receipt.push(PartReceipt::new(name, self.text.len() - before, trimmed));
     }
 
     fn into_packed(self, instructions: String, mut items: Vec<Item>) -> Packed {
@@ -107,26 +101,15 @@ impl Message {
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
-        items.push(Item::Message {
-            speaker: Speaker::User,
-            text: self.text,
-        });
-        Packed {
-            instructions,
-            items,
-            receipt,
-        }
+        items.push(Item::Message { speaker: Speaker::User, text: self.text });
+        Packed { instructions, items, receipt }
     }
 }
 
 fn size(item: &Item) -> usize {
     match item {
         Item::Message { text, .. } => text.len(),
-        Item::ToolCall {
-            call_id,
-            name,
-            arguments,
-        } => call_id.len() + name.len() + arguments.len(),
+        Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
         Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
         Item::Opaque { raw } => raw.to_string().len(),
     }

@@ -70,15 +70,8 @@ impl TierLine {
             let types: Vec<&str> = bound.never.iter().map(|t| t.as_str()).collect();
             bears.push(format!("never {}", types.join(", ")));
         }
-        let bears = if bears.is_empty() {
-            "no limits".to_owned()
-        } else {
-            bears.join(", ")
-        };
-        Self {
-            tier: tier.clone(),
-            bears,
-        }
+        let bears = if bears.is_empty() { "no limits".to_owned() } else { bears.join(", ") };
+        Self { tier: tier.clone(), bears }
     }
 }
 
@@ -116,40 +109,19 @@ pub fn planner(planning: Planning<'_>) -> Packed {
     add_notes(&mut message, planning.notes);
     if let Some(shared) = planning.shared {
         if shared.trusted {
-            message.add(
-                "workspace instructions",
-                &format!("# Instructions of this workspace\n{}", shared.text),
-                0,
-            );
+            message.add("workspace instructions", &format!("# Instructions of this workspace\n{}", shared.text), 0);
         } else {
-            message.add(
-                "workspace instructions (not trusted)",
-                &block("workspace instructions", shared.text),
-                0,
-            );
+            message.add("workspace instructions (not trusted)", &block("workspace instructions", shared.text), 0);
         }
     }
     if let Some(workspace) = planning.workspace {
         let (text, left_out) = cut(workspace, WORKSPACE_BYTES);
-        message.add(
-            "workspace",
-            &format!("# The workspace\n{}", block("workspace summary", &text)),
-            left_out,
-        );
+        message.add("workspace", &format!("# The workspace\n{}", block("workspace summary", &text)), left_out);
     }
     if let Some(rows) = planning.rows {
         let (sample, left_out) = cut(rows.sample, SAMPLE_BYTES);
-        let count = rows
-            .count
-            .map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
-        message.add(
-            "input rows",
-            &format!(
-                "# Input\n{count} of rows, the first of them:\n{}",
-                block("input rows", &sample)
-            ),
-            left_out,
-        );
+        let count = rows.count.map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
+        message.add("input rows", &format!("# Input\n{count} of rows, the first of them:\n{}", block("input rows", &sample)), left_out);
     }
     message.into_packed(planning.rules.to_owned(), planning.earlier)
 }
@@ -193,11 +165,7 @@ pub struct Standing {
 /// Packs a later turn of the planner.
 pub fn replan(replanning: Replanning<'_>) -> Packed {
     let mut message = Message::default();
-    message.add(
-        "what happened",
-        &format!("# What happened\n{}", replanning.happened),
-        0,
-    );
+    message.add("what happened", &format!("# What happened\n{}", replanning.happened), 0);
     if !replanning.evidence.is_empty() {
         let (text, left_out) = cut(replanning.evidence, 8_000);
         message.add("evidence", &block("evidence", &text), left_out);
@@ -207,41 +175,20 @@ pub fn replan(replanning: Replanning<'_>) -> Packed {
     }
     let mut lines = String::from("# Where the plan stands");
     for line in &replanning.standing {
-        lines.push_str(&format!(
-            "\n- {} ({}): {}",
-            line.id,
-            line.state,
-            one_line(&line.title)
-        ));
+        lines.push_str(&format!("\n- {} ({}): {}", line.id, line.state, one_line(&line.title)));
     }
     message.add("standing", &lines, 0);
     add_notes(&mut message, replanning.notes);
-    message.add(
-        "limits",
-        &format!(
-            "# Limits\nPatches left after this one: {}.",
-            replanning.replans_left
-        ),
-        0,
-    );
+    message.add("limits", &format!("# Limits\nPatches left after this one: {}.", replanning.replans_left), 0);
     add_results(&mut message, &replanning.results, RESULTS_BYTES);
     // Last and whole, however long the run has been.
-    message.add(
-        "request",
-        &format!("# The request\n{}", replanning.request),
-        0,
-    );
+    message.add("request", &format!("# The request\n{}", replanning.request), 0);
     message.into_packed(replanning.rules.to_owned(), replanning.earlier)
 }
 
 /// The turn that hands an answer back with its faults: appended to the items it was asked with.
 /// `frozen` are subtasks of it that have started and must stay as they are.
-pub fn mend(
-    answer: &str,
-    faults: &[String],
-    warnings: &[String],
-    frozen: &[SubtaskId],
-) -> Vec<Item> {
+pub fn mend(answer: &str, faults: &[String], warnings: &[String], frozen: &[SubtaskId]) -> Vec<Item> {
     let mut text = String::from("Your answer cannot be used as it is.");
     for fault in faults {
         text.push_str(&format!("\n- {fault}"));
@@ -254,32 +201,20 @@ pub fn mend(
     }
     if !frozen.is_empty() {
         let ids: Vec<&str> = frozen.iter().map(SubtaskId::as_str).collect();
-        text.push_str(&format!(
-            "\n\nAlready started; repeat them unchanged: {}.",
-            ids.join(", ")
-        ));
+        text.push_str(&format!("\n\nAlready started; repeat them unchanged: {}.", ids.join(", ")));
     }
     text.push_str("\n\nAnswer again with the whole JSON object.");
     let mut items = Vec::new();
     if !answer.is_empty() {
-        items.push(Item::Message {
-            speaker: Speaker::Assistant,
-            text: answer.to_owned(),
-        });
+        items.push(Item::Message { speaker: Speaker::Assistant, text: answer.to_owned() });
     }
-    items.push(Item::Message {
-        speaker: Speaker::User,
-        text,
-    });
+    items.push(Item::Message { speaker: Speaker::User, text });
     items
 }
 
 /// Titles come from a model: one line of at most 80 characters.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(80)
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect()
 }
 
 pub(super) fn add_notes(message: &mut Message, notes: &str) {
@@ -293,11 +228,7 @@ pub(super) fn add_results(message: &mut Message, results: &[Output], room: usize
     let sizes: Vec<usize> = results.iter().map(|r| r.text.len()).collect();
     for (result, share) in results.iter().zip(shares(&sizes, room)) {
         let (text, left_out) = cut(&result.text, share);
-        message.add(
-            format!("result of {}", result.id),
-            &block(&format!("result of {}", result.id), &text),
-            left_out,
-        );
+        message.add(format!("result of {}", result.id), &block(&format!("result of {}", result.id), &text), left_out);
     }
 }
 

@@ -29,13 +29,7 @@ struct Piece {
 pub(super) fn choose(excerpts: &[Excerpt], task: &str, room: usize) -> Vec<Chosen> {
     let total: usize = excerpts.iter().map(|e| e.text.len()).sum();
     if total <= room {
-        return excerpts
-            .iter()
-            .map(|e| Chosen {
-                text: e.text.clone(),
-                left_out: 0,
-            })
-            .collect();
+        return excerpts.iter().map(|e| Chosen { text: e.text.clone(), left_out: 0 }).collect();
     }
     let pieces = pieces(excerpts);
     let wanted = words(task);
@@ -47,12 +41,7 @@ pub(super) fn choose(excerpts: &[Excerpt], task: &str, room: usize) -> Vec<Chose
     }
     let path_words: Vec<BTreeSet<String>> = excerpts.iter().map(|e| words(&e.path)).collect();
     let score = |piece: &Piece| {
-        let rare: u64 = piece
-            .words
-            .iter()
-            .filter_map(|w| spread.get(w.as_str()))
-            .map(|n| 1_000 / n + 10)
-            .sum();
+        let rare: u64 = piece.words.iter().filter_map(|w| spread.get(w.as_str())).map(|n| 1_000 / n + 10).sum();
         let named = path_words[piece.excerpt].intersection(&wanted).count() as u64;
         rare + 50 * named
     };
@@ -70,11 +59,7 @@ pub(super) fn choose(excerpts: &[Excerpt], task: &str, room: usize) -> Vec<Chose
             taken.insert(i);
         }
     }
-    excerpts
-        .iter()
-        .enumerate()
-        .map(|(n, excerpt)| assemble(excerpt, n, &pieces, &taken))
-        .collect()
+    excerpts.iter().enumerate().map(|(n, excerpt)| assemble(excerpt, n, &pieces, &taken)).collect()
 }
 
 fn assemble(excerpt: &Excerpt, n: usize, pieces: &[Piece], taken: &BTreeSet<usize>) -> Chosen {
@@ -95,25 +80,15 @@ fn assemble(excerpt: &Excerpt, n: usize, pieces: &[Piece], taken: &BTreeSet<usiz
         }
     }
     if kept == 0 {
-        return Chosen {
-            text: String::new(),
-            left_out: excerpt.text.len(),
-        };
+        return Chosen { text: String::new(), left_out: excerpt.text.len() };
     }
     if let Some(from) = gap {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        note(
-            &mut text,
-            from,
-            excerpt.start_line + excerpt.text.lines().count().saturating_sub(1),
-        );
+        note(&mut text, from, excerpt.start_line + excerpt.text.lines().count().saturating_sub(1));
     }
-    Chosen {
-        text,
-        left_out: excerpt.text.len() - kept,
-    }
+    Chosen { text, left_out: excerpt.text.len() - kept }
 }
 
 fn pieces(excerpts: &[Excerpt]) -> Vec<Piece> {
@@ -122,12 +97,7 @@ fn pieces(excerpts: &[Excerpt]) -> Vec<Piece> {
         let lines: Vec<&str> = source.text.split_inclusive('\n').collect();
         for (n, chunk) in lines.chunks(PIECE).enumerate() {
             let text = chunk.concat();
-            pieces.push(Piece {
-                excerpt,
-                first: source.start_line + n * PIECE,
-                words: words(&text),
-                text,
-            });
+            pieces.push(Piece { excerpt, first: source.start_line + n * PIECE, words: words(&text), text });
         }
     }
     pieces
@@ -136,8 +106,8 @@ fn pieces(excerpts: &[Excerpt]) -> Vec<Piece> {
 /// Lower-case words of at least three letters or digits, and the parts of compound names.
 fn words(text: &str) -> BTreeSet<String> {
     const STOP: [&str; 24] = [
-        "the", "and", "for", "that", "this", "with", "from", "are", "not", "all", "any", "one",
-        "must", "use", "its", "which", "into", "have", "has", "was", "will", "when", "then", "you",
+        "the", "and", "for", "that", "this", "with", "from", "are", "not", "all", "any", "one", "must", "use", "its", "which", "into",
+        "have", "has", "was", "will", "when", "then", "you",
     ];
     let mut found = BTreeSet::new();
     let mut add = |word: &str| {
@@ -148,10 +118,7 @@ fn words(text: &str) -> BTreeSet<String> {
             }
         }
     };
-    for name in text
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|n| !n.is_empty())
-    {
+    for name in text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|n| !n.is_empty()) {
         add(name);
         for part in name.split('_') {
             let mut start = 0;

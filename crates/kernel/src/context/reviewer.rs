@@ -59,27 +59,16 @@ pub struct CheckLine {
 
 /// Packs a review. The request stands first and whole; half of the room is the diff's, the rest the results'.
 pub fn reviewer(reviewing: &Reviewing<'_>, limits: &TierLimits) -> Packed {
-    let room = limits
-        .max_context_tokens
-        .map_or(ROOM, |tokens| tokens as usize * 4);
+    let room = limits.max_context_tokens.map_or(ROOM, |tokens| tokens as usize * 4);
     let mut message = Message::default();
     if reviewing.request.is_empty() {
-        message.add(
-            "request",
-            "The plan was written by hand, without a request: judge each result by its subtask.",
-            0,
-        );
+        message.add("request", "The plan was written by hand, without a request: judge each result by its subtask.", 0);
     } else {
         message.add("request", reviewing.request, 0);
     }
     let mut lines = String::from("# What was done");
     for result in &reviewing.results {
-        lines.push_str(&format!(
-            "\n- {} ({}): {}",
-            result.id,
-            one_line(&result.state),
-            one_line(&result.title)
-        ));
+        lines.push_str(&format!("\n- {} ({}): {}", result.id, one_line(&result.state), one_line(&result.title)));
         for check in &result.checks {
             let outcome = if check.passed { "passed" } else { "FAILED" };
             lines.push_str(&format!("\n  - check {}: {outcome}", one_line(&check.name)));
@@ -90,14 +79,7 @@ pub fn reviewer(reviewing: &Reviewing<'_>, limits: &TierLimits) -> Packed {
     }
     message.add("subtasks", &lines, 0);
     add_notes(&mut message, reviewing.notes);
-    message.add(
-        "limits",
-        &format!(
-            "# Limits\nReviews left after this one: {}.",
-            reviewing.rounds_left
-        ),
-        0,
-    );
+    message.add("limits", &format!("# Limits\nReviews left after this one: {}.", reviewing.rounds_left), 0);
     for result in &reviewing.results {
         for check in result.checks.iter().filter(|check| !check.passed) {
             let (text, left_out) = cut(&check.evidence, EVIDENCE_BYTES);
@@ -110,22 +92,14 @@ pub fn reviewer(reviewing: &Reviewing<'_>, limits: &TierLimits) -> Packed {
         Some(diff) if !diff.is_empty() => {
             let (text, left_out) = cut(diff, left / 2);
             left = left.saturating_sub(text.len());
-            message.add(
-                "diff",
-                &format!("# The change\n{}", block("patch", &text)),
-                left_out,
-            );
+            message.add("diff", &format!("# The change\n{}", block("patch", &text)), left_out);
         }
         _ => message.add("diff", "# The change\nNo file was changed.", 0),
     }
     let outputs: Vec<Output> = reviewing
         .results
         .iter()
-        .map(|r| Output {
-            id: r.id.clone(),
-            text: r.output.clone(),
-            reference: None,
-        })
+        .map(|r| Output { id: r.id.clone(), text: r.output.clone(), reference: None })
         .filter(|o| !o.text.is_empty())
         .collect();
     add_results(&mut message, &outputs, left);

@@ -36,13 +36,7 @@ fn built_in(who: Who) -> &'static str {
 
 /// What a role is told, the same bytes in every run of one policy. A type's are the executor's and its own.
 pub fn instructions(who: Who, policy: &Policy) -> String {
-    let text = |who: Who| {
-        policy
-            .prompts
-            .get(&who)
-            .map_or_else(|| built_in(who), String::as_str)
-            .trim_end()
-    };
+    let text = |who: Who| policy.prompts.get(&who).map_or_else(|| built_in(who), String::as_str).trim_end();
     match who {
         Who::Type(_) => format!("{}\n\n{}\n", text(Who::Executor), text(who)),
         _ => format!("{}\n", text(who)),

@@ -12,10 +12,7 @@ fn id(name: &str) -> SubtaskId {
 }
 
 fn policy() -> Policy {
-    Policy::standard(
-        ["nano", "mini", "flagship"]
-            .map(|n| (Tier::new(n).unwrap(), ModelRef::new("p/m").unwrap())),
-    )
+    Policy::standard(["nano", "mini", "flagship"].map(|n| (Tier::new(n).unwrap(), ModelRef::new("p/m").unwrap())))
 }
 
 fn text(packed: &Packed) -> &str {
@@ -26,36 +23,16 @@ fn text(packed: &Packed) -> &str {
 }
 
 fn nano() -> TierLimits {
-    TierLimits {
-        max_context_tokens: Some(8_000),
-    }
+    TierLimits { max_context_tokens: Some(8_000) }
 }
 
 #[test]
 fn siblings_of_one_type_share_their_opening_and_their_cache_key() {
     let rules = instructions(Who::Type(TaskType::Classify), &policy());
-    let one = pack(
-        &Parts {
-            rules: &rules,
-            description: "a",
-            ..Parts::default()
-        },
-        &nano(),
-    );
-    let two = pack(
-        &Parts {
-            rules: &rules,
-            description: "b",
-            ..Parts::default()
-        },
-        &nano(),
-    );
+    let one = pack(&Parts { rules: &rules, description: "a", ..Parts::default() }, &nano());
+    let two = pack(&Parts { rules: &rules, description: "b", ..Parts::default() }, &nano());
     assert_eq!(one.instructions, two.instructions);
-    for who in TaskType::ALL.map(Who::Type).into_iter().chain([
-        Who::Planner,
-        Who::PlannerPatch,
-        Who::Reviewer,
-    ]) {
+    for who in TaskType::ALL.map(Who::Type).into_iter().chain([Who::Planner, Who::PlannerPatch, Who::Reviewer]) {
         let rules = instructions(who, &policy());
         let key = cache_key(who, &rules);
         assert!(key.len() <= 64 && key.is_ascii(), "{key}");
@@ -66,17 +43,10 @@ fn siblings_of_one_type_share_their_opening_and_their_cache_key() {
 #[test]
 fn a_replaced_prompt_is_used_and_changes_the_cache_key() {
     let mut own = policy();
-    own.prompts
-        .insert(Who::Type(TaskType::Rank), "Order them.".to_owned());
-    let (before, after) = (
-        instructions(Who::Type(TaskType::Rank), &policy()),
-        instructions(Who::Type(TaskType::Rank), &own),
-    );
+    own.prompts.insert(Who::Type(TaskType::Rank), "Order them.".to_owned());
+    let (before, after) = (instructions(Who::Type(TaskType::Rank), &policy()), instructions(Who::Type(TaskType::Rank), &own));
     assert!(after.ends_with("Order them.\n") && after.starts_with("You do one narrow subtask"));
-    assert_ne!(
-        cache_key(Who::Type(TaskType::Rank), &before),
-        cache_key(Who::Type(TaskType::Rank), &after)
-    );
+    assert_ne!(cache_key(Who::Type(TaskType::Rank), &before), cache_key(Who::Type(TaskType::Rank), &after));
 }
 
 #[test]
@@ -88,16 +58,8 @@ fn an_executor_sees_its_task_first_then_form_files_results_evidence() {
         writes: &["src/a.rs".to_owned()],
         checks: &[vec!["cargo".to_owned(), "test".to_owned()]],
         tool_calls: Some(2),
-        excerpts: vec![Excerpt {
-            path: "src/a.rs".into(),
-            start_line: 1,
-            text: "fn login() {}\n".into(),
-        }],
-        dependencies: vec![Output {
-            id: id("dep"),
-            text: "seen".into(),
-            reference: None,
-        }],
+        excerpts: vec![Excerpt { path: "src/a.rs".into(), start_line: 1, text: "fn login() {}\n".into() }],
+        dependencies: vec![Output { id: id("dep"), text: "seen".into(), reference: None }],
         evidence: vec![Evidence {
             attempt: 1,
             tier: Tier::new("nano").unwrap(),
@@ -120,50 +82,27 @@ fn an_executor_sees_its_task_first_then_form_files_results_evidence() {
         "Attempt 1 failed",
         "boom",
     ];
-    let at: Vec<usize> = order
-        .iter()
-        .map(|words| shown.find(words).unwrap_or_else(|| panic!("{words}")))
-        .collect();
+    let at: Vec<usize> = order.iter().map(|words| shown.find(words).unwrap_or_else(|| panic!("{words}"))).collect();
     assert!(at.is_sorted(), "{at:?}\n{shown}");
     let names: Vec<&str> = packed.receipt.iter().map(|r| r.name.as_str()).collect();
-    assert_eq!(
-        names,
-        [
-            "rules",
-            "task",
-            "form",
-            "file src/a.rs",
-            "result of dep",
-            "evidence of attempt 1"
-        ]
-    );
+    assert_eq!(names, ["rules", "task", "form", "file src/a.rs", "result of dep", "evidence of attempt 1"]);
 }
 
 #[test]
 fn excerpts_are_trimmed_to_the_soft_limit_by_likeness_to_the_task() {
-    let mut long: String = (0..3_000)
-        .map(|n| format!("let filler_{n} = {n};\n"))
-        .collect();
+    let mut long: String = (0..3_000).map(|n| format!("let filler_{n} = {n};\n")).collect();
     long.push_str("fn checkPassword(user: &User) -> bool { todo }\n");
     let parts = Parts {
         rules: "R",
         description: "Explain how the password check of a user works",
-        excerpts: vec![Excerpt {
-            path: "src/auth.rs".into(),
-            start_line: 1,
-            text: long.clone(),
-        }],
+        excerpts: vec![Excerpt { path: "src/auth.rs".into(), start_line: 1, text: long.clone() }],
         ..Parts::default()
     };
     let packed = pack(&parts, &nano());
     assert!(text(&packed).contains("fn checkPassword"));
     assert!(text(&packed).contains("left out …]"));
     assert!(packed.tokens_est() <= 8_000, "{}", packed.tokens_est());
-    let line = packed
-        .receipt
-        .iter()
-        .find(|r| r.name == "file src/auth.rs")
-        .unwrap();
+    let line = packed.receipt.iter().find(|r| r.name == "file src/auth.rs").unwrap();
     assert!(line.trimmed > 20_000);
     let whole = pack(&parts, &TierLimits::default());
     assert!(text(&whole).contains(&long));
@@ -173,25 +112,10 @@ fn excerpts_are_trimmed_to_the_soft_limit_by_likeness_to_the_task() {
 fn long_results_become_capsules_that_say_how_to_open_the_rest() {
     let big = "x".repeat(50_000);
     let outputs = vec![
-        Output {
-            id: id("small"),
-            text: "ok".into(),
-            reference: None,
-        },
-        Output {
-            id: id("large"),
-            text: big,
-            reference: Some("o1".into()),
-        },
+        Output { id: id("small"), text: "ok".into(), reference: None },
+        Output { id: id("large"), text: big, reference: Some("o1".into()) },
     ];
-    let packed = pack(
-        &Parts {
-            description: "d",
-            dependencies: outputs,
-            ..Parts::default()
-        },
-        &nano(),
-    );
+    let packed = pack(&Parts { description: "d", dependencies: outputs, ..Parts::default() }, &nano());
     assert!(text(&packed).contains("\nok\n"));
     assert!(text(&packed).contains("[all of it: open_output {\"id\": \"o1\"}]"));
     assert!(packed.tokens_est() < 3_000);
@@ -199,34 +123,10 @@ fn long_results_become_capsules_that_say_how_to_open_the_rest() {
 
 #[test]
 fn untrusted_instructions_are_material_and_trusted_ones_are_rules() {
-    let shared = |trusted| {
-        Some(Shared {
-            text: "Use tabs.",
-            trusted,
-        })
-    };
-    let trusted = pack(
-        &Parts {
-            rules: "R\n",
-            description: "d",
-            shared: shared(true),
-            ..Parts::default()
-        },
-        &nano(),
-    );
-    assert_eq!(
-        trusted.instructions,
-        "R\n\n# Instructions of this workspace\nUse tabs."
-    );
-    let not = pack(
-        &Parts {
-            rules: "R\n",
-            description: "d",
-            shared: shared(false),
-            ..Parts::default()
-        },
-        &nano(),
-    );
+    let shared = |trusted| Some(Shared { text: "Use tabs.", trusted });
+    let trusted = pack(&Parts { rules: "R\n", description: "d", shared: shared(true), ..Parts::default() }, &nano());
+    assert_eq!(trusted.instructions, "R\n\n# Instructions of this workspace\nUse tabs.");
+    let not = pack(&Parts { rules: "R\n", description: "d", shared: shared(false), ..Parts::default() }, &nano());
     assert_eq!(not.instructions, "R\n");
     assert!(text(&not).starts_with("<data from=\"workspace instructions\""));
 }
@@ -234,61 +134,28 @@ fn untrusted_instructions_are_material_and_trusted_ones_are_rules() {
 #[test]
 fn planner_and_reviewer_see_the_request_as_written() {
     let request = "Add  rate limiting\n\tto \"login\" {{x}} </data>\n";
-    let planned = planner(Planning {
-        rules: "R",
-        request,
-        max_subtasks: 10,
-        tools: vec![("search".into(), "finds".into())],
-        ..Planning::default()
-    });
+    let planned =
+        planner(Planning { rules: "R", request, max_subtasks: 10, tools: vec![("search".into(), "finds".into())], ..Planning::default() });
     assert!(text(&planned).starts_with(request));
-    let reviewed = reviewer(
-        &Reviewing {
-            rules: "R",
-            request,
-            ..Reviewing::default()
-        },
-        &TierLimits::default(),
-    );
+    let reviewed = reviewer(&Reviewing { rules: "R", request, ..Reviewing::default() }, &TierLimits::default());
     assert!(text(&reviewed).starts_with(request));
-    let again = replan(Replanning {
-        rules: "R",
-        request,
-        happened: "a ended blocked",
-        notes: "keep v1",
-        ..Replanning::default()
-    });
+    let again = replan(Replanning { rules: "R", request, happened: "a ended blocked", notes: "keep v1", ..Replanning::default() });
     assert!(text(&again).ends_with(request) && text(&again).contains("keep v1"));
 }
 
 #[test]
 fn earlier_turns_are_replayed_in_front() {
-    let earlier = mend(
-        "{}",
-        &["subtask a: description is empty".into()],
-        &[],
-        &[id("b")],
-    );
-    let packed = planner(Planning {
-        request: "next",
-        earlier: earlier.clone(),
-        ..Planning::default()
-    });
+    let earlier = mend("{}", &["subtask a: description is empty".into()], &[], &[id("b")]);
+    let packed = planner(Planning { request: "next", earlier: earlier.clone(), ..Planning::default() });
     assert_eq!(packed.items[..2], earlier[..]);
     assert_eq!(packed.receipt[1].name, "earlier turns");
-    let crate::call::Item::Message { text, .. } = &earlier[1] else {
-        panic!()
-    };
+    let crate::call::Item::Message { text, .. } = &earlier[1] else { panic!() };
     assert!(text.contains("- subtask a: description is empty") && text.contains("unchanged: b."));
 }
 
 #[test]
 fn a_review_shows_failed_checks_and_keeps_within_its_room() {
-    let check = |passed| CheckLine {
-        name: "cargo test".into(),
-        passed,
-        evidence: "assertion failed".into(),
-    };
+    let check = |passed| CheckLine { name: "cargo test".into(), passed, evidence: "assertion failed".into() };
     let result = Worked {
         id: id("fix"),
         title: "Fix it".into(),
@@ -297,40 +164,17 @@ fn a_review_shows_failed_checks_and_keeps_within_its_room() {
         checks: vec![check(true), check(false)],
     };
     let diff = "+line\n".repeat(20_000);
-    let reviewing = Reviewing {
-        rules: "R",
-        request: "Fix the test",
-        results: vec![result],
-        diff: Some(&diff),
-        ..Reviewing::default()
-    };
-    let packed = reviewer(
-        &reviewing,
-        &TierLimits {
-            max_context_tokens: Some(10_000),
-        },
-    );
+    let reviewing = Reviewing { rules: "R", request: "Fix the test", results: vec![result], diff: Some(&diff), ..Reviewing::default() };
+    let packed = reviewer(&reviewing, &TierLimits { max_context_tokens: Some(10_000) });
     let shown = text(&packed);
-    assert!(
-        shown.contains("check cargo test: passed")
-            && shown.contains("check cargo test: FAILED")
-            && shown.contains("assertion failed")
-    );
-    assert!(
-        (9_000..=10_200).contains(&packed.tokens_est()),
-        "{}",
-        packed.tokens_est()
-    );
+    assert!(shown.contains("check cargo test: passed") && shown.contains("check cargo test: FAILED") && shown.contains("assertion failed"));
+    assert!((9_000..=10_200).contains(&packed.tokens_est()), "{}", packed.tokens_est());
 }
 
 #[test]
 fn every_ending_is_read_and_a_wrong_one_is_explained() {
     let call = |arguments: &str| Answer {
-        items: vec![crate::call::Item::ToolCall {
-            call_id: "c1".into(),
-            name: END.into(),
-            arguments: arguments.into(),
-        }],
+        items: vec![crate::call::Item::ToolCall { call_id: "c1".into(), name: END.into(), arguments: arguments.into() }],
         ..Answer::default()
     };
     for (name, status) in [
@@ -340,29 +184,13 @@ fn every_ending_is_read_and_a_wrong_one_is_explained() {
         ("needs_context", Status::NeedsContext),
         ("out_of_scope", Status::OutOfScope),
     ] {
-        let ended = ending(&call(&json!({"status": name, "reason": "why"}).to_string()))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            ended,
-            Ending {
-                status,
-                reason: "why".into()
-            }
-        );
+        let ended = ending(&call(&json!({"status": name, "reason": "why"}).to_string())).unwrap().unwrap();
+        assert_eq!(ended, Ending { status, reason: "why".into() });
     }
-    let (call_id, said) = ending(&call("{\"status\": \"finished\"}"))
-        .unwrap()
-        .unwrap_err();
+    let (call_id, said) = ending(&call("{\"status\": \"finished\"}")).unwrap().unwrap_err();
     assert_eq!(call_id, "c1");
-    assert!(
-        said.starts_with("status \"finished\" is not known: call end with"),
-        "{said}"
-    );
-    let plain = Answer {
-        text: "42".into(),
-        ..Answer::default()
-    };
+    assert!(said.starts_with("status \"finished\" is not known: call end with"), "{said}");
+    let plain = Answer { text: "42".into(), ..Answer::default() };
     assert_eq!(ending(&plain).unwrap().unwrap().status, Status::Done);
     assert!(ending(&Answer::default()).is_none());
     assert!(fits_strict(&end_tool().parameters));
@@ -373,41 +201,23 @@ fn output_format_is_text_words_or_a_schema() {
     let of = |text: &str| wanted(&id("a"), text, None);
     assert_eq!(of("text"), Wanted::Text);
     assert_eq!(of(" "), Wanted::Text);
-    assert_eq!(
-        of("a list of paths"),
-        Wanted::Described("a list of paths".into())
-    );
-    assert_eq!(
-        of("{\"type\": \"bug\", \"id\": 1}"),
-        Wanted::Described("{\"type\": \"bug\", \"id\": 1}".into())
-    );
+    assert_eq!(of("a list of paths"), Wanted::Described("a list of paths".into()));
+    assert_eq!(of("{\"type\": \"bug\", \"id\": 1}"), Wanted::Described("{\"type\": \"bug\", \"id\": 1}".into()));
     let strict = json!({"type": "object", "properties": {"label": {"type": "string", "enum": ["a", "b"]}}, "required": ["label"], "additionalProperties": false});
-    let Wanted::Json(format) = of(&strict.to_string()) else {
-        panic!()
-    };
+    let Wanted::Json(format) = of(&strict.to_string()) else { panic!() };
     assert!(format.strict && format.name == "a" && of(&strict.to_string()).words().is_empty());
     let loose = json!({"properties": {"label": {"type": "string"}}});
-    let Wanted::Json(format) = of(&loose.to_string()) else {
-        panic!()
-    };
+    let Wanted::Json(format) = of(&loose.to_string()) else { panic!() };
     assert!(!format.strict && of(&loose.to_string()).words().contains("\"label\""));
-    assert_eq!(
-        wanted(&id("a"), "text", Some(&strict))
-            .format()
-            .map(|f| f.strict),
-        Some(true)
-    );
+    assert_eq!(wanted(&id("a"), "text", Some(&strict)).format().map(|f| f.strict), Some(true));
 }
 
 #[test]
 fn strictness_follows_the_providers_subset() {
-    let object = |inner: serde_json::Value| json!({"type": "object", "properties": {"x": inner}, "required": ["x"], "additionalProperties": false});
-    assert!(
-        fits_strict(&crate::plan::schema::plan()) && fits_strict(&crate::plan::schema::review())
-    );
-    assert!(fits_strict(&object(
-        json!({"anyOf": [{"type": "string"}, {"type": "null"}]})
-    )));
+    let object =
+        |inner: serde_json::Value| json!({"type": "object", "properties": {"x": inner}, "required": ["x"], "additionalProperties": false});
+    assert!(fits_strict(&crate::plan::schema::plan()) && fits_strict(&crate::plan::schema::review()));
+    assert!(fits_strict(&object(json!({"anyOf": [{"type": "string"}, {"type": "null"}]}))));
     for bad in [
         json!({"oneOf": [{"type": "string"}]}),
         json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
@@ -418,9 +228,7 @@ fn strictness_follows_the_providers_subset() {
     ] {
         assert!(!fits_strict(&object(bad.clone())), "{bad}");
     }
-    assert!(!fits_strict(
-        &json!({"type": "array", "items": {"type": "string"}})
-    ));
+    assert!(!fits_strict(&json!({"type": "array", "items": {"type": "string"}})));
     let mut deep = json!({"type": "string"});
     for _ in 0..11 {
         deep = object(deep);

@@ -180,7 +180,7 @@ pub(super) fn judge(
 }
 
 /// The planner's fields of `new` over everything else of `old`.
-fn with_planned_fields(old: &Subtask, new: &Subtask) -> Subtask {
+pub(crate) fn with_planned_fields(old: &Subtask, new: &Subtask) -> Subtask {
     let Subtask { kind, title, description, output_format, depends_on, files, writes, tools, complexity, checks, .. } = new.clone();
     let mut merged =
         Subtask { kind, title, description, output_format, depends_on, files, writes, tools, complexity, checks, ..old.clone() };

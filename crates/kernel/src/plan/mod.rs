@@ -25,6 +25,7 @@ mod when;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use amend::with_planned_fields;
 pub use amend::{Amended, PlanPatch, Standing, amend};
 pub use check::{Checked, Known, MAX_SUBTASKS, check};
 pub use fault::{Code, Fault, Warning};

@@ -18,15 +18,7 @@ impl Policy {
             let at = |field: &str| format!("tiers.{tier}.{field}");
             row(at("model"), bound.model.to_string());
             if !bound.alternates.is_empty() {
-                row(
-                    at("alternates"),
-                    bound
-                        .alternates
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(","),
-                );
+                row(at("alternates"), bound.alternates.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
             }
             if let Some(effort) = bound.effort {
                 row(at("effort"), word(&effort));
@@ -37,15 +29,7 @@ impl Policy {
             row(at("max_context_tokens"), or_none(bound.max_context_tokens));
             row(at("max_tools"), or_none(bound.max_tools));
             row(at("max_tool_calls"), or_none(bound.max_tool_calls));
-            row(
-                at("never"),
-                bound
-                    .never
-                    .iter()
-                    .map(|kind| kind.as_str())
-                    .collect::<Vec<_>>()
-                    .join(","),
-            );
+            row(at("never"), bound.never.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(","));
         }
         row("roles.planner".into(), self.planner().to_string());
         row("roles.reviewer".into(), self.reviewer().to_string());
@@ -100,19 +84,11 @@ impl Policy {
             ("call_deadline", Some(limits.call.total)),
             ("subtask_deadline", limits.subtask),
         ] {
-            row(
-                format!("limits.{field}"),
-                span.map_or_else(|| "none".to_owned(), write_span),
-            );
+            row(format!("limits.{field}"), span.map_or_else(|| "none".to_owned(), write_span));
         }
         let budget = &self.budget;
         row("budget.run_usd".into(), budget.run_usd.usd());
-        row(
-            "budget.confirm_above_usd".into(),
-            budget
-                .confirm_above_usd
-                .map_or_else(|| "none".to_owned(), |usd| usd.usd()),
-        );
+        row("budget.confirm_above_usd".into(), budget.confirm_above_usd.map_or_else(|| "none".to_owned(), |usd| usd.usd()));
         for (field, tokens) in [
             ("planner_tokens", budget.planner_tokens),
             ("executor_tokens", budget.executor_tokens),
@@ -133,8 +109,5 @@ fn or_none(n: Option<impl ToString>) -> String {
 
 /// The serde name of an effort or verbosity.
 fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -53,9 +53,7 @@ impl Kind {
                 format!("a whole number from {min} to {max}, or \"none\"")
             }
             Self::Usd => "dollars above 0 with at most 9 decimal places, e.g. 2.50".to_owned(),
-            Self::MaybeUsd => {
-                "dollars above 0 with at most 9 decimal places, e.g. 2.50, or \"none\"".to_owned()
-            }
+            Self::MaybeUsd => "dollars above 0 with at most 9 decimal places, e.g. 2.50, or \"none\"".to_owned(),
             Self::Span => "a span from 1s to 30d, e.g. \"90s\"".to_owned(),
             Self::MaybeSpan => "a span from 1s to 30d, e.g. \"90s\", or \"none\"".to_owned(),
             Self::Slots => "\"auto\" or a whole number from 1 to 100000".to_owned(),
@@ -85,161 +83,41 @@ const TOKENS: u64 = 1_000_000_000_000;
 pub const KEYS: &[Key] = &[
     key("ladder", Kind::Tiers, "the tiers, lowest first"),
     key("tiers.*.model", Kind::Model, "the model of a tier"),
-    key(
-        "tiers.*.alternates",
-        Kind::Models,
-        "models asked when a tier's own is unavailable",
-    ),
-    key(
-        "tiers.*.effort",
-        Kind::Effort,
-        "reasoning effort of calls on a tier",
-    ),
-    key(
-        "tiers.*.verbosity",
-        Kind::Verbosity,
-        "verbosity of calls on a tier",
-    ),
-    key(
-        "tiers.*.max_context_tokens",
-        maybe(256, 100_000_000),
-        "soft limit on a subtask's input",
-    ),
-    key(
-        "tiers.*.max_tools",
-        maybe(0, 1_000),
-        "work with more tools starts higher",
-    ),
-    key(
-        "tiers.*.max_tool_calls",
-        maybe(0, MANY),
-        "tool calls of one attempt on a tier",
-    ),
-    key(
-        "tiers.*.never",
-        Kind::Types,
-        "types that never run on a tier",
-    ),
+    key("tiers.*.alternates", Kind::Models, "models asked when a tier's own is unavailable"),
+    key("tiers.*.effort", Kind::Effort, "reasoning effort of calls on a tier"),
+    key("tiers.*.verbosity", Kind::Verbosity, "verbosity of calls on a tier"),
+    key("tiers.*.max_context_tokens", maybe(256, 100_000_000), "soft limit on a subtask's input"),
+    key("tiers.*.max_tools", maybe(0, 1_000), "work with more tools starts higher"),
+    key("tiers.*.max_tool_calls", maybe(0, MANY), "tool calls of one attempt on a tier"),
+    key("tiers.*.never", Kind::Types, "types that never run on a tier"),
     key("roles.planner", Kind::Tier, "the tier that plans"),
     key("roles.reviewer", Kind::Tier, "the tier that reviews"),
     key("routes.*", Kind::Route, "where a type starts"),
-    key(
-        "ladders.*",
-        Kind::Tiers,
-        "the tiers of a type, lowest first",
-    ),
-    key(
-        "effort.*",
-        Kind::Effort,
-        "reasoning effort of a role or type",
-    ),
-    key(
-        "verbosity.*",
-        Kind::Verbosity,
-        "verbosity of a role or type",
-    ),
-    key(
-        "prompts.*",
-        Kind::Text,
-        "replaces the built-in prompt of a role or type",
-    ),
-    key(
-        "limits.max_concurrent_subagents",
-        Kind::Slots,
-        "attempts in flight at once",
-    ),
-    key(
-        "limits.max_attempts",
-        count(1, 100),
-        "attempts of one subtask over all tiers",
-    ),
-    key(
-        "limits.max_replans",
-        count(0, 1_000),
-        "plan patches of one run",
-    ),
-    key(
-        "limits.max_review_rounds",
-        count(0, 1_000),
-        "how often a review may send work back",
-    ),
-    key(
-        "limits.max_subtasks",
-        count(1, 10_000),
-        "subtasks of one run",
-    ),
-    key(
-        "limits.max_turns",
-        count(1, MANY),
-        "model calls of one attempt",
-    ),
-    key(
-        "limits.max_tool_calls",
-        count(0, MANY),
-        "tool calls of one attempt",
-    ),
-    key(
-        "limits.max_identical_calls",
-        count(1, MANY),
-        "same tool call with same arguments in one attempt",
-    ),
-    key(
-        "limits.max_tries",
-        count(1, 100),
-        "sends of one call to one unavailable model",
-    ),
-    key(
-        "limits.planner_output_tokens",
-        count(16, MANY),
-        "output limit of a planner call",
-    ),
-    key(
-        "limits.reviewer_output_tokens",
-        count(16, MANY),
-        "output limit of a review",
-    ),
-    key(
-        "limits.executor_output_tokens",
-        count(16, MANY),
-        "output limit of an executor call",
-    ),
-    key(
-        "limits.first_token_deadline",
-        Kind::Span,
-        "from sending a call to its first content",
-    ),
-    key(
-        "limits.idle_deadline",
-        Kind::Span,
-        "between two pieces of content",
-    ),
+    key("ladders.*", Kind::Tiers, "the tiers of a type, lowest first"),
+    key("effort.*", Kind::Effort, "reasoning effort of a role or type"),
+    key("verbosity.*", Kind::Verbosity, "verbosity of a role or type"),
+    key("prompts.*", Kind::Text, "replaces the built-in prompt of a role or type"),
+    key("limits.max_concurrent_subagents", Kind::Slots, "attempts in flight at once"),
+    key("limits.max_attempts", count(1, 100), "attempts of one subtask over all tiers"),
+    key("limits.max_replans", count(0, 1_000), "plan patches of one run"),
+    key("limits.max_review_rounds", count(0, 1_000), "how often a review may send work back"),
+    key("limits.max_subtasks", count(1, 10_000), "subtasks of one run"),
+    key("limits.max_turns", count(1, MANY), "model calls of one attempt"),
+    key("limits.max_tool_calls", count(0, MANY), "tool calls of one attempt"),
+    key("limits.max_identical_calls", count(1, MANY), "same tool call with same arguments in one attempt"),
+    key("limits.max_tries", count(1, 100), "sends of one call to one unavailable model"),
+    key("limits.planner_output_tokens", count(16, MANY), "output limit of a planner call"),
+    key("limits.reviewer_output_tokens", count(16, MANY), "output limit of a review"),
+    key("limits.executor_output_tokens", count(16, MANY), "output limit of an executor call"),
+    key("limits.first_token_deadline", Kind::Span, "from sending a call to its first content"),
+    key("limits.idle_deadline", Kind::Span, "between two pieces of content"),
     key("limits.call_deadline", Kind::Span, "one whole call"),
-    key(
-        "limits.subtask_deadline",
-        Kind::MaybeSpan,
-        "from a subtask's start to its end",
-    ),
+    key("limits.subtask_deadline", Kind::MaybeSpan, "from a subtask's start to its end"),
     key("budget.run_usd", Kind::Usd, "cap of one run"),
-    key(
-        "budget.confirm_above_usd",
-        Kind::MaybeUsd,
-        "ask before a dearer plan starts",
-    ),
-    key(
-        "budget.planner_tokens",
-        maybe(1, TOKENS),
-        "cap on the planner's tokens",
-    ),
-    key(
-        "budget.executor_tokens",
-        maybe(1, TOKENS),
-        "cap on the executors' tokens",
-    ),
-    key(
-        "budget.reviewer_tokens",
-        maybe(1, TOKENS),
-        "cap on the reviews' tokens",
-    ),
+    key("budget.confirm_above_usd", Kind::MaybeUsd, "ask before a dearer plan starts"),
+    key("budget.planner_tokens", maybe(1, TOKENS), "cap on the planner's tokens"),
+    key("budget.executor_tokens", maybe(1, TOKENS), "cap on the executors' tokens"),
+    key("budget.reviewer_tokens", maybe(1, TOKENS), "cap on the reviews' tokens"),
 ];
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
@@ -272,19 +150,11 @@ pub(super) struct Found {
 
 /// Finds the key a name stands for.
 pub(super) fn find(name: &str) -> Result<Found, Fault> {
-    let later = LATER.iter().any(|later| {
-        name.strip_prefix(later)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    });
+    let later = LATER.iter().any(|later| name.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
     if later {
-        return Err(Fault::Unsupported {
-            key: name.to_owned(),
-        });
+        return Err(Fault::Unsupported { key: name.to_owned() });
     }
-    let unknown = || Fault::Unknown {
-        key: name.chars().take(120).collect(),
-        nearest: nearest(name),
-    };
+    let unknown = || Fault::Unknown { key: name.chars().take(120).collect(), nearest: nearest(name) };
     if name.len() > 200 {
         return Err(unknown());
     }
@@ -327,27 +197,15 @@ fn free_segment<'a>(pattern: &str, name: &'a str) -> Option<&'a str> {
 pub(super) fn nearest(name: &str) -> Option<String> {
     let name: String = name.chars().take(200).collect();
     let given: Vec<&str> = name.split('.').collect();
-    let types = TaskType::ALL
-        .iter()
-        .map(|kind| kind.as_str())
-        .chain(["planner", "reviewer", "executor"]);
+    let types = TaskType::ALL.iter().map(|kind| kind.as_str()).chain(["planner", "reviewer", "executor"]);
     let words: Vec<&str> = types.collect();
     let candidates = KEYS.iter().flat_map(|key| match key.name.split_once('*') {
         None => vec![key.name.to_owned()],
         // A tier's name is free: keep the one given. A type or a role is one of a list.
-        Some(("tiers.", _)) => vec![
-            key.name
-                .replace('*', given.get(1).copied().unwrap_or("TIER")),
-        ],
-        Some(_) => words
-            .iter()
-            .map(|word| key.name.replace('*', word))
-            .filter(|k| lookup(k).is_some())
-            .collect(),
+        Some(("tiers.", _)) => vec![key.name.replace('*', given.get(1).copied().unwrap_or("TIER"))],
+        Some(_) => words.iter().map(|word| key.name.replace('*', word)).filter(|k| lookup(k).is_some()).collect(),
     });
-    let best = candidates
-        .map(|known| (distance(&name, &known), known))
-        .min()?;
+    let best = candidates.map(|known| (distance(&name, &known), known)).min()?;
     (best.0 <= (name.chars().count() / 3).clamp(1, 6)).then_some(best.1)
 }
 

@@ -82,11 +82,7 @@ pub struct OutputTokens {
 
 impl Default for OutputTokens {
     fn default() -> Self {
-        Self {
-            planner: 16_000,
-            reviewer: 8_000,
-            executor: 4_000,
-        }
+        Self { planner: 16_000, reviewer: 8_000, executor: 4_000 }
     }
 }
 
@@ -98,11 +94,7 @@ impl OutputTokens {
             Role::Reviewer => self.reviewer,
             Role::Executor => self.executor,
         };
-        if again {
-            limit.saturating_mul(2)
-        } else {
-            limit
-        }
+        if again { limit.saturating_mul(2) } else { limit }
     }
 }
 

@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::role::Role;
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
 pub use settings::{Fault, Rung, Setting, Settings};
@@ -110,10 +111,7 @@ impl TierPolicy {
                 never: BTreeSet::from([TaskType::Debug]),
                 ..bare
             },
-            "mini" => Self {
-                max_context_tokens: Some(32_000),
-                ..bare
-            },
+            "mini" => Self { max_context_tokens: Some(32_000), ..bare },
             _ => bare,
         }
     }
@@ -137,27 +135,6 @@ pub enum RouteTo {
     Tier(Tier),
     /// With a model of its own; what fails there goes to the rungs above the type's usual start.
     Model(ModelRef),
-}
-
-/// A part that a model plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Role {
-    Planner,
-    Reviewer,
-    Executor,
-}
-
-impl Role {
-    /// The name in configuration and on screen.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Planner => "planner",
-            Self::Reviewer => "reviewer",
-            Self::Executor => "executor",
-        }
-    }
 }
 
 /// Whom a setting or a prompt is for: a role, or executors of one type.
@@ -242,9 +219,7 @@ impl Policy {
 
     /// The highest rung.
     pub fn top(&self) -> &Tier {
-        self.ladder
-            .last()
-            .expect("Settings::finish and Policy::standard refuse an empty ladder")
+        self.ladder.last().expect("Settings::finish and Policy::standard refuse an empty ladder")
     }
 
     /// The planner's tier.
@@ -276,11 +251,7 @@ impl Policy {
         };
         let configured = |who| self.effort.get(&who).copied();
         let rung = || self.tiers.get(tier).and_then(|t| t.effort);
-        own(role, kind)
-            .and_then(configured)
-            .or_else(rung)
-            .or_else(|| configured(of(role)))
-            .unwrap_or(fallback)
+        own(role, kind).and_then(configured).or_else(rung).or_else(|| configured(of(role))).unwrap_or(fallback)
     }
 
     /// Verbosity of a call: as [`Policy::effort`], low for executors, the model's own default for the rest.
@@ -291,32 +262,22 @@ impl Policy {
         };
         let configured = |who| self.verbosity.get(&who).copied();
         let rung = || self.tiers.get(tier).and_then(|t| t.verbosity);
-        own(role, kind)
-            .and_then(configured)
-            .or_else(rung)
-            .or_else(|| configured(of(role)))
-            .or(fallback)
+        own(role, kind).and_then(configured).or_else(rung).or_else(|| configured(of(role))).or(fallback)
     }
 
     /// Tool calls one attempt on this rung may make.
     pub fn max_tool_calls(&self, tier: &Tier) -> u32 {
         let most = self.limits.max_tool_calls;
-        self.tiers
-            .get(tier)
-            .and_then(|t| t.max_tool_calls)
-            .map_or(most, |n| n.min(most))
+        self.tiers.get(tier).and_then(|t| t.max_tool_calls).map_or(most, |n| n.min(most))
     }
 
     /// SHA-256 of the serialised policy, 64 hex digits: equal exactly when every decision reads the same.
     pub fn hash(&self) -> String {
-        let bytes = serde_json::to_vec(self)
-            .expect("maps keyed by names and plain values always serialise");
-        Sha256::digest(&bytes)
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        let bytes = serde_json::to_vec(self).expect("maps keyed by names and plain values always serialise");
+        Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 }
 

@@ -59,12 +59,7 @@ pub struct Rung {
 
 impl From<(Tier, ModelRef)> for Rung {
     fn from((tier, model): (Tier, ModelRef)) -> Self {
-        Self {
-            tier,
-            model,
-            effort: None,
-            max_context_tokens: None,
-        }
+        Self { tier, model, effort: None, max_context_tokens: None }
     }
 }
 
@@ -107,11 +102,7 @@ impl Fault {
 
     fn bad(key: &str, value: &impl ToString, expected: impl Into<String>) -> Self {
         let value = value.to_string().chars().take(80).collect();
-        Self::Bad {
-            key: key.to_owned(),
-            value,
-            expected: expected.into(),
-        }
+        Self::Bad { key: key.to_owned(), value, expected: expected.into() }
     }
 }
 
@@ -150,15 +141,10 @@ impl Settings {
     /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
     pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
         let found = find(key)?;
-        if let Some(tier) = found
-            .name
-            .strip_prefix("tiers.")
-            .and_then(|rest| rest.split('.').next())
-        {
+        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
         }
-        let value = read(&found.name, found.key.kind, value)
-            .map_err(|expected| Fault::bad(key, value, expected))?;
+        let value = read(&found.name, found.key.kind, value).map_err(|expected| Fault::bad(key, value, expected))?;
         self.values.insert(found.name.clone(), value);
         Ok(found.name)
     }
@@ -186,9 +172,7 @@ impl Settings {
                         return Err(Fault::bad(
                             &key,
                             &"(absent)",
-                            format!(
-                                "tier {tier} is on the ladder: name its model as PROVIDER/MODEL"
-                            ),
+                            format!("tier {tier} is on the ladder: name its model as PROVIDER/MODEL"),
                         ));
                     }
                 },
@@ -196,11 +180,7 @@ impl Settings {
             rungs.push((tier, model));
         }
         if rungs.is_empty() {
-            return Err(Fault::bad(
-                "ladder",
-                &"[]",
-                "name at least one tier and its model, e.g. [tiers.mini] model = \"PROVIDER/MODEL\"",
-            ));
+            return Err(Fault::bad("ladder", &"[]", "name at least one tier and its model, e.g. [tiers.mini] model = \"PROVIDER/MODEL\""));
         }
         let mut policy = Policy::standard(rungs);
         for rung in catalog {
@@ -218,24 +198,14 @@ impl Settings {
 
     /// The configured order; else the catalog's order with configured tiers that it lacks in front, by name.
     fn ladder(&self, catalog: &[Rung]) -> Result<Vec<Tier>, Fault> {
-        let named: BTreeSet<&str> = self
-            .values
-            .keys()
-            .filter_map(|k| k.strip_prefix("tiers.")?.split_once('.'))
-            .map(|(t, _)| t)
-            .collect();
+        let named: BTreeSet<&str> = self.values.keys().filter_map(|k| k.strip_prefix("tiers.")?.split_once('.')).map(|(t, _)| t).collect();
         if let Some(Value::Tiers(ladder)) = self.values.get("ladder") {
-            if let Some(stray) = named
-                .iter()
-                .find(|name| !ladder.iter().any(|t| t.as_str() == **name))
-            {
+            if let Some(stray) = named.iter().find(|name| !ladder.iter().any(|t| t.as_str() == **name)) {
                 let ladder: Vec<&str> = ladder.iter().map(Tier::as_str).collect();
                 return Err(Fault::bad(
                     "ladder",
                     &format!("{ladder:?}"),
-                    format!(
-                        "[tiers.{stray}] is configured: put {stray} on the ladder, or remove its section"
-                    ),
+                    format!("[tiers.{stray}] is configured: put {stray} on the ladder, or remove its section"),
                 ));
             }
             return Ok(ladder.clone());
@@ -243,10 +213,7 @@ impl Settings {
         let known = |name: &str| catalog.iter().any(|rung| rung.tier.as_str() == name);
         let strays: Vec<&str> = named.into_iter().filter(|name| !known(name)).collect();
         // The order of one stray is a guess about worth, which only a person may make.
-        if let Some(stray) = strays
-            .first()
-            .filter(|_| !catalog.is_empty() || strays.len() > 1)
-        {
+        if let Some(stray) = strays.first().filter(|_| !catalog.is_empty() || strays.len() > 1) {
             return Err(Fault::bad(
                 "ladder",
                 &"(absent)",
@@ -256,35 +223,21 @@ impl Settings {
             ));
         }
         let strays = strays.into_iter().filter_map(|name| Tier::new(name).ok());
-        Ok(strays
-            .chain(catalog.iter().map(|rung| rung.tier.clone()))
-            .collect())
+        Ok(strays.chain(catalog.iter().map(|rung| rung.tier.clone())).collect())
     }
 }
 
 /// Cross-checks of a whole policy.
 fn fits(policy: &Policy) -> Result<(), Fault> {
-    let rungs = policy
-        .ladder
-        .iter()
-        .map(Tier::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let rungs = policy.ladder.iter().map(Tier::as_str).collect::<Vec<_>>().join(", ");
     let on = |key: String, tier: &Tier| {
         if policy.tiers.contains_key(tier) {
             Ok(())
         } else {
-            Err(Fault::bad(
-                &key,
-                &format!("{tier:?}"),
-                format!("no such tier: use one of {rungs}"),
-            ))
+            Err(Fault::bad(&key, &format!("{tier:?}"), format!("no such tier: use one of {rungs}")))
         }
     };
-    for (role, tier) in [
-        ("planner", &policy.roles.planner),
-        ("reviewer", &policy.roles.reviewer),
-    ] {
+    for (role, tier) in [("planner", &policy.roles.planner), ("reviewer", &policy.roles.reviewer)] {
         if let Some(tier) = tier {
             on(format!("roles.{role}"), tier)?;
         }
@@ -301,11 +254,7 @@ fn fits(policy: &Policy) -> Result<(), Fault> {
     }
     for (tier, bound) in &policy.tiers {
         if bound.max_tools == Some(0) && bound.max_tool_calls.is_some_and(|n| n > 0) {
-            return Err(Fault::bad(
-                &format!("tiers.{tier}.max_tool_calls"),
-                &"> 0",
-                "max_tools is 0: set both to 0 or neither",
-            ));
+            return Err(Fault::bad(&format!("tiers.{tier}.max_tool_calls"), &"> 0", "max_tools is 0: set both to 0 or neither"));
         }
     }
     Ok(())
@@ -318,19 +267,14 @@ fn apply(policy: &mut Policy, key: &str, value: &Value) -> Result<(), Fault> {
         "ladder" => Some(()),
         "tiers" => {
             let (tier, field) = rest.split_once('.').unwrap_or((rest, ""));
-            policy
-                .tiers
-                .get_mut(tier)
-                .and_then(|bound| apply_tier(bound, field, value))
+            policy.tiers.get_mut(tier).and_then(|bound| apply_tier(bound, field, value))
         }
         "limits" => apply_limit(policy, rest, value),
         "budget" => apply_budget(policy, rest, value),
         _ => apply_choice(policy, section, rest, value),
     };
     // A key of the table without an arm here would be parsed and ignored; tests set every key.
-    done.ok_or_else(|| Fault::Unsupported {
-        key: key.to_owned(),
-    })
+    done.ok_or_else(|| Fault::Unsupported { key: key.to_owned() })
 }
 
 fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -> Option<()> {
@@ -344,9 +288,7 @@ fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -
             policy.routes.insert(TaskType::parse(rest)?, route.clone());
         }
         ("ladders", Value::Tiers(ladder)) => {
-            policy
-                .ladders
-                .insert(TaskType::parse(rest)?, ladder.clone());
+            policy.ladders.insert(TaskType::parse(rest)?, ladder.clone());
         }
         ("effort", Value::Effort(effort)) => {
             policy.effort.insert(Who::parse(rest)?, *effort);
@@ -380,9 +322,7 @@ fn apply_tier(bound: &mut TierPolicy, field: &str, value: &Value) -> Option<()> 
 fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
     let limits = &mut policy.limits;
     match (field, value) {
-        ("max_concurrent_subagents", Value::Slots(slots)) => {
-            limits.max_concurrent_subagents = *slots
-        }
+        ("max_concurrent_subagents", Value::Slots(slots)) => limits.max_concurrent_subagents = *slots,
         ("max_attempts", Value::Count(Some(n))) => limits.max_attempts = narrow(*n),
         ("max_replans", Value::Count(Some(n))) => limits.max_replans = narrow(*n),
         ("max_review_rounds", Value::Count(Some(n))) => limits.max_review_rounds = narrow(*n),
@@ -391,15 +331,9 @@ fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
         ("max_tool_calls", Value::Count(Some(n))) => limits.max_tool_calls = narrow(*n),
         ("max_identical_calls", Value::Count(Some(n))) => limits.max_identical_calls = narrow(*n),
         ("max_tries", Value::Count(Some(n))) => limits.max_tries = narrow(*n),
-        ("planner_output_tokens", Value::Count(Some(n))) => {
-            limits.output_tokens.planner = narrow(*n)
-        }
-        ("reviewer_output_tokens", Value::Count(Some(n))) => {
-            limits.output_tokens.reviewer = narrow(*n)
-        }
-        ("executor_output_tokens", Value::Count(Some(n))) => {
-            limits.output_tokens.executor = narrow(*n)
-        }
+        ("planner_output_tokens", Value::Count(Some(n))) => limits.output_tokens.planner = narrow(*n),
+        ("reviewer_output_tokens", Value::Count(Some(n))) => limits.output_tokens.reviewer = narrow(*n),
+        ("executor_output_tokens", Value::Count(Some(n))) => limits.output_tokens.executor = narrow(*n),
         ("first_token_deadline", Value::Span(Some(span))) => limits.call.first_token = *span,
         ("idle_deadline", Value::Span(Some(span))) => limits.call.idle = *span,
         ("call_deadline", Value::Span(Some(span))) => limits.call.total = *span,
@@ -434,11 +368,7 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
     };
     let list = || match value {
         Setting::List(list) => list.clone(),
-        Setting::Text(text) => text
-            .split(',')
-            .map(|part| part.trim().to_owned())
-            .filter(|part| !part.is_empty())
-            .collect(),
+        Setting::Text(text) => text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
         Setting::Empty => Vec::new(),
     };
     let wrong = || format!("use {}", kind.form());
@@ -446,84 +376,50 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
     match kind {
         Kind::Tier => Tier::new(text()?).map(Value::Tier).map_err(|_| wrong()),
         Kind::Tiers => {
-            let tiers: Vec<Tier> = list()
-                .iter()
-                .map(|t| Tier::new(t).map_err(|_| wrong()))
-                .collect::<Result<_, _>>()?;
+            let tiers: Vec<Tier> = list().iter().map(|t| Tier::new(t).map_err(|_| wrong())).collect::<Result<_, _>>()?;
             let distinct: BTreeSet<&Tier> = tiers.iter().collect();
             if tiers.is_empty() || distinct.len() != tiers.len() || tiers.len() > 16 {
                 return Err("use 1 to 16 tiers, lowest first, each once".to_owned());
             }
             Ok(Value::Tiers(tiers))
         }
-        Kind::Model => ModelRef::new(text()?)
-            .map(Value::Model)
-            .map_err(|_| wrong()),
+        Kind::Model => ModelRef::new(text()?).map(Value::Model).map_err(|_| wrong()),
         Kind::Models => {
-            let models: Result<Vec<ModelRef>, String> = list()
-                .iter()
-                .map(|m| ModelRef::new(m).map_err(|_| wrong()))
-                .collect();
+            let models: Result<Vec<ModelRef>, String> = list().iter().map(|m| ModelRef::new(m).map_err(|_| wrong())).collect();
             models.map(Value::Models)
         }
         Kind::Route => {
             let text = text()?;
-            let route = if text.contains('/') {
-                ModelRef::new(text).map(RouteTo::Model)
-            } else {
-                Tier::new(text).map(RouteTo::Tier)
-            };
+            let route = if text.contains('/') { ModelRef::new(text).map(RouteTo::Model) } else { Tier::new(text).map(RouteTo::Tier) };
             route.map(Value::Route).map_err(|_| wrong())
         }
-        Kind::Effort => named::<Effort>(text()?)
-            .map(Value::Effort)
-            .ok_or_else(wrong),
-        Kind::Verbosity => named::<Verbosity>(text()?)
-            .map(Value::Verbosity)
-            .ok_or_else(wrong),
-        Kind::Count { min, max } => whole(text()?)
-            .filter(|n| (min..=max).contains(n))
-            .map(|n| Value::Count(Some(n)))
-            .ok_or_else(wrong),
+        Kind::Effort => named::<Effort>(text()?).map(Value::Effort).ok_or_else(wrong),
+        Kind::Verbosity => named::<Verbosity>(text()?).map(Value::Verbosity).ok_or_else(wrong),
+        Kind::Count { min, max } => whole(text()?).filter(|n| (min..=max).contains(n)).map(|n| Value::Count(Some(n))).ok_or_else(wrong),
         Kind::MaybeCount { min, max } => match text()? {
             text if absent(text) => Ok(Value::Count(None)),
-            text => whole(text)
-                .filter(|n| (min..=max).contains(n))
-                .map(|n| Value::Count(Some(n)))
-                .ok_or_else(wrong),
+            text => whole(text).filter(|n| (min..=max).contains(n)).map(|n| Value::Count(Some(n))).ok_or_else(wrong),
         },
-        Kind::Usd => usd(text()?)
-            .map(|usd| Value::Usd(Some(usd)))
-            .ok_or_else(wrong),
+        Kind::Usd => usd(text()?).map(|usd| Value::Usd(Some(usd))).ok_or_else(wrong),
         Kind::MaybeUsd => match text()? {
             text if absent(text) => Ok(Value::Usd(None)),
             text => usd(text).map(|usd| Value::Usd(Some(usd))).ok_or_else(wrong),
         },
-        Kind::Span => span(text()?)
-            .map(|span| Value::Span(Some(span)))
-            .ok_or_else(wrong),
+        Kind::Span => span(text()?).map(|span| Value::Span(Some(span))).ok_or_else(wrong),
         Kind::MaybeSpan => match text()? {
             text if absent(text) => Ok(Value::Span(None)),
-            text => span(text)
-                .map(|span| Value::Span(Some(span)))
-                .ok_or_else(wrong),
+            text => span(text).map(|span| Value::Span(Some(span))).ok_or_else(wrong),
         },
         Kind::Slots => match text()? {
             "auto" => Ok(Value::Slots(Slots::Auto)),
-            text => whole(text)
-                .filter(|n| (1..=100_000).contains(n))
-                .map(|n| Value::Slots(Slots::At(narrow(n))))
-                .ok_or_else(wrong),
+            text => whole(text).filter(|n| (1..=100_000).contains(n)).map(|n| Value::Slots(Slots::At(narrow(n)))).ok_or_else(wrong),
         },
         Kind::Types => {
-            let types: Option<BTreeSet<TaskType>> =
-                list().iter().map(|t| TaskType::parse(t)).collect();
+            let types: Option<BTreeSet<TaskType>> = list().iter().map(|t| TaskType::parse(t)).collect();
             types.map(Value::Types).ok_or_else(wrong)
         }
         Kind::Text => match value {
-            Setting::Text(text) if text.trim().is_empty() => Err(format!(
-                "{name} is empty: write the prompt, or remove the key"
-            )),
+            Setting::Text(text) if text.trim().is_empty() => Err(format!("{name} is empty: write the prompt, or remove the key")),
             Setting::Text(text) if text.len() > 64 * 1024 => Err("at most 64 KiB".to_owned()),
             Setting::Text(text) => Ok(Value::Text(text.clone())),
             Setting::List(_) | Setting::Empty => Err(wrong()),
@@ -538,11 +434,7 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
 /// A whole number; `1_000` as TOML writes it.
 fn whole(text: &str) -> Option<u64> {
     let digits: String = text.chars().filter(|c| *c != '_').collect();
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| digits.parse().ok())
-        .flatten()
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 fn usd(text: &str) -> Option<NanoUsd> {

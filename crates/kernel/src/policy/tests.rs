@@ -10,10 +10,7 @@ fn tier(name: &str) -> Tier {
 
 fn catalog() -> Vec<Rung> {
     let model = |n: &str| ModelRef::new(&format!("p/{n}-model")).unwrap();
-    ["nano", "mini", "flagship"]
-        .iter()
-        .map(|n| (tier(n), model(n)).into())
-        .collect()
+    ["nano", "mini", "flagship"].iter().map(|n| (tier(n), model(n)).into()).collect()
 }
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -25,35 +22,19 @@ fn settings(pairs: &[(&str, &str)]) -> Settings {
 }
 
 fn said(key: &str, value: &str) -> String {
-    Settings::default()
-        .set(key, &Setting::from(value))
-        .unwrap_err()
-        .to_string()
+    Settings::default().set(key, &Setting::from(value)).unwrap_err().to_string()
 }
 
 #[test]
 fn without_settings_the_defaults_are_the_designs() {
     let policy = Settings::default().finish(&catalog()).unwrap();
-    assert_eq!(
-        policy,
-        Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)))
-    );
+    assert_eq!(policy, Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model))));
     assert_eq!(policy.tiers["nano"].max_context_tokens, Some(8_000));
     assert_eq!(policy.tiers["mini"].max_context_tokens, Some(32_000));
     assert_eq!(policy.tiers["flagship"].max_context_tokens, None);
     assert_eq!(policy.budget.run_usd.usd(), "5");
-    assert_eq!(
-        (
-            policy.limits.max_attempts,
-            policy.limits.max_replans,
-            policy.limits.max_subtasks
-        ),
-        (4, 3, 10_000)
-    );
-    assert_eq!(
-        (policy.planner().as_str(), policy.reviewer().as_str()),
-        ("flagship", "flagship")
-    );
+    assert_eq!((policy.limits.max_attempts, policy.limits.max_replans, policy.limits.max_subtasks), (4, 3, 10_000));
+    assert_eq!((policy.planner().as_str(), policy.reviewer().as_str()), ("flagship", "flagship"));
     assert_eq!(policy.limits.output_tokens.of(Role::Executor, true), 8_000);
 }
 
@@ -77,25 +58,11 @@ fn sample(kind: Kind) -> &'static str {
 fn every_listed_key_changes_the_policy() {
     let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     for key in KEYS {
-        let free = if key.name.starts_with("tiers.") {
-            "mini"
-        } else {
-            "classify"
-        };
+        let free = if key.name.starts_with("tiers.") { "mini" } else { "classify" };
         let name = key.name.replace('*', free);
-        let value = if key.name == "limits.max_attempts" {
-            "9"
-        } else {
-            sample(key.kind)
-        };
-        let value = if key.name.contains("max_review") || key.name == "limits.max_tries" {
-            "77"
-        } else {
-            value
-        };
-        let policy = settings(&[(&name, value)])
-            .finish(&catalog())
-            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
+        let value = if key.name.contains("max_review") || key.name == "limits.max_tries" { "77" } else { value };
+        let policy = settings(&[(&name, value)]).finish(&catalog()).unwrap_or_else(|fault| panic!("{name}: {fault}"));
         assert_ne!(policy, plain, "{name} is parsed and ignored");
         assert_ne!(policy.hash(), plain.hash(), "{name}");
     }
@@ -103,26 +70,11 @@ fn every_listed_key_changes_the_policy() {
 
 #[test]
 fn unknown_keys_name_the_nearest_known_one() {
-    assert_eq!(
-        said("limits.max_atempts", "4"),
-        "unknown key limits.max_atempts; did you mean limits.max_attempts?"
-    );
-    assert_eq!(
-        said("limit.max_replans", "4"),
-        "unknown key limit.max_replans; did you mean limits.max_replans?"
-    );
-    assert_eq!(
-        said("tiers.big.modell", "x"),
-        "unknown key tiers.big.modell; did you mean tiers.big.model?"
-    );
-    assert_eq!(
-        said("routes.clasify", "nano"),
-        "unknown key routes.clasify; did you mean routes.classify?"
-    );
-    assert_eq!(
-        said("entirely.different", "x"),
-        "unknown key entirely.different"
-    );
+    assert_eq!(said("limits.max_atempts", "4"), "unknown key limits.max_atempts; did you mean limits.max_attempts?");
+    assert_eq!(said("limit.max_replans", "4"), "unknown key limit.max_replans; did you mean limits.max_replans?");
+    assert_eq!(said("tiers.big.modell", "x"), "unknown key tiers.big.modell; did you mean tiers.big.model?");
+    assert_eq!(said("routes.clasify", "nano"), "unknown key routes.clasify; did you mean routes.classify?");
+    assert_eq!(said("entirely.different", "x"), "unknown key entirely.different");
 }
 
 #[test]
@@ -138,101 +90,45 @@ fn what_is_not_built_is_refused_by_name() {
     ] {
         assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
     }
-    let empty = Settings::default()
-        .set("quota", &Setting::Empty)
-        .unwrap_err();
+    let empty = Settings::default().set("quota", &Setting::Empty).unwrap_err();
     assert_eq!(empty.to_string(), "not supported yet: quota");
 }
 
 #[test]
 fn bad_values_name_key_value_and_remedy() {
-    assert_eq!(
-        said("limits.max_attempts", "0"),
-        "limits.max_attempts = \"0\": use a whole number from 1 to 100"
-    );
-    assert_eq!(
-        said("effort.planner", "lots"),
-        "effort.planner = \"lots\": use one of none, minimal, low, medium, high, xhigh, max"
-    );
-    for amount in [
-        "0",
-        "-1",
-        "nan",
-        "inf",
-        "1e308",
-        "0.0000000001",
-        "5 dollars",
-        "",
-    ] {
-        assert!(
-            said("budget.run_usd", amount).contains("use dollars above 0"),
-            "{amount}"
-        );
+    assert_eq!(said("limits.max_attempts", "0"), "limits.max_attempts = \"0\": use a whole number from 1 to 100");
+    assert_eq!(said("effort.planner", "lots"), "effort.planner = \"lots\": use one of none, minimal, low, medium, high, xhigh, max");
+    for amount in ["0", "-1", "nan", "inf", "1e308", "0.0000000001", "5 dollars", ""] {
+        assert!(said("budget.run_usd", amount).contains("use dollars above 0"), "{amount}");
     }
     assert!(said("tiers.mini.model", "no-provider").ends_with("use \"PROVIDER/MODEL\""));
     assert!(said("tiers.Big One.model", "p/m").contains("is not a name"));
-    let list = Settings::default()
-        .set("limits.max_attempts", &Setting::List(vec!["1".into()]))
-        .unwrap_err();
+    let list = Settings::default().set("limits.max_attempts", &Setting::List(vec!["1".into()])).unwrap_err();
     assert!(list.to_string().contains("use one value"));
 }
 
 #[test]
 fn money_is_exact() {
-    let policy = settings(&[
-        ("budget.run_usd", "0.100000001"),
-        ("budget.confirm_above_usd", "1_000.5"),
-    ])
-    .finish(&catalog())
-    .unwrap();
+    let policy = settings(&[("budget.run_usd", "0.100000001"), ("budget.confirm_above_usd", "1_000.5")]).finish(&catalog()).unwrap();
     assert_eq!(policy.budget.run_usd, NanoUsd(100_000_001));
-    assert_eq!(
-        policy.budget.confirm_above_usd,
-        Some(NanoUsd(1_000_500_000_000))
-    );
+    assert_eq!(policy.budget.confirm_above_usd, Some(NanoUsd(1_000_500_000_000)));
 }
 
 #[test]
 fn a_ladder_of_other_tiers_needs_their_models() {
-    let named = settings(&[
-        ("ladder", "small,large"),
-        ("tiers.small.model", "local/a"),
-        ("tiers.large.model", "local/b"),
-    ]);
+    let named = settings(&[("ladder", "small,large"), ("tiers.small.model", "local/a"), ("tiers.large.model", "local/b")]);
     let policy = named.finish(&catalog()).unwrap();
-    assert_eq!(
-        (policy.ladder.len(), policy.planner().as_str()),
-        (2, "large")
-    );
-    let missing = settings(&[("ladder", "small,large"), ("tiers.small.model", "local/a")])
-        .finish(&catalog())
-        .unwrap_err();
-    assert!(
-        missing
-            .to_string()
-            .starts_with("tiers.large.model = (absent)"),
-        "{missing}"
-    );
-    let stray = settings(&[("tiers.small.model", "local/a")])
-        .finish(&catalog())
-        .unwrap_err();
+    assert_eq!((policy.ladder.len(), policy.planner().as_str()), (2, "large"));
+    let missing = settings(&[("ladder", "small,large"), ("tiers.small.model", "local/a")]).finish(&catalog()).unwrap_err();
+    assert!(missing.to_string().starts_with("tiers.large.model = (absent)"), "{missing}");
+    let stray = settings(&[("tiers.small.model", "local/a")]).finish(&catalog()).unwrap_err();
     assert!(stray.to_string().contains("give the order"), "{stray}");
-    let lone = settings(&[("tiers.small.model", "local/a")])
-        .finish(&[])
-        .unwrap();
+    let lone = settings(&[("tiers.small.model", "local/a")]).finish(&[]).unwrap();
     assert_eq!(lone.ladder, [tier("small")]);
-    let unused = settings(&[("ladder", "nano,mini"), ("tiers.flagship.effort", "high")])
-        .finish(&catalog())
-        .unwrap_err();
-    assert!(
-        unused.to_string().contains("put flagship on the ladder"),
-        "{unused}"
-    );
+    let unused = settings(&[("ladder", "nano,mini"), ("tiers.flagship.effort", "high")]).finish(&catalog()).unwrap_err();
+    assert!(unused.to_string().contains("put flagship on the ladder"), "{unused}");
     let none = Settings::default().finish(&[]).unwrap_err();
-    assert!(
-        none.to_string().contains("name at least one tier"),
-        "{none}"
-    );
+    assert!(none.to_string().contains("name at least one tier"), "{none}");
 }
 
 #[test]
@@ -240,9 +136,7 @@ fn the_catalogs_words_on_a_tier_hold_until_a_setting_says_otherwise() {
     let mut rungs = catalog();
     rungs[0].max_context_tokens = Some(8_192);
     rungs[2].effort = Some(Effort::Medium);
-    let policy = settings(&[("tiers.flagship.effort", "high")])
-        .finish(&rungs)
-        .unwrap();
+    let policy = settings(&[("tiers.flagship.effort", "high")]).finish(&rungs).unwrap();
     assert_eq!(policy.tiers["nano"].max_context_tokens, Some(8_192));
     assert_eq!(policy.tiers["mini"].max_context_tokens, Some(32_000));
     assert_eq!(policy.tiers["flagship"].effort, Some(Effort::High));
@@ -261,18 +155,12 @@ fn what_is_shown_of_a_policy_makes_the_same_policy() {
     let policy = settings(&pairs).finish(&catalog()).unwrap();
     let mut again = Settings::default();
     for (key, value) in policy.entries() {
-        again
-            .set(&key, &Setting::from(value.as_str()))
-            .unwrap_or_else(|fault| panic!("{fault}"));
+        again.set(&key, &Setting::from(value.as_str())).unwrap_or_else(|fault| panic!("{fault}"));
     }
     assert_eq!(again.finish(&catalog()).unwrap(), policy);
     let shown: Vec<String> = policy.entries().into_iter().map(|(key, _)| key).collect();
     for key in KEYS.iter().filter(|key| !key.name.contains('*')) {
-        assert!(
-            shown.iter().any(|k| k == key.name),
-            "{} is not shown",
-            key.name
-        );
+        assert!(shown.iter().any(|k| k == key.name), "{} is not shown", key.name);
     }
 }
 
@@ -280,37 +168,21 @@ fn what_is_shown_of_a_policy_makes_the_same_policy() {
 fn roles_and_routes_must_be_on_the_ladder() {
     for key in ["roles.planner", "routes.classify", "ladders.classify"] {
         let fault = settings(&[(key, "huge")]).finish(&catalog()).unwrap_err();
-        assert!(
-            fault
-                .to_string()
-                .contains("no such tier: use one of nano, mini, flagship"),
-            "{fault}"
-        );
+        assert!(fault.to_string().contains("no such tier: use one of nano, mini, flagship"), "{fault}");
     }
 }
 
 #[test]
 fn effort_is_the_types_then_the_tiers_then_the_roles() {
-    let policy = settings(&[
-        ("effort.debug", "high"),
-        ("tiers.mini.effort", "none"),
-        ("effort.executor", "medium"),
-    ])
-    .finish(&catalog())
-    .unwrap();
+    let policy =
+        settings(&[("effort.debug", "high"), ("tiers.mini.effort", "none"), ("effort.executor", "medium")]).finish(&catalog()).unwrap();
     let of = |kind, on: &str| policy.effort(Role::Executor, Some(kind), &tier(on));
     assert_eq!(of(TaskType::Debug, "mini"), Effort::High);
     assert_eq!(of(TaskType::Search, "mini"), Effort::None);
     assert_eq!(of(TaskType::Search, "nano"), Effort::Medium);
     let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
-    assert_eq!(
-        plain.effort(Role::Planner, None, &tier("flagship")),
-        Effort::Medium
-    );
-    assert_eq!(
-        plain.effort(Role::Executor, Some(TaskType::Rank), &tier("nano")),
-        Effort::Low
-    );
+    assert_eq!(plain.effort(Role::Planner, None, &tier("flagship")), Effort::Medium);
+    assert_eq!(plain.effort(Role::Executor, Some(TaskType::Rank), &tier("nano")), Effort::Low);
 }
 
 #[test]

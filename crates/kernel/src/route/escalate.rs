@@ -101,54 +101,26 @@ pub fn after_failure(tried: &[Tried], ladder: &[Tier], bounds: Bounds) -> Decisi
     };
     let what = last.failure.words();
     if tried.len() >= bounds.max_attempts as usize {
-        return higher_up(
-            bounds,
-            &format!(
-                "{what} on {}, and all {} attempts are used",
-                last.tier, bounds.max_attempts
-            ),
-        );
+        return higher_up(bounds, &format!("{what} on {}, and all {} attempts are used", last.tier, bounds.max_attempts));
     }
-    let again = || Decision {
-        next: Next::SameTierWithEvidence,
-        why: format!("{what}: {} tries once more with the evidence", last.tier),
-    };
+    let again = || Decision { next: Next::SameTierWithEvidence, why: format!("{what}: {} tries once more with the evidence", last.tier) };
     if tried.len() == 1 && last.failure.worth_repeating() {
         return again();
     }
     let Some(here) = ladder.iter().position(|tier| *tier == last.tier) else {
-        return higher_up(
-            bounds,
-            &format!("{what}, and {} is not on the ladder", last.tier),
-        );
+        return higher_up(bounds, &format!("{what}, and {} is not on the ladder", last.tier));
     };
     match ladder.get(here + 1) {
-        Some(up) => Decision {
-            next: Next::TierUp(up.clone()),
-            why: format!("{what} on {}: {up} takes over with the evidence", last.tier),
-        },
+        Some(up) => Decision { next: Next::TierUp(up.clone()), why: format!("{what} on {}: {up} takes over with the evidence", last.tier) },
         // The reviewer's instructions are new work, which the top has seen only once.
-        None if last.failure == Failure::Review
-            && !tried[..tried.len() - 1].iter().any(|t| t.tier == last.tier) =>
-        {
-            again()
-        }
-        None => higher_up(
-            bounds,
-            &format!("{what} on {}, and there is no higher tier", last.tier),
-        ),
+        None if last.failure == Failure::Review && !tried[..tried.len() - 1].iter().any(|t| t.tier == last.tier) => again(),
+        None => higher_up(bounds, &format!("{what} on {}, and there is no higher tier", last.tier)),
     }
 }
 
 fn higher_up(bounds: Bounds, reason: &str) -> Decision {
     if bounds.may_replan {
-        return Decision {
-            next: Next::AskPlanner,
-            why: format!("{reason}: the planner decides"),
-        };
+        return Decision { next: Next::AskPlanner, why: format!("{reason}: the planner decides") };
     }
-    Decision {
-        next: Next::AskPerson,
-        why: format!("{reason}: a person decides"),
-    }
+    Decision { next: Next::AskPerson, why: format!("{reason}: a person decides") }
 }

@@ -54,11 +54,7 @@ impl Facts {
         Self {
             kind: subtask.kind,
             complexity: subtask.complexity,
-            multi_file: subtask.writes.len() > 1
-                || subtask
-                    .writes
-                    .iter()
-                    .any(|glob| glob.contains(['*', '?', '[', '{'])),
+            multi_file: subtask.writes.len() > 1 || subtask.writes.iter().any(|glob| glob.contains(['*', '?', '[', '{'])),
             tools: u32::try_from(subtask.tools.len()).unwrap_or(u32::MAX),
             tool_calls: None,
             input_tokens: 0,
@@ -94,9 +90,7 @@ impl Route {
     pub fn models<'a>(&'a self, tier: &Tier, policy: &'a Policy) -> (&'a ModelRef, &'a [ModelRef]) {
         match policy.tier(tier) {
             Some(bound) if !self.pinned && *tier != self.tier => (&bound.model, &bound.alternates),
-            Some(bound) if !self.pinned && bound.model == self.model => {
-                (&bound.model, &bound.alternates)
-            }
+            Some(bound) if !self.pinned && bound.model == self.model => (&bound.model, &bound.alternates),
             _ => (&self.model, &[]),
         }
     }
@@ -139,11 +133,7 @@ enum Rank {
     Flagship,
 }
 
-const RANKS: [(&str, Rank); 3] = [
-    ("nano", Rank::Nano),
-    ("mini", Rank::Mini),
-    ("flagship", Rank::Flagship),
-];
+const RANKS: [(&str, Rank); 3] = [("nano", Rank::Nano), ("mini", Rank::Mini), ("flagship", Rank::Flagship)];
 
 fn table(facts: &Facts) -> (Rank, String) {
     use TaskType as T;
@@ -159,10 +149,7 @@ fn table(facts: &Facts) -> (Rank, String) {
     }
     match (kind, plain) {
         (T::Debug, _) => (Rank::Flagship, "debug of high complexity".to_owned()),
-        _ if facts.multi_file => (
-            Rank::Flagship,
-            format!("{kind} of high complexity over several files"),
-        ),
+        _ if facts.multi_file => (Rank::Flagship, format!("{kind} of high complexity over several files")),
         (_, Rank::Nano) => (Rank::Mini, format!("{kind} of high complexity")),
         _ => (plain, format!("{kind} starts here by default")),
     }
@@ -172,10 +159,7 @@ fn table(facts: &Facts) -> (Rank, String) {
 /// else by place (bottom, lower middle, top).
 fn place(rank: Rank, ladder: &[Tier]) -> usize {
     let at = |name: &str| ladder.iter().position(|tier| tier.as_str() == name);
-    let named = RANKS
-        .iter()
-        .filter(|(_, r)| *r >= rank)
-        .find_map(|(name, _)| at(name));
+    let named = RANKS.iter().filter(|(_, r)| *r >= rank).find_map(|(name, _)| at(name));
     let top = ladder.len().saturating_sub(1);
     named.unwrap_or(match rank {
         Rank::Nano => 0,
@@ -192,39 +176,23 @@ fn place(rank: Rank, ladder: &[Tier]) -> usize {
 /// # Errors
 /// [`Stuck`] when the plan names an unknown tier, or deadline and cost leave none.
 pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
-    let unknown = |tier: &Tier| Stuck::UnknownTier {
-        tier: tier.clone(),
-        known: policy.ladder.clone(),
-    };
+    let unknown = |tier: &Tier| Stuck::UnknownTier { tier: tier.clone(), known: policy.ladder.clone() };
     for tier in facts.tier.iter().chain(&facts.ladder) {
         policy.tier(tier).ok_or_else(|| unknown(tier))?;
     }
-    let mut ladder = if facts.ladder.is_empty() {
-        policy.ladder_of(facts.kind).to_vec()
-    } else {
-        facts.ladder.clone()
-    };
+    let mut ladder = if facts.ladder.is_empty() { policy.ladder_of(facts.kind).to_vec() } else { facts.ladder.clone() };
     let by_table = |ladder: &[Tier]| {
         let (rank, why) = table(facts);
         (place(rank, ladder), why)
     };
-    let place_of_model = |ladder: &[Tier], model: &ModelRef| {
-        ladder
-            .iter()
-            .position(|t| policy.tier(t).is_some_and(|b| b.model == *model))
-    };
+    let place_of_model = |ladder: &[Tier], model: &ModelRef| ladder.iter().position(|t| policy.tier(t).is_some_and(|b| b.model == *model));
 
     let mut chosen_model = None;
     let mut explicit = true;
     let (first, mut why) = if let Some(model) = &facts.model {
         chosen_model = Some(model.clone());
-        let named = facts
-            .tier
-            .as_ref()
-            .and_then(|tier| ladder.iter().position(|t| t == tier));
-        let index = named
-            .or_else(|| place_of_model(&ladder, model))
-            .unwrap_or_else(|| by_table(&ladder).0);
+        let named = facts.tier.as_ref().and_then(|tier| ladder.iter().position(|t| t == tier));
+        let index = named.or_else(|| place_of_model(&ladder, model)).unwrap_or_else(|| by_table(&ladder).0);
         ladder = vec![facts.tier.clone().unwrap_or_else(|| ladder[index].clone())];
         (0, "the plan names the model".to_owned())
     } else if let Some(tier) = &facts.tier {
@@ -272,10 +240,7 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
                 why = format!("{why}; {reason}, and there is no higher tier");
                 break;
             }
-            skipped.push(Skipped {
-                tier: ladder[index].clone(),
-                why: reason,
-            });
+            skipped.push(Skipped { tier: ladder[index].clone(), why: reason });
             index += 1;
         }
     }
@@ -283,26 +248,18 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
     let mut rungs = Vec::new();
     for tier in &ladder[index..] {
         let out = filtered(facts, tier).or_else(|| {
-            let banned = policy
-                .tier(tier)
-                .is_some_and(|b| b.never.contains(&facts.kind));
-            (!explicit && banned && index + 1 < ladder.len())
-                .then(|| format!("never does {}", facts.kind))
+            let banned = policy.tier(tier).is_some_and(|b| b.never.contains(&facts.kind));
+            (!explicit && banned && index + 1 < ladder.len()).then(|| format!("never does {}", facts.kind))
         });
         match out {
-            Some(why) => skipped.push(Skipped {
-                tier: tier.clone(),
-                why,
-            }),
+            Some(why) => skipped.push(Skipped { tier: tier.clone(), why }),
             None => rungs.push(tier.clone()),
         }
     }
     if rungs.is_empty() && !explicit {
         // Nothing at or above the table's choice is quick or cheap enough: the best that is.
         let lower = ladder[..index].iter().rev();
-        let fit = lower.filter(|tier| {
-            filtered(facts, tier).is_none() && too_much(facts, policy, tier).is_none()
-        });
+        let fit = lower.filter(|tier| filtered(facts, tier).is_none() && too_much(facts, policy, tier).is_none());
         rungs.extend(fit.take(1).cloned());
         why = format!("{why}, but deadline or cost allow no more than this");
         skipped.retain(|s| !rungs.contains(&s.tier));
@@ -310,10 +267,7 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
     let Some(tier) = rungs.first().cloned() else {
         return Err(Stuck::NothingFits { skipped });
     };
-    if let (false, Some(last)) = (
-        skipped.is_empty(),
-        skipped.iter().rfind(|s| below(&ladder, &s.tier, &tier)),
-    ) {
+    if let (false, Some(last)) = (skipped.is_empty(), skipped.iter().rfind(|s| below(&ladder, &s.tier, &tier))) {
         why = format!("{why}; not {}: {}", last.tier, last.why);
     }
     let pinned = facts.model.is_some();
@@ -321,20 +275,9 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
     let routed = chosen_model.filter(|_| pinned || ladder.get(first) == Some(&tier));
     let model = match routed {
         Some(model) => model,
-        None => policy
-            .tier(&tier)
-            .ok_or_else(|| unknown(&tier))?
-            .model
-            .clone(),
+        None => policy.tier(&tier).ok_or_else(|| unknown(&tier))?.model.clone(),
     };
-    Ok(Route {
-        tier,
-        model,
-        ladder: rungs,
-        pinned,
-        why,
-        skipped,
-    })
+    Ok(Route { tier, model, ladder: rungs, pinned, why, skipped })
 }
 
 fn below(ladder: &[Tier], a: &Tier, b: &Tier) -> bool {
@@ -356,27 +299,15 @@ fn too_much(facts: &Facts, policy: &Policy, tier: &Tier) -> Option<String> {
     {
         return Some(format!("{expected} tool calls expected, it makes {most}"));
     }
-    let limit = bound
-        .max_context_tokens
-        .filter(|limit| facts.input_tokens > u64::from(*limit))?;
-    Some(format!(
-        "about {} tokens of input, it takes {limit}",
-        facts.input_tokens
-    ))
+    let limit = bound.max_context_tokens.filter(|limit| facts.input_tokens > u64::from(*limit))?;
+    Some(format!("about {} tokens of input, it takes {limit}", facts.input_tokens))
 }
 
 /// Why deadline or cost rule a rung out, if they do.
 fn filtered(facts: &Facts, tier: &Tier) -> Option<String> {
     let estimate = facts.estimates.get(tier)?;
-    if let Some(deadline) = facts
-        .deadline
-        .filter(|deadline| estimate.duration > *deadline)
-    {
-        return Some(format!(
-            "would take about {}, deadline {}",
-            write_span(estimate.duration),
-            write_span(deadline)
-        ));
+    if let Some(deadline) = facts.deadline.filter(|deadline| estimate.duration > *deadline) {
+        return Some(format!("would take about {}, deadline {}", write_span(estimate.duration), write_span(deadline)));
     }
     let cap = facts.max_cost.filter(|cap| estimate.cost > *cap)?;
     Some(format!("would cost up to {}, cap {cap}", estimate.cost))

@@ -19,11 +19,7 @@ fn model(name: &str) -> ModelRef {
 }
 
 fn policy_of(names: &[&str]) -> Policy {
-    Policy::standard(
-        names
-            .iter()
-            .map(|n| (tier(n), model(&format!("p/{n}-model")))),
-    )
+    Policy::standard(names.iter().map(|n| (tier(n), model(&format!("p/{n}-model")))))
 }
 
 fn usual() -> Policy {
@@ -31,10 +27,7 @@ fn usual() -> Policy {
 }
 
 fn facts(kind: &str) -> Facts {
-    Facts {
-        kind: TaskType::parse(kind).unwrap(),
-        ..Facts::default()
-    }
+    Facts { kind: TaskType::parse(kind).unwrap(), ..Facts::default() }
 }
 
 fn started(facts: &Facts, policy: &Policy) -> String {
@@ -45,10 +38,7 @@ fn started(facts: &Facts, policy: &Policy) -> String {
 fn every_type_starts_where_the_table_says() {
     let table = [
         ("nano", "classify extract rank simple_edit label format"),
-        (
-            "mini",
-            "search review_file debug diff generate test document screenshot summarize verify frontend",
-        ),
+        ("mini", "search review_file debug diff generate test document screenshot summarize verify frontend"),
         ("flagship", "merge general"),
     ];
     for (expected, kinds) in table {
@@ -60,11 +50,7 @@ fn every_type_starts_where_the_table_says() {
 
 #[test]
 fn high_complexity_raises_debug_and_multi_file_work_to_the_flagship() {
-    let high = |kind, multi_file| Facts {
-        complexity: Complexity::High,
-        multi_file,
-        ..facts(kind)
-    };
+    let high = |kind, multi_file| Facts { complexity: Complexity::High, multi_file, ..facts(kind) };
     assert_eq!(started(&high("debug", false), &usual()), "flagship");
     assert_eq!(started(&high("generate", true), &usual()), "flagship");
     assert_eq!(started(&high("generate", false), &usual()), "mini");
@@ -73,35 +59,11 @@ fn high_complexity_raises_debug_and_multi_file_work_to_the_flagship() {
 
 #[test]
 fn nano_is_passed_over_for_a_second_tool_or_long_input_and_says_so() {
-    let two_tools = start(
-        &Facts {
-            tools: 2,
-            ..facts("extract")
-        },
-        &usual(),
-    )
-    .unwrap();
-    assert_eq!(
-        two_tools.why,
-        "extract starts here by default; not nano: 2 tools, it takes 1"
-    );
-    let long = start(
-        &Facts {
-            input_tokens: 9_000,
-            ..facts("extract")
-        },
-        &usual(),
-    )
-    .unwrap();
+    let two_tools = start(&Facts { tools: 2, ..facts("extract") }, &usual()).unwrap();
+    assert_eq!(two_tools.why, "extract starts here by default; not nano: 2 tools, it takes 1");
+    let long = start(&Facts { input_tokens: 9_000, ..facts("extract") }, &usual()).unwrap();
     assert_eq!(long.tier.as_str(), "mini");
-    let longer = start(
-        &Facts {
-            input_tokens: 40_000,
-            ..facts("extract")
-        },
-        &usual(),
-    )
-    .unwrap();
+    let longer = start(&Facts { input_tokens: 40_000, ..facts("extract") }, &usual()).unwrap();
     assert_eq!(longer.tier.as_str(), "flagship");
     assert_eq!(longer.skipped.len(), 2);
 }
@@ -109,134 +71,59 @@ fn nano_is_passed_over_for_a_second_tool_or_long_input_and_says_so() {
 #[test]
 fn the_plan_wins_over_configuration_and_configuration_over_the_table() {
     let mut policy = usual();
-    policy
-        .routes
-        .insert(TaskType::Classify, RouteTo::Tier(tier("mini")));
+    policy.routes.insert(TaskType::Classify, RouteTo::Tier(tier("mini")));
     assert_eq!(started(&facts("classify"), &policy), "mini");
-    let named = Facts {
-        tier: Some(tier("flagship")),
-        ..facts("classify")
-    };
+    let named = Facts { tier: Some(tier("flagship")), ..facts("classify") };
     assert_eq!(started(&named, &policy), "flagship");
-    let ladder = Facts {
-        ladder: vec![tier("nano"), tier("flagship")],
-        ..facts("debug")
-    };
-    assert_eq!(
-        start(&ladder, &policy).unwrap().ladder,
-        [tier("nano"), tier("flagship")]
-    );
-    let one = start(
-        &Facts {
-            model: Some(model("q/own")),
-            ..facts("classify")
-        },
-        &policy,
-    )
-    .unwrap();
-    assert_eq!(
-        (one.model.as_str(), one.ladder.len(), one.pinned),
-        ("q/own", 1, true)
-    );
+    let ladder = Facts { ladder: vec![tier("nano"), tier("flagship")], ..facts("debug") };
+    assert_eq!(start(&ladder, &policy).unwrap().ladder, [tier("nano"), tier("flagship")]);
+    let one = start(&Facts { model: Some(model("q/own")), ..facts("classify") }, &policy).unwrap();
+    assert_eq!((one.model.as_str(), one.ladder.len(), one.pinned), ("q/own", 1, true));
     assert!(one.models(&one.tier, &policy).1.is_empty());
 }
 
 #[test]
 fn a_configured_model_serves_its_rung_and_failures_climb_past_it() {
     let mut policy = usual();
-    policy
-        .routes
-        .insert(TaskType::Classify, RouteTo::Model(model("local/small")));
+    policy.routes.insert(TaskType::Classify, RouteTo::Model(model("local/small")));
     let route = start(&facts("classify"), &policy).unwrap();
-    assert_eq!(
-        (route.tier.as_str(), route.model.as_str()),
-        ("nano", "local/small")
-    );
-    assert_eq!(
-        route.models(&tier("mini"), &policy).0.as_str(),
-        "p/mini-model"
-    );
+    assert_eq!((route.tier.as_str(), route.model.as_str()), ("nano", "local/small"));
+    assert_eq!(route.models(&tier("mini"), &policy).0.as_str(), "p/mini-model");
 }
 
 #[test]
 fn unknown_tiers_are_refused_with_the_known_ones() {
-    let stuck = start(
-        &Facts {
-            tier: Some(tier("huge")),
-            ..facts("classify")
-        },
-        &usual(),
-    )
-    .unwrap_err();
-    assert_eq!(
-        stuck.to_string(),
-        "no such tier: huge; configured are nano, mini, flagship"
-    );
+    let stuck = start(&Facts { tier: Some(tier("huge")), ..facts("classify") }, &usual()).unwrap_err();
+    assert_eq!(stuck.to_string(), "no such tier: huge; configured are nano, mini, flagship");
 }
 
 #[test]
 fn ladders_with_other_names_are_used_by_place() {
     let ladder = policy_of(&["tiny", "small", "large"]);
-    for (kind, expected) in [
-        ("classify", "tiny"),
-        ("search", "small"),
-        ("merge", "large"),
-    ] {
+    for (kind, expected) in [("classify", "tiny"), ("search", "small"), ("merge", "large")] {
         assert_eq!(started(&facts(kind), &ladder), expected);
     }
     assert_eq!(started(&facts("merge"), &policy_of(&["only"])), "only");
-    assert_eq!(
-        started(&facts("search"), &policy_of(&["nano", "flagship"])),
-        "flagship"
-    );
-    assert_eq!(
-        started(&facts("classify"), &policy_of(&["mini", "flagship"])),
-        "mini"
-    );
+    assert_eq!(started(&facts("search"), &policy_of(&["nano", "flagship"])), "flagship");
+    assert_eq!(started(&facts("classify"), &policy_of(&["mini", "flagship"])), "mini");
 }
 
 #[test]
 fn deadline_and_cost_filter_rungs_and_explain_themselves() {
-    let estimate = |usd: &str, ms| Estimate {
-        cost: NanoUsd::parse_usd(usd).unwrap(),
-        duration: Millis(ms),
-    };
-    let estimates: BTreeMap<_, _> = [
-        ("nano", estimate("0.001", 500)),
-        ("mini", estimate("0.01", 4_000)),
-        ("flagship", estimate("0.2", 20_000)),
-    ]
-    .map(|(t, e)| (tier(t), e))
-    .into();
-    let cheap = Facts {
-        max_cost: NanoUsd::parse_usd("0.05"),
-        estimates: estimates.clone(),
-        ..facts("search")
-    };
+    let estimate = |usd: &str, ms| Estimate { cost: NanoUsd::parse_usd(usd).unwrap(), duration: Millis(ms) };
+    let estimates: BTreeMap<_, _> =
+        [("nano", estimate("0.001", 500)), ("mini", estimate("0.01", 4_000)), ("flagship", estimate("0.2", 20_000))]
+            .map(|(t, e)| (tier(t), e))
+            .into();
+    let cheap = Facts { max_cost: NanoUsd::parse_usd("0.05"), estimates: estimates.clone(), ..facts("search") };
     let route = start(&cheap, &usual()).unwrap();
     assert_eq!(route.ladder, [tier("mini")]);
-    assert_eq!(
-        route.skipped[0].why,
-        "would cost up to $0.2000, cap $0.0500"
-    );
-    let quick = Facts {
-        deadline: Some(Millis(1_000)),
-        estimates: estimates.clone(),
-        ..facts("search")
-    };
+    assert_eq!(route.skipped[0].why, "would cost up to $0.2000, cap $0.0500");
+    let quick = Facts { deadline: Some(Millis(1_000)), estimates: estimates.clone(), ..facts("search") };
     assert_eq!(started(&quick, &usual()), "nano");
-    let explicit = Facts {
-        tier: Some(tier("mini")),
-        ..quick.clone()
-    };
-    assert!(matches!(
-        start(&explicit, &usual()),
-        Err(Stuck::NothingFits { .. })
-    ));
-    let none = Facts {
-        deadline: Some(Millis(1)),
-        ..quick
-    };
+    let explicit = Facts { tier: Some(tier("mini")), ..quick.clone() };
+    assert!(matches!(start(&explicit, &usual()), Err(Stuck::NothingFits { .. })));
+    let none = Facts { deadline: Some(Millis(1)), ..quick };
     let said = start(&none, &usual()).unwrap_err().to_string();
     assert!(said.starts_with("no tier fits: "), "{said}");
 }
@@ -244,18 +131,12 @@ fn deadline_and_cost_filter_rungs_and_explain_themselves() {
 #[test]
 fn a_failed_check_repeats_once_then_climbs_then_asks() {
     let route = start(&facts("classify"), &usual()).unwrap();
-    let bounds = Bounds {
-        max_attempts: 4,
-        may_replan: true,
-    };
+    let bounds = Bounds { max_attempts: 4, may_replan: true };
     let mut tried = Vec::new();
     let mut seen = Vec::new();
     let mut here = route.tier.clone();
     loop {
-        tried.push(Tried {
-            tier: here.clone(),
-            failure: Failure::Check,
-        });
+        tried.push(Tried { tier: here.clone(), failure: Failure::Check });
         let decision = after_failure(&tried, &route.ladder, bounds);
         seen.push(decision.why.clone());
         match decision.next {
@@ -278,49 +159,18 @@ fn a_failed_check_repeats_once_then_climbs_then_asks() {
 #[test]
 fn a_loop_or_a_long_input_climbs_at_once_and_a_spent_planner_means_a_person() {
     let ladder = usual().ladder;
-    let bounds = Bounds {
-        max_attempts: 4,
-        may_replan: false,
-    };
-    let one = |name, failure| {
-        [Tried {
-            tier: tier(name),
-            failure,
-        }]
-    };
-    for failure in [
-        Failure::Loop,
-        Failure::ContextTooLong,
-        Failure::Refusal,
-        Failure::TooManyTurns,
-        Failure::Length,
-        Failure::Review,
-    ] {
-        assert_eq!(
-            after_failure(&one("mini", failure), &ladder, bounds).next,
-            Next::TierUp(tier("flagship"))
-        );
+    let bounds = Bounds { max_attempts: 4, may_replan: false };
+    let one = |name, failure| [Tried { tier: tier(name), failure }];
+    for failure in [Failure::Loop, Failure::ContextTooLong, Failure::Refusal, Failure::TooManyTurns, Failure::Length, Failure::Review] {
+        assert_eq!(after_failure(&one("mini", failure), &ladder, bounds).next, Next::TierUp(tier("flagship")));
     }
-    assert_eq!(
-        after_failure(&one("flagship", Failure::Loop), &ladder, bounds).next,
-        Next::AskPerson
-    );
-    assert_eq!(
-        after_failure(&one("flagship", Failure::Review), &ladder, bounds).next,
-        Next::SameTierWithEvidence
-    );
+    assert_eq!(after_failure(&one("flagship", Failure::Loop), &ladder, bounds).next, Next::AskPerson);
+    assert_eq!(after_failure(&one("flagship", Failure::Review), &ladder, bounds).next, Next::SameTierWithEvidence);
     assert_eq!(after_failure(&[], &ladder, bounds).next, Next::AskPerson);
 }
 
 fn trouble(class: ErrorClass, tries: u32) -> Trouble {
-    Trouble {
-        class,
-        tries,
-        retry_after: None,
-        alternates: 0,
-        max_tries: 6,
-        seed: 7,
-    }
+    Trouble { class, tries, retry_after: None, alternates: 0, max_tries: 6, seed: 7 }
 }
 
 #[test]
@@ -335,68 +185,29 @@ fn hopeless_errors_get_one_attempt() {
         (E::Cancelled, GiveUp::Cancelled),
     ];
     for (class, expected) in table {
-        assert_eq!(
-            after_trouble(&trouble(class, 1), Timestamp(0)).repair,
-            Repair::GiveUp(expected),
-            "{class}"
-        );
+        assert_eq!(after_trouble(&trouble(class, 1), Timestamp(0)).repair, Repair::GiveUp(expected), "{class}");
     }
-    let quota = Trouble {
-        alternates: 3,
-        ..trouble(E::QuotaExhausted, 1)
-    };
-    assert_eq!(
-        after_trouble(&quota, Timestamp(0)).repair,
-        Repair::GiveUp(GiveUp::Quota),
-        "no fallback spend"
-    );
+    let quota = Trouble { alternates: 3, ..trouble(E::QuotaExhausted, 1) };
+    assert_eq!(after_trouble(&quota, Timestamp(0)).repair, Repair::GiveUp(GiveUp::Quota), "no fallback spend");
 }
 
 #[test]
 fn a_stated_wait_is_kept_and_a_long_one_parks_the_run() {
-    let told = Trouble {
-        retry_after: Some(Millis(7_000)),
-        ..trouble(ErrorClass::RateLimited, 1)
-    };
-    let Repair::Wait(until) = after_trouble(&told, Timestamp(1_000)).repair else {
-        panic!("waits")
-    };
+    let told = Trouble { retry_after: Some(Millis(7_000)), ..trouble(ErrorClass::RateLimited, 1) };
+    let Repair::Wait(until) = after_trouble(&told, Timestamp(1_000)).repair else { panic!("waits") };
     assert!((8_000..=9_750).contains(&until.0), "{until:?}");
-    let long = Trouble {
-        retry_after: Some(Millis(120_001)),
-        ..told
-    };
-    assert_eq!(
-        after_trouble(&long, Timestamp(0)).repair,
-        Repair::GiveUp(GiveUp::Park {
-            until: Some(Timestamp(120_001))
-        })
-    );
-    let elsewhere = Trouble {
-        alternates: 1,
-        ..long
-    };
-    assert_eq!(
-        after_trouble(&elsewhere, Timestamp(0)).repair,
-        Repair::Alternate
-    );
+    let long = Trouble { retry_after: Some(Millis(120_001)), ..told };
+    assert_eq!(after_trouble(&long, Timestamp(0)).repair, Repair::GiveUp(GiveUp::Park { until: Some(Timestamp(120_001)) }));
+    let elsewhere = Trouble { alternates: 1, ..long };
+    assert_eq!(after_trouble(&elsewhere, Timestamp(0)).repair, Repair::Alternate);
 }
 
 #[test]
 fn a_withdrawn_model_goes_to_its_alternate_and_lost_references_are_rebuilt_once() {
-    let gone = Trouble {
-        alternates: 1,
-        ..trouble(ErrorClass::ModelNotFound, 1)
-    };
+    let gone = Trouble { alternates: 1, ..trouble(ErrorClass::ModelNotFound, 1) };
     assert_eq!(after_trouble(&gone, Timestamp(0)).repair, Repair::Alternate);
-    assert_eq!(
-        after_trouble(&trouble(ErrorClass::LostReference, 1), Timestamp(0)).repair,
-        Repair::Rebuild
-    );
-    assert_eq!(
-        after_trouble(&trouble(ErrorClass::LostReference, 2), Timestamp(0)).repair,
-        Repair::GiveUp(GiveUp::BadRequest)
-    );
+    assert_eq!(after_trouble(&trouble(ErrorClass::LostReference, 1), Timestamp(0)).repair, Repair::Rebuild);
+    assert_eq!(after_trouble(&trouble(ErrorClass::LostReference, 2), Timestamp(0)).repair, Repair::GiveUp(GiveUp::BadRequest));
 }
 
 fn any_failure() -> impl Strategy<Value = Failure> {
@@ -428,38 +239,23 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         prop::option::of(0u64..10_000),
         prop::collection::vec((0u64..10_000, 0u64..10_000), 3),
     );
-    (shape, asked).prop_map(
-        |(
-            (kind, complexity, multi_file, tools, tool_calls, input_tokens),
-            (named, deadline, cap, estimates),
-        )| {
-            let estimates = ["nano", "mini", "flagship"].iter().zip(estimates);
-            Facts {
-                kind,
-                complexity,
-                multi_file,
-                tools,
-                tool_calls,
-                input_tokens,
-                tier: named.map(tier),
-                ladder: Vec::new(),
-                model: None,
-                deadline: deadline.map(Millis),
-                max_cost: cap.map(NanoUsd),
-                estimates: estimates
-                    .map(|(t, (cost, ms))| {
-                        (
-                            tier(t),
-                            Estimate {
-                                cost: NanoUsd(cost),
-                                duration: Millis(ms),
-                            },
-                        )
-                    })
-                    .collect(),
-            }
-        },
-    )
+    (shape, asked).prop_map(|((kind, complexity, multi_file, tools, tool_calls, input_tokens), (named, deadline, cap, estimates))| {
+        let estimates = ["nano", "mini", "flagship"].iter().zip(estimates);
+        Facts {
+            kind,
+            complexity,
+            multi_file,
+            tools,
+            tool_calls,
+            input_tokens,
+            tier: named.map(tier),
+            ladder: Vec::new(),
+            model: None,
+            deadline: deadline.map(Millis),
+            max_cost: cap.map(NanoUsd),
+            estimates: estimates.map(|(t, (cost, ms))| (tier(t), Estimate { cost: NanoUsd(cost), duration: Millis(ms) })).collect(),
+        }
+    })
 }
 
 proptest! {

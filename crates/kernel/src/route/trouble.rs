@@ -34,14 +34,7 @@ pub struct Trouble {
 impl Trouble {
     /// From an error as it came.
     pub fn of(error: &CallError, tries: u32, alternates: usize, max_tries: u32, seed: u64) -> Self {
-        Self {
-            class: error.class,
-            tries,
-            retry_after: error.retry_after,
-            alternates,
-            max_tries,
-            seed,
-        }
+        Self { class: error.class, tries, retry_after: error.retry_after, alternates, max_tries, seed }
     }
 }
 
@@ -99,19 +92,9 @@ pub enum GiveUp {
 pub fn after_trouble(trouble: &Trouble, now: Timestamp) -> Remedy {
     use ErrorClass as E;
     let class = trouble.class;
-    let give_up = |how: GiveUp| Remedy {
-        repair: Repair::GiveUp(how),
-        why: format!("{class}: {}", words(how)),
-    };
+    let give_up = |how: GiveUp| Remedy { repair: Repair::GiveUp(how), why: format!("{class}: {}", words(how)) };
     let once = |repair: Repair, otherwise: GiveUp, why: &str| {
-        if trouble.tries <= 1 {
-            Remedy {
-                repair,
-                why: format!("{class}: {why}"),
-            }
-        } else {
-            give_up(otherwise)
-        }
+        if trouble.tries <= 1 { Remedy { repair, why: format!("{class}: {why}") } } else { give_up(otherwise) }
     };
     match class {
         E::QuotaExhausted => give_up(GiveUp::Quota),
@@ -121,48 +104,24 @@ pub fn after_trouble(trouble: &Trouble, now: Timestamp) -> Remedy {
         E::Cancelled => give_up(GiveUp::Cancelled),
         E::ModelNotFound if trouble.alternates > 0 => alternate(class),
         E::ModelNotFound => give_up(GiveUp::NoModel),
-        E::UnsupportedField => once(
-            Repair::DropField,
-            GiveUp::BadRequest,
-            "once more without that field",
-        ),
-        E::LostReference => once(
-            Repair::Rebuild,
-            GiveUp::BadRequest,
-            "once more with the whole input",
-        ),
-        E::RateLimited
-        | E::Overloaded
-        | E::Server
-        | E::Unreachable
-        | E::CutStream
-        | E::TimedOut
-        | E::Garbage => {
+        E::UnsupportedField => once(Repair::DropField, GiveUp::BadRequest, "once more without that field"),
+        E::LostReference => once(Repair::Rebuild, GiveUp::BadRequest, "once more with the whole input"),
+        E::RateLimited | E::Overloaded | E::Server | E::Unreachable | E::CutStream | E::TimedOut | E::Garbage => {
             let asked = trouble.retry_after.filter(|wait| wait.0 > 0);
             let too_long = asked.is_some_and(|wait| wait > PATIENCE);
             if !too_long && trouble.tries < trouble.max_tries {
                 let wait = wait(trouble);
                 let why = match asked {
                     Some(_) => format!("{class}: waits {} ms as the provider asked", wait.0),
-                    None => format!(
-                        "{class}: try {} of {} in {} ms",
-                        trouble.tries + 1,
-                        trouble.max_tries,
-                        wait.0
-                    ),
+                    None => format!("{class}: try {} of {} in {} ms", trouble.tries + 1, trouble.max_tries, wait.0),
                 };
-                return Remedy {
-                    repair: Repair::Wait(now + wait),
-                    why,
-                };
+                return Remedy { repair: Repair::Wait(now + wait), why };
             }
             if trouble.alternates > 0 {
                 return alternate(class);
             }
             match class {
-                _ if too_long => give_up(GiveUp::Park {
-                    until: asked.map(|wait| now + wait),
-                }),
+                _ if too_long => give_up(GiveUp::Park { until: asked.map(|wait| now + wait) }),
                 E::RateLimited | E::Overloaded => give_up(GiveUp::Park { until: None }),
                 _ => give_up(GiveUp::Unreachable),
             }
@@ -171,17 +130,12 @@ pub fn after_trouble(trouble: &Trouble, now: Timestamp) -> Remedy {
 }
 
 fn alternate(class: ErrorClass) -> Remedy {
-    Remedy {
-        repair: Repair::Alternate,
-        why: format!("{class}: the tier's next model is asked"),
-    }
+    Remedy { repair: Repair::Alternate, why: format!("{class}: the tier's next model is asked") }
 }
 
 fn words(how: GiveUp) -> &'static str {
     match how {
-        GiveUp::Park { until: Some(_) } => {
-            "the provider asks for a longer wait than 120 s, the run parks"
-        }
+        GiveUp::Park { until: Some(_) } => "the provider asks for a longer wait than 120 s, the run parks",
         GiveUp::Park { until: None } => "still so after every try, the run parks",
         GiveUp::Quota => "the account needs a person",
         GiveUp::Refused => "the provider is not asked again",
@@ -196,18 +150,14 @@ fn words(how: GiveUp) -> &'static str {
 fn wait(trouble: &Trouble) -> Millis {
     match trouble.retry_after.filter(|wait| wait.0 > 0) {
         // Never earlier than told; a little later, so that siblings do not come back as one.
-        Some(asked) => {
-            Millis(asked.0 + part(asked.0.min(LONGEST) / 4, trouble.seed, trouble.tries))
-        }
+        Some(asked) => Millis(asked.0 + part(asked.0.min(LONGEST) / 4, trouble.seed, trouble.tries)),
         None => backoff(trouble.tries, trouble.seed),
     }
 }
 
 /// The wait before send `tries + 1`: min(0.5 · 2ⁿ, 8 s), less up to 25 % by `seed`; n counts from 0.
 pub fn backoff(tries: u32, seed: u64) -> Millis {
-    let whole = FIRST
-        .saturating_mul(1 << tries.saturating_sub(1).min(16))
-        .min(LONGEST);
+    let whole = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST);
     Millis(whole - part(whole / 4, seed, tries))
 }
 

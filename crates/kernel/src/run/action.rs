@@ -54,6 +54,8 @@ pub enum Action {
         arguments: String,
         /// Whether it may write: then its start is journaled before it runs.
         writes: bool,
+        /// Put the view back to this tree first: it may have run before a crash.
+        reset_to: Option<String>,
     },
     /// Run a check.
     Check {
@@ -74,7 +76,10 @@ pub enum Action {
         count: u64,
     },
     /// Store the view's changes as one patch.
-    StorePatch,
+    StorePatch {
+        /// Put the view back to this tree first (work that was not accepted is left behind).
+        reset_to: Option<String>,
+    },
     /// Write the stored patch to the user's tree.
     ApplyPatch {
         /// The patch.
@@ -215,6 +220,11 @@ pub enum Fact {
         rows: Vec<RowRead>,
         /// How many rows there are, once the end was seen.
         total: Option<u64>,
+    },
+    /// The patch could not be made: the run cannot go on.
+    PatchLost {
+        /// Why.
+        reason: String,
     },
     /// The run's patch was stored.
     PatchStored {

@@ -11,8 +11,8 @@ use crate::budget::{Role, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{PlanPatch, Subtask, TaskType};
-use crate::policy::Policy;
 use crate::plan::{Review, Verdict as ReviewVerdict};
+use crate::policy::Policy;
 use crate::route::{Failure, Repair};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
@@ -465,7 +465,10 @@ pub enum Event {
     #[serde(rename = "rows.ended")]
     RowsEnded { source: SubtaskOrInput, rows: u64 },
     #[serde(rename = "budget.refused")]
-    LeaseRefused { scope: String, message: String },
+    LeaseRefused { role: Role, scope: String, message: String },
+    /// What is held back from executors for the final review.
+    #[serde(rename = "budget.reserved")]
+    Reserved { review_usd: NanoUsd },
     #[serde(rename = "budget.raised")]
     CapRaised { run_usd: NanoUsd },
     /// The provider reported more than was allowed: the scope takes no more calls.
@@ -497,12 +500,7 @@ pub enum Event {
     #[serde(rename = "run.told")]
     Told { text: String },
     #[serde(rename = "review.completed")]
-    Reviewed {
-        round: u32,
-        verdict: ReviewVerdict,
-        summary: String,
-        review: Box<Review>,
-    },
+    Reviewed { round: u32, verdict: ReviewVerdict, summary: String, review: Box<Review> },
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },

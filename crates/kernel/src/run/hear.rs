@@ -6,7 +6,7 @@ mod person;
 
 use super::action::{Fact, RowRead};
 use super::event::{Caller, Event, SubtaskOrInput, SubtaskStatus, Unit};
-use super::state::{Key, Phase, Stage};
+use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Run};
 use crate::call::{Answer, CallError, Service};
 use crate::catalog::{self, Day};
@@ -28,27 +28,28 @@ impl Run {
                     self.record(Event::PlanSubtask { subtask: Box::new(subtask), streamed: false });
                 }
                 self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
+                self.reserve_for_review();
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::Answered { call, answer, ms, first_ms } => self.answered(call, answer, ms, first_ms),
             Fact::Gathered { unit, parts, tree } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
                     self.record(Event::ContextGathered { unit, parts, tree });
                 }
             }
             Fact::GatherFailed { unit, reason } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
                     self.record(Event::Halted { class: None, message: reason });
                 }
             }
             Fact::ToolDone { unit, attempt, call_id, output, tree, ms } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 self.tool_done(unit, attempt, call_id, output, tree, ms);
             }
             Fact::Checked { unit, attempt, check, verdict, evidence, ms } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 self.checked(unit, attempt, check, verdict, evidence, ms);
             }
             Fact::Reused { unit, earlier } => {
@@ -57,31 +58,39 @@ impl Run {
                 }
             }
             Fact::RowsRead { source, rows, total } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 self.rows_read(&source, rows, total);
             }
+            Fact::PatchLost { reason } => {
+                self.session.settled_one();
+                self.session.storing = false;
+                self.record(Event::Halted { class: None, message: reason });
+            }
             Fact::PatchStored { blob, files } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 self.session.storing = false;
                 self.record(Event::PatchStored { blob, files });
             }
             Fact::PatchApplied { error } => {
-                self.session.outstanding -= 1;
+                self.session.settled_one();
                 self.session.applying = false;
                 self.record(Event::PatchApplied { error });
             }
             Fact::Told(text) => self.record(Event::Told { text }),
             Fact::Replied { item, reply } => self.replied(item, reply),
-            Fact::CapRaised(cap) => self.record(Event::CapRaised { run_usd: cap }),
+            Fact::CapRaised(cap) => {
+                self.record(Event::CapRaised { run_usd: cap });
+                self.reserve_for_review();
+            }
             Fact::CancelAsked => {
-                if self.state.phase != Phase::Ended {
+                if self.state.phase != Phase::Ended && self.state.stop != Some(Stop::Cancel) {
                     self.record(Event::Cancelling {});
                 }
             }
             Fact::Drain => self.session.draining = true,
             Fact::RetryFailed(units) => {
                 for unit in units {
-                    self.record(Event::Reopened { unit, instructions: String::new() });
+                    self.retry(unit);
                 }
             }
         }
@@ -114,7 +123,7 @@ impl Run {
             Err(error) => (error.usage, Service::Default, error.sent),
         };
         // What a provider charges for a refusal before any token is nothing; it says so by its status.
-        let refused = matches!(&answer, Err(e) if e.usage.is_none() && e.status.is_some_and(|s| s >= 400));
+        let refused = matches!(&answer, Err(e) if e.sent && e.usage.is_none() && e.status.is_some_and(|s| s >= 400));
         let usage = if refused { Some(Usage::default()) } else { usage };
         let cost = match (&usage, sent) {
             (_, false) => NanoUsd::ZERO,
@@ -134,6 +143,9 @@ impl Run {
         if self.frozen() && !frozen_before {
             let message = format!("call {} was charged {cost}, above its lease of {lease}: no new calls until the cap is raised", call.0);
             self.record(Event::BudgetAlarm { call, message });
+        }
+        if let Some(key) = flight.key {
+            self.session.leased_out.remove(&key.task);
         }
         match (flight.caller, flight.key) {
             (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
@@ -164,6 +176,7 @@ impl Run {
 
     fn tool_done(&mut self, unit: Unit, attempt: u32, call_id: String, output: ToolOutput, tree: Option<String>, ms: Millis) {
         let Some(key) = self.state.key(&unit) else { return };
+        self.session.tools.remove(&(key, call_id.clone()));
         let pending = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).filter(|a| a.no == attempt);
         let Some(name) = pending.and_then(|a| a.pending.iter().find(|p| p.call_id == call_id)).map(|p| p.name.clone()) else { return };
         self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, ms });
@@ -172,18 +185,21 @@ impl Run {
     fn rows_read(&mut self, source: &SubtaskOrInput, rows: Vec<RowRead>, total: Option<u64>) {
         let Some(i) = self.state.sources.iter().position(|s| s.from == *source) else { return };
         self.session.reading.retain(|&s| s != i);
+        if self.session.stale_reads.remove(&i) {
+            return; // asked for before the rows began anew
+        }
+        let none = rows.is_empty();
         if let Some(last) = rows.last() {
             self.session.next_read.insert(i, last.row + 1);
         }
         for row in rows {
-            if self.state.sources[i].is_finished(row.row) {
+            let in_hand = self.state.sources[i].rows.contains_key(&row.row);
+            if in_hand && let Ok(item) = &row.item {
+                // In hand since before a restart, or tried again: its units wait for the row itself.
+                self.session.items.insert((i, row.row), item.clone());
                 continue;
             }
-            if self.state.sources[i].rows.contains_key(&row.row)
-                && let Ok(item) = &row.item
-            {
-                // In hand since before a restart: its units wait for the row itself.
-                self.session.items.insert((i, row.row), item.clone());
+            if !in_hand && self.state.sources[i].is_finished(row.row) {
                 continue;
             }
             self.session.incoming.entry(i).or_default().push_back(row);
@@ -193,13 +209,25 @@ impl Run {
         {
             self.record(Event::RowsEnded { source: source.clone(), rows: total });
         }
+        let next = self.session.next_read.get(&i).copied().unwrap_or(self.state.sources[i].below);
+        if none && self.state.stop.is_none() && self.state.sources[i].total.is_none_or(|total| next < total) {
+            let message =
+                format!("the input ends at row {next} now, and had more rows when the run started; bring it back, or start a new run");
+            self.record(Event::Halted { class: None, message });
+        }
     }
 
     /// Ends a unit, and what hangs on its failure or on a result that changed.
-    pub(super) fn end_unit(&mut self, key: Key, status: SubtaskStatus, output: String, error: Option<String>, by: Option<(Tier, ModelRef)>) {
+    pub(super) fn end_unit(
+        &mut self,
+        key: Key,
+        status: SubtaskStatus,
+        output: String,
+        error: Option<String>,
+        by: Option<(Tier, ModelRef)>,
+    ) {
         let task = self.state.task(key);
         let changed = key.row.is_none() && status == SubtaskStatus::Done && !task.output.is_empty() && *task.output != *output;
-        let dependents = task.dependents.clone();
         let work = self.state.work.get(&key);
         let (cost, attempts) = work.map_or((NanoUsd::ZERO, 0), |w| (w.cost, w.tried.len() as u32 + u32::from(w.attempt.is_some())));
         let (tier, model) = by.unzip();
@@ -217,17 +245,77 @@ impl Run {
         });
         self.forget_row(key);
         if changed {
-            for task in dependents {
-                if self.state.tasks[task as usize].status == Some(SubtaskStatus::Done) {
-                    let unit = self.state.unit(Key { task, row: None });
-                    self.record(Event::Reopened { unit, instructions: String::new() });
-                }
-            }
+            self.dependents_again(key.task);
         }
         self.watch_rates(key);
     }
 
+    /// What was made from a result that is no longer so is made again; deeper ones follow when their input changes.
+    fn dependents_again(&mut self, task: u32) {
+        for task in self.state.tasks[task as usize].dependents.clone() {
+            let entry = &self.state.tasks[task as usize];
+            if entry.status.is_some_and(|s| s != SubtaskStatus::Dropped) {
+                self.reopen(Key { task, row: None }, String::new());
+            }
+        }
+    }
+
+    /// A person wants a failed unit tried again; what was skipped because of it comes back too.
+    fn retry(&mut self, unit: Unit) {
+        let Some(key) = self.state.key(&unit) else { return };
+        let (status, source) = (self.state.task(key).status, self.state.task(key).source);
+        match (key.row, source) {
+            (Some(row), Some(i)) if self.state.sources[i as usize].failed.contains_key(&row) => {
+                self.reopen(key, String::new());
+                for member in self.state.sources[i as usize].members.clone() {
+                    for task in self.state.tasks[member as usize].dependents.clone() {
+                        let entry = &self.state.tasks[task as usize];
+                        if entry.source != Some(i) && entry.status.is_some_and(|s| s != SubtaskStatus::Dropped) {
+                            self.reopen(Key { task, row: None }, String::new());
+                        }
+                    }
+                }
+            }
+            (None, _) if status == Some(SubtaskStatus::Failed) => {
+                self.reopen(key, String::new());
+                self.revive(key.task);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes up again what was skipped behind a failure that is being mended.
+    pub(super) fn revive(&mut self, task: u32) {
+        let mut behind = self.state.tasks[task as usize].dependents.clone();
+        while let Some(task) = behind.pop() {
+            if self.state.tasks[task as usize].status == Some(SubtaskStatus::Skipped) {
+                self.reopen(Key { task, row: None }, String::new());
+                behind.extend(&self.state.tasks[task as usize].dependents);
+            }
+        }
+    }
+
+    pub(super) fn reopen(&mut self, key: Key, instructions: String) {
+        let unit = self.state.unit(key);
+        if let Some(i) = self.state.task(key).source {
+            let i = i as usize;
+            // Rows are read again from the first that is open.
+            self.session.incoming.remove(&i);
+            self.session.next_read.remove(&i);
+            if self.session.reading.contains(&i) {
+                self.session.stale_reads.insert(i);
+            }
+            if key.row.is_none() {
+                self.session.items.retain(|(source, _), _| *source != i);
+            }
+        }
+        self.record(Event::Reopened { unit, instructions });
+    }
+
     fn reused(&mut self, key: Key, earlier: super::Earlier) {
+        if self.state.work.get(&key).is_none_or(|w| w.attempt.is_none()) {
+            return;
+        }
         let route = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map(|a| (a.tier.clone(), a.model.clone()));
         let (tier, model) = route.unzip();
         self.record(Event::SubtaskEnded {

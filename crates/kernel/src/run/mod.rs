@@ -24,7 +24,7 @@ mod state;
 mod step;
 mod turn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -37,10 +37,11 @@ pub use state::*;
 pub use step::Gate;
 
 use crate::catalog::Catalog;
-use crate::plan::PlanStream;
+use crate::plan::{Known, PlanStream};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
+use crate::units::NanoUsd;
 
 /// One run under way: its state, and the events it has decided on that are not durable yet.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub struct Run {
     outbox: Vec<Stamped>,
     now: Timestamp,
     session: Session,
+    openings: prepare::Openings,
 }
 
 /// What this process holds for the run and the journal does not.
@@ -68,6 +70,18 @@ struct Session {
     reading: Vec<usize>,
     /// Actions handed out whose fact has not come back, model calls aside.
     outstanding: usize,
+    /// Reads under way whose rows are no longer wanted.
+    stale_reads: HashSet<usize>,
+    /// Tools handed out whose output has not come.
+    tools: HashSet<(Key, String)>,
+    /// Subtasks whose own cap is promised to their calls in flight.
+    leased_out: HashSet<u32>,
+    /// Worst cases of calls handed out in this step and not leased yet.
+    promised: NanoUsd,
+    /// The largest worst case of a first call seen so far.
+    usual: NanoUsd,
+    /// Known tools, tiers and limits, for subtasks that stream in.
+    known: Option<Arc<Known>>,
     /// The patch is being stored.
     storing: bool,
     /// The patch is being applied.
@@ -76,10 +90,17 @@ struct Session {
     draining: bool,
 }
 
+impl Session {
+    /// An action came back.
+    fn settled_one(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+    }
+}
+
 impl Run {
     /// A run that is about to start, or one to be replayed into by [`Run::replay`].
     pub fn new(catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>) -> Self {
-        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default() }
+        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default(), openings: prepare::Openings::default() }
     }
 
     /// Folds an event of the past.
@@ -104,6 +125,7 @@ impl Run {
     pub fn repin(&mut self, policy: Arc<Policy>, now: Timestamp) {
         self.now = now;
         if *policy != *self.state.start().policy {
+            self.openings = prepare::Openings::default();
             self.record(Event::Repinned { policy });
         }
     }

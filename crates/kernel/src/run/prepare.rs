@@ -1,24 +1,59 @@
 //! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::Value;
 
 use super::event::{Caller, Event, SubtaskStatus};
 use super::state::{Job, Key, State};
 use super::{CallNo, Run};
-use crate::budget::{Ask, LeaseId, Role};
+use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
-use crate::context::{self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked};
+use crate::context::{
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
+};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
+use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
 const FRAME_BYTES: usize = 1_024;
+/// Subtasks shown to a review one by one.
+const MOST_SUBTASKS_REVIEWED: usize = 200;
 /// The same for each item of the conversation and each tool.
 const ITEM_BYTES: usize = 96;
+
+/// What one result is expected to add to the review's input, in bytes; ours, an estimate and no bound.
+const RESULT_BYTES: u64 = 2_000;
+/// What all results together are expected to add at most.
+const MOST_REVIEWED: u64 = 200_000;
+
+/// The stable opening of each role and type, made once: it is the same bytes for every call.
+#[derive(Debug, Default)]
+pub(super) struct Openings(Mutex<HashMap<Who, Arc<Opening>>>);
+
+#[derive(Debug)]
+struct Opening {
+    text: String,
+    cache_key: String,
+}
+
+impl Openings {
+    fn of(&self, who: Who, policy: &Policy) -> Arc<Opening> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let text = context::instructions(who, policy);
+            let cache_key = context::cache_key(who, &text);
+            Arc::new(Opening { text, cache_key })
+        };
+        made.entry(who).or_insert_with(make).clone()
+    }
+}
 
 /// What the runtime fetched for a call.
 #[derive(Debug, Clone, Default)]
@@ -60,23 +95,52 @@ struct Shape {
     deadlines: Deadlines,
 }
 
+/// What an executor's next call takes from its attempt.
+struct Turn<'a> {
+    tier: &'a Tier,
+    model: ModelRef,
+    items: &'a [Item],
+    doubled: bool,
+    omit: &'a [String],
+}
+
+impl<'a> Turn<'a> {
+    fn of(run: &'a Run, key: Key) -> Self {
+        let attempt = run.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt calls");
+        Self { tier: &attempt.tier, model: run.model_of(key), items: &attempt.items, doubled: attempt.doubled, omit: &attempt.omit }
+    }
+}
+
 impl Run {
     /// Packs the prompt of a call and prices its worst case.
     ///
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
-        let policy = &self.state.start().policy;
         let shape = match (caller, self.state.index_of(caller)) {
-            (Caller::Executor { .. }, Some(key)) => self.executor_call(key, fetched),
+            (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
         };
+        self.priced(caller, shape)
+    }
+
+    /// The worst case of the first call of an attempt that has not begun; file excerpts aside.
+    pub(super) fn first_ask(&self, key: Key, tier: &Tier, model: &ModelRef) -> Option<Ask> {
+        let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
+        let turn = Turn { tier, model: model.clone(), items: &[], doubled: false, omit: &[] };
+        let shape = self.executor_call(key, &turn, &Fetched::default());
+        // A model that may not be called is refused when it is.
+        self.priced(&caller, shape).ok().map(|p| p.ask)
+    }
+
+    fn priced(&self, caller: &Caller, shape: Shape) -> Result<Prepared, catalog::Refusal> {
+        let policy = &self.state.start().policy;
         let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
-        let limit = policy.limits.output_tokens.of(policy_role(role), shape.doubled).min(window);
+        let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
-        let cache_key = context::cache_key(shape.who, &shape.packed.instructions);
+        let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
@@ -105,8 +169,12 @@ impl Run {
     /// Takes the lease: intent and lease in one event, or the refusal.
     pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
         self.now = now;
+        let role = prepared.caller.role();
+        if self.state.is_starved(role) {
+            return None; // said already
+        }
         if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
-            self.record(Event::LeaseRefused { scope: refused.scope.to_string(), message: refused.to_string() });
+            self.refused(&prepared.caller, &refused);
             return None;
         }
         let call = CallNo(self.state.last_call + 1);
@@ -123,31 +191,58 @@ impl Run {
         Some(call)
     }
 
+    /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
+    pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
+        let key = self.state.index_of(caller);
+        if let (Scope::Subtask(_), Some(key)) = (&refused.scope, key) {
+            if refused.leased > 0 && !refused.frozen {
+                self.session.leased_out.insert(key.task);
+            } else {
+                self.over_its_cap(key, refused.to_string());
+            }
+            return;
+        }
+        self.record(Event::LeaseRefused { role: caller.role(), scope: refused.scope.to_string(), message: refused.to_string() });
+    }
+
+    /// Holds back what the final review may cost, but never more than a quarter of the cap: a small cap still starts work.
+    pub(super) fn reserve_for_review(&mut self) {
+        let Ok(review) = self.prepare(&Caller::Reviewer, &Fetched::default()) else { return };
+        let Ok(found) = self.catalog.lookup(&review.call.model, Day::of(self.now)) else { return };
+        let cap = self.state.ledger.balance(&Scope::Run).and_then(|b| b.cap).unwrap_or(u64::MAX);
+        let open = u64::from(self.state.open).min(MOST_REVIEWED / RESULT_BYTES);
+        let bytes = request_bytes(&review.call) as u64 + open * RESULT_BYTES;
+        let worst = catalog::worst_case(found.price, InputSize::Bytes(bytes), review.call.max_output_tokens, review.call.service);
+        let review_usd = NanoUsd(worst.0.min(cap / 4));
+        if review_usd != self.state.reserve {
+            self.record(Event::Reserved { review_usd });
+        }
+    }
+
     /// The call cannot be made at all: the run cannot go on.
     pub fn cannot_call(&mut self, why: String, now: Timestamp) {
         self.now = now;
         self.record(Event::Halted { class: None, message: why });
     }
 
-    fn executor_call(&self, key: Key, fetched: &Fetched) -> Shape {
+    fn executor_call(&self, key: Key, turn: &Turn<'_>, fetched: &Fetched) -> Shape {
         let state = &self.state;
         let policy = &state.start().policy;
         let task = state.task(key);
         let spec = &task.spec;
-        let work = &state.work[&key];
-        let attempt = work.attempt.as_ref().expect("only a unit with an attempt calls");
         let who = Who::Type(spec.kind);
-        let rules = context::instructions(who, policy);
+        let opening = self.openings.of(who, policy);
+        let rules = &opening.text;
         let wanted = context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref());
         let words = wanted.words();
         let (description, row) = self.description(key);
         let mut dependencies = self.inputs(key);
         dependencies.extend(row);
         let mut tools: Vec<ToolSpec> = spec.tools.iter().filter_map(|name| self.tools.iter().find(|t| t.name == *name).cloned()).collect();
-        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(&attempt.tier));
+        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
         tools.push(context::end_tool());
         let parts = Parts {
-            rules: &rules,
+            rules,
             shared: None,
             description: &description,
             output_format: &words,
@@ -156,28 +251,28 @@ impl Run {
             tool_calls,
             excerpts: fetched.excerpts.clone(),
             dependencies,
-            evidence: self.evidence(key),
+            evidence: self.evidence(key, turn.tier),
         };
-        let limits = policy.tier(&attempt.tier).map(TierLimits::from).unwrap_or_default();
+        let limits = policy.tier(turn.tier).map(TierLimits::from).unwrap_or_default();
         let mut packed = context::pack(&parts, &limits);
-        packed.items.extend(attempt.items.iter().cloned());
-        let role = policy_role(Role::Executor);
+        packed.items.extend(turn.items.iter().cloned());
+        let role = Role::Executor;
         let mut deadlines = policy.limits.call;
-        if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(work.since) {
+        if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(state.work.get(&key).and_then(|w| w.since)) {
             let left = (since + limit) - self.now;
             deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
         }
         Shape {
-            tier: attempt.tier.clone(),
-            model: self.model_of(key),
+            tier: turn.tier.clone(),
+            model: turn.model.clone(),
             who,
             packed,
             tools,
             format: wanted.format().cloned(),
-            effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), &attempt.tier)),
-            verbosity: spec.verbosity.or_else(|| policy.verbosity(role, Some(spec.kind), &attempt.tier)),
-            doubled: attempt.doubled,
-            omit: attempt.omit.clone(),
+            effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), turn.tier)),
+            verbosity: spec.verbosity.or_else(|| policy.verbosity(role, Some(spec.kind), turn.tier)),
+            doubled: turn.doubled,
+            omit: turn.omit.to_vec(),
             deadlines,
         }
     }
@@ -213,23 +308,24 @@ impl Run {
         task.deps.iter().filter_map(input).collect()
     }
 
-    fn evidence(&self, key: Key) -> Vec<Evidence> {
+    fn evidence(&self, key: Key, tier: &Tier) -> Vec<Evidence> {
         let task = self.state.task(key);
-        let work = &self.state.work[&key];
-        let tier = work.attempt.as_ref().map_or_else(|| self.state.start().policy.top().clone(), |a| a.tier.clone());
+        let work = self.state.work.get(&key);
+        let tried = work.map_or(&[][..], |w| &w.tried);
         let said = |text: &String| Evidence {
-            attempt: work.tried.len() as u32,
+            attempt: tried.len() as u32,
             tier: tier.clone(),
             what: "it was sent back with these instructions".to_owned(),
             text: text.clone(),
         };
-        let tried = work.tried.iter().enumerate().filter(|(_, t)| !t.evidence.is_empty()).map(|(n, t)| Evidence {
+        let instructions = work.map_or(&[][..], |w| &w.instructions);
+        let tried = tried.iter().enumerate().filter(|(_, t)| !t.evidence.is_empty()).map(|(n, t)| Evidence {
             attempt: n as u32 + 1,
             tier: t.tier.clone(),
             what: t.evidence.lines().next().unwrap_or_default().to_owned(),
             text: t.evidence.clone(),
         });
-        tried.chain(task.instructions.iter().map(said)).chain(work.instructions.iter().map(said)).collect()
+        tried.chain(task.instructions.iter().map(said)).chain(instructions.iter().map(said)).collect()
     }
 
     fn flagship_call(&self, caller: &Caller, fetched: &Fetched) -> Shape {
@@ -248,22 +344,25 @@ impl Run {
             }
             Caller::Replanner => {
                 let mut packed = replan_packed(state);
-                if matches!(&state.desk.job, Some(Job::Replan { faults, .. }) if !faults.is_empty()) {
-                    packed.items = planner_base(state, &self.tools, fetched);
-                }
+                let message = packed.items.pop().filter(|_| !state.desk.asked);
+                packed.items = planner_base(state, &self.tools, fetched);
+                packed.items.extend(message);
                 (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
             }
             _ => {
                 let rules = context::instructions(Who::Planner, policy);
                 let mut packed = planner_packed(state, &self.tools, &rules, fetched);
-                packed.items.extend(state.desk.turns.iter().cloned());
-                if state.desk.mends == 0 && !state.tasks.is_empty() {
-                    packed.items.push(context::the_rest(&self.plan()));
+                let accepted = if state.desk.mends == 0 { state.tasks.len() } else { state.desk.frozen as usize };
+                if accepted > 0 {
+                    let mut plan = self.plan();
+                    plan.subtasks.truncate(accepted);
+                    packed.items.push(context::the_rest(&plan));
                 }
+                packed.items.extend(state.desk.turns.iter().cloned());
                 (Who::Planner, packed, structured("brigade_plan", plan::schema::plan()))
             }
         };
-        let role = if *caller == Caller::Reviewer { crate::policy::Role::Reviewer } else { crate::policy::Role::Planner };
+        let role = caller.role();
         Shape {
             effort: policy.effort(role, None, &tier),
             verbosity: policy.verbosity(role, None, &tier),
@@ -286,14 +385,6 @@ impl State {
             Caller::Executor { unit, .. } => self.key(unit),
             _ => None,
         }
-    }
-}
-
-fn policy_role(role: Role) -> crate::policy::Role {
-    match role {
-        Role::Planner => crate::policy::Role::Planner,
-        Role::Reviewer => crate::policy::Role::Reviewer,
-        Role::Executor => crate::policy::Role::Executor,
     }
 }
 
@@ -338,7 +429,8 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
         Some(Job::Replan { reasons, .. }) => reasons.join("\n\n"),
         _ => String::new(),
     };
-    let standing = state.tasks.iter().map(|t| Standing { id: t.spec.id.clone(), state: state_word(state, t), title: t.spec.title.clone() }).collect();
+    let standing =
+        state.tasks.iter().map(|t| Standing { id: t.spec.id.clone(), state: state_word(state, t), title: t.spec.title.clone() }).collect();
     let results = state
         .tasks
         .iter()
@@ -347,7 +439,11 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
         .collect();
     context::replan(Replanning {
         rules: &rules,
-        earlier: if start.planned { state.desk.turns.clone() } else { start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default() },
+        earlier: if start.planned {
+            state.desk.turns.clone()
+        } else {
+            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
+        },
         request: &start.request,
         standing,
         happened: &happened,
@@ -382,10 +478,10 @@ fn review_packed(state: &State, fetched: &Fetched) -> context::Packed {
     let start = state.start();
     let rules = context::instructions(Who::Reviewer, &start.policy);
     let bulk = state.tasks.iter().any(|t| t.source.is_some());
-    let results = state
-        .tasks
-        .iter()
-        .filter(|t| t.status != Some(SubtaskStatus::Dropped))
+    let there: Vec<_> = state.tasks.iter().filter(|t| t.status != Some(SubtaskStatus::Dropped)).collect();
+    let (shown, sampled) = to_review(&there);
+    let results = shown
+        .into_iter()
         .map(|t| Worked {
             id: t.spec.id.clone(),
             title: if t.spec.title.is_empty() { t.spec.description.clone() } else { t.spec.title.clone() },
@@ -404,10 +500,24 @@ fn review_packed(state: &State, fetched: &Fetched) -> context::Packed {
         results,
         diff: fetched.diff.as_deref(),
         notes: &state.notes,
-        sampled: bulk.then_some("of the rows, some of each outcome"),
+        sampled: sampled.as_deref().or(bulk.then_some("of the rows, some of each outcome")),
         rounds_left: start.policy.limits.max_review_rounds.saturating_sub(state.desk.reviews),
     };
     context::reviewer(&reviewing, &limits)
+}
+
+/// The subtasks a review looks at: all of a usual plan; of a huge one those that went wrong and an even spread of the rest.
+fn to_review<'a>(there: &[&'a super::Task]) -> (Vec<&'a super::Task>, Option<String>) {
+    if there.len() <= MOST_SUBTASKS_REVIEWED {
+        return (there.to_vec(), None);
+    }
+    let wrong = |t: &&&super::Task| t.status != Some(SubtaskStatus::Done);
+    let mut shown: Vec<_> = there.iter().filter(wrong).take(MOST_SUBTASKS_REVIEWED / 2).copied().collect();
+    let stride = there.len().div_ceil(MOST_SUBTASKS_REVIEWED - shown.len());
+    shown.extend(there.iter().step_by(stride).filter(|t| t.status == Some(SubtaskStatus::Done)).copied());
+    let done = there.iter().filter(|t| t.status == Some(SubtaskStatus::Done)).count();
+    let text = format!("{} of {} subtasks, the failed ones first; {done} are done in all", shown.len(), there.len());
+    (shown, Some(text))
 }
 
 /// Bytes of the whole serialised request, counted without making it; never too few tokens for it.

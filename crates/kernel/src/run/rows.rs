@@ -64,7 +64,8 @@ pub fn over_the_rates(state: &State, source: &Source) -> Option<(u32, String)> {
                 (task, format!("{n} of {ended} rows of {} {what} ({:.1} %, allowed {:.1} %)", entry.spec.id, rate * 100.0, bound * 100.0))
             })
         };
-        over("failed", entry.rows.failed, rules.max_failure_rate).or_else(|| over("went up a tier", entry.rows.escalated, rules.max_escalation_rate))
+        over("failed", entry.rows.failed, rules.max_failure_rate)
+            .or_else(|| over("went up a tier", entry.rows.escalated, rules.max_escalation_rate))
     })
 }
 
@@ -75,9 +76,7 @@ pub fn may_start(state: &State, source: &Source) -> u64 {
     }
     let canary = source.members.iter().filter_map(|&t| rules(state, &state.tasks[t as usize]).canary).min();
     match canary {
-        Some(canary) if !source.waived && source.finished < canary => {
-            canary.saturating_sub(source.finished + source.rows.len() as u64)
-        }
+        Some(canary) if !source.waived && source.finished < canary => canary.saturating_sub(source.finished + source.rows.len() as u64),
         _ => u64::MAX,
     }
 }

@@ -11,6 +11,7 @@ use crate::call::{ErrorClass, Item};
 use crate::context::CheckLine;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::Subtask;
+use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
@@ -67,8 +68,10 @@ pub struct State {
     pub last_call: u64,
     /// Money and tokens.
     pub ledger: Ledger,
-    /// A lease was refused and nothing has been settled since.
-    pub starved: Option<Starved>,
+    /// Leases refused since the last settlement, by the role that asked.
+    pub starved: BTreeMap<Role, Starved>,
+    /// Worst case of the review still to come, closed to executors.
+    pub reserve: NanoUsd,
     /// Usage of every call, by tier.
     pub usage: UsageByTier,
     /// What the same tokens would have cost on the flagship, computed call by call.
@@ -91,6 +94,8 @@ pub struct State {
     pub open: u32,
     /// The last tree of the run's view that is on record.
     pub tree: Option<String>,
+    /// The tree that holds accepted work and nothing else.
+    pub clean: Option<String>,
     /// Whether any accepted work changed the view.
     pub changed: bool,
     /// The stored patch.
@@ -124,8 +129,6 @@ pub enum Phase {
 /// Why no new work starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// The engine goes away.
-    Drain,
     /// A person cancelled.
     Cancel,
     /// The provider cannot or will not serve.
@@ -252,10 +255,8 @@ pub struct Work {
     pub since: Option<Timestamp>,
     /// What it was shown, gathered.
     pub parts: Option<Vec<GatheredPart>>,
-    /// The tree it starts from, when it works in the view.
+    /// The tree its last attempt started from, when it works in the view.
     pub base_tree: Option<String>,
-    /// The last attempt left the view changed: reset before the next.
-    pub dirty: bool,
     /// Availability trouble in a row.
     pub trouble: u32,
     /// Money spent.
@@ -264,8 +265,12 @@ pub struct Work {
     pub instructions: Vec<String>,
     /// Attempts granted beyond the ladder, by a person's words.
     pub granted: u32,
-    /// The accepted answer, while a person is asked about it.
+    /// The last answer: the accepted one, or the best there is while a person is asked about it.
     pub accepted: Option<Arc<str>>,
+    /// Until when it is parked.
+    pub until: Option<Timestamp>,
+    /// It left its start tier.
+    pub escalated: bool,
 }
 
 /// Where a unit stands.
@@ -365,7 +370,7 @@ pub struct Desk {
     /// Its stage.
     pub stage: DeskStage,
     /// Reasons for the next plan patch, gathered meanwhile.
-    pub reasons: VecDeque<String>,
+    pub reasons: VecDeque<Reason>,
     /// The planner's conversation: requests, plans, patches. Replayed whole (`store: false`).
     pub turns: Vec<Item>,
     /// Faulty answers in a row.
@@ -384,12 +389,23 @@ pub struct Desk {
     pub doubled: bool,
     /// The planner's message about the job in hand is among its turns.
     pub asked: bool,
+    /// Subtasks accepted from an answer that was cut: they stay, and only the rest is asked for.
+    pub frozen: u32,
     /// The plan is whole.
     pub planned: bool,
     /// The last review.
     pub summary: String,
     /// What the approved review returns.
     pub final_output: Option<String>,
+}
+
+/// Why the planner should look again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The unit that waits for it.
+    pub unit: Option<Key>,
+    /// In words.
+    pub text: String,
 }
 
 /// A job of the flagship.
@@ -404,6 +420,8 @@ pub enum Job {
     Replan {
         /// Why.
         reasons: Vec<String>,
+        /// Units that wait for the answer.
+        units: Vec<Key>,
         /// What was wrong with the last one.
         faults: Vec<String>,
     },
@@ -460,6 +478,8 @@ pub struct Source {
     pub reopened: BTreeSet<u64>,
     /// Rows in hand.
     pub rows: BTreeMap<u64, Row>,
+    /// Finished rows with a failure, and what did succeed in them: for `retry`.
+    pub failed: BTreeMap<u64, Row>,
     /// Rows finished.
     pub finished: u64,
     /// No further row starts until a person says so.

@@ -10,13 +10,9 @@ use crate::context::{self, Status};
 /// The tool calls of an answer, each waiting for its output.
 pub fn pending(items: &[Item]) -> Vec<PendingTool> {
     let call = |item: &Item| match item {
-        Item::ToolCall { call_id, name, arguments } => Some(PendingTool {
-            call_id: call_id.clone(),
-            name: name.clone(),
-            arguments: arguments.clone(),
-            started: false,
-            asked: None,
-        }),
+        Item::ToolCall { call_id, name, arguments } => {
+            Some(PendingTool { call_id: call_id.clone(), name: name.clone(), arguments: arguments.clone(), started: false, asked: None })
+        }
         _ => None,
     };
     items.iter().filter_map(call).collect()

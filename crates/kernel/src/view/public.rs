@@ -88,7 +88,8 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { scope, message } => ("budget.refused", json!({ "scope": scope, "message": message })),
+        Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
+        Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
         Event::InboxOpened { item, ask, unit: of, question, evidence, .. } => {

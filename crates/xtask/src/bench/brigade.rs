@@ -79,7 +79,6 @@ pub struct Took {
     pub wall_ms: f64,
     pub cpu_us: u64,
     pub peak_kib: u64,
-    pub ok: bool,
 }
 
 /// Runs `brigade` to its end in a home of its own.
@@ -110,7 +109,7 @@ pub fn run(binary: &Path, provider: &Provider, home: &Path, arguments: &[&str]) 
     if !ok {
         return Err(format!("brigade failed:\n{errors}"));
     }
-    Ok((Took { wall_ms, cpu_us, peak_kib, ok }, text))
+    Ok((Took { wall_ms, cpu_us, peak_kib }, text))
 }
 
 /// Bytes below a folder.

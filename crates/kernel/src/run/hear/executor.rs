@@ -1,11 +1,11 @@
 //! An executor's answer: tools, checks, acceptance; or a failure, and who gets the work next.
 
-use crate::call::{Answer, CallError, End, Item};
+use crate::call::{Answer, CallError, End, ErrorClass, Item};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::TaskType;
 use crate::route::{self, Bounds, Failure, GiveUp, Next, Repair, Trouble};
-use crate::run::event::{Ask, Caller, CallResult, Ending, Event, SubtaskStatus, Unit, Verdict};
-use crate::run::state::{InFlight, Key, Stage};
+use crate::run::event::{Ask, CallResult, Caller, Ending, Event, SubtaskStatus, Unit, Verdict};
+use crate::run::state::{InFlight, Job, Key, Stage};
 use crate::run::{Check, Run, turn};
 use crate::time::Millis;
 
@@ -22,7 +22,7 @@ impl Run {
             match end.map(|(_, _, arguments)| turn::ending(arguments)) {
                 Some(Ok((_, reason))) if text.is_empty() => text = reason,
                 Some(Ok(_)) => {}
-                _ => items.clone_from(&answer.items),
+                _ => items = once_each(&answer.items),
             }
         }
         CallResult::Answered {
@@ -45,6 +45,16 @@ impl Run {
         let alternates = policy.tier(&flight.tier).map_or(0, |t| t.alternates.len());
         let left = alternates.saturating_sub(alternate as usize);
         let seed = flight.key.map_or(0, |k| u64::from(k.task) << 32 | k.row.unwrap_or(0) & 0xffff_ffff);
+        let attempt = flight.key.and_then(|k| self.state.work.get(&k)).and_then(|w| w.attempt.as_ref());
+        let (omitted, items) = attempt.map_or((&self.state.desk.omit, &self.state.desk.turns), |a| (&a.omit, &a.items));
+        let tries = match error.class {
+            // Repairs of the request: each helps once, whatever the line did before.
+            ErrorClass::UnsupportedField => {
+                u32::from(omitted.contains(&turn::field_named(error.param.as_deref().unwrap_or(&error.message))))
+            }
+            ErrorClass::LostReference => u32::from(!items.iter().any(|i| matches!(i, Item::Opaque { .. }))),
+            _ => tries,
+        };
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
         CallResult::Failed {
             class: error.class,
@@ -83,7 +93,7 @@ impl Run {
     fn executor_said(&mut self, key: Key, answer: &Answer) {
         let Some(work) = self.state.work.get(&key) else { return };
         let Some(attempt) = &work.attempt else { return };
-        if work.stage == Stage::Call {
+        if work.stage == Stage::Call && answer.end == End::Length && answer.refusal.is_none() {
             return; // cut at its limit: asked again with twice the room
         }
         if let Some(refusal) = &answer.refusal {
@@ -115,7 +125,10 @@ impl Run {
         let allowed = self.state.start().policy.max_tool_calls(&attempt.tier);
         let calls = attempt.tool_calls + attempt.pending.len() as u32;
         if attempt.turns >= limits.max_turns || calls > allowed {
-            let reason = format!("no final answer after {} turns and {calls} tool calls (allowed: {} and {allowed})", attempt.turns, limits.max_turns);
+            let reason = format!(
+                "no final answer after {} turns and {calls} tool calls (allowed: {} and {allowed})",
+                attempt.turns, limits.max_turns
+            );
             self.attempt_failed(key, Ending::Failed, Failure::TooManyTurns, reason);
         } else if attempt.repeated.1 > limits.max_identical_calls {
             let reason = format!("the same tool call came {} times in a row", attempt.repeated.1);
@@ -136,7 +149,8 @@ impl Run {
     fn go_on_checking(&mut self, key: Key) {
         let Some(attempt) = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()) else { return };
         if attempt.checked == 0 && self.nothing_changed(key) {
-            let evidence = "The subtask is to change files, and no file was changed. Make the change with apply_patch or write_file.".to_owned();
+            let evidence =
+                "The subtask is to change files, and no file was changed. Make the change with apply_patch or write_file.".to_owned();
             return self.check_failed(key, "changed".to_owned(), Verdict::Fail, evidence, Millis(0));
         }
         if attempt.checked as usize >= self.checks_of(key).len() {
@@ -147,7 +161,8 @@ impl Run {
     /// "Done" is checked against the disk, not against words.
     fn nothing_changed(&self, key: Key) -> bool {
         let spec = &self.state.task(key).spec;
-        let must = !spec.writes.is_empty() && !matches!(spec.kind, TaskType::Test | TaskType::ReviewFile | TaskType::Search | TaskType::General);
+        let must =
+            !spec.writes.is_empty() && !matches!(spec.kind, TaskType::Test | TaskType::ReviewFile | TaskType::Search | TaskType::General);
         let work = self.state.work.get(&key);
         must && work.is_some_and(|w| w.attempt.as_ref().is_some_and(|a| a.tree == w.base_tree))
     }
@@ -251,11 +266,8 @@ impl Run {
         let policy = &self.state.start().policy;
         let spec = &self.state.task(key).spec;
         let route = self.route(key).ok()?;
-        let tried: Vec<route::Tried> = work
-            .tried
-            .iter()
-            .filter_map(|t| t.failure.map(|failure| route::Tried { tier: t.tier.clone(), failure }))
-            .collect();
+        let tried: Vec<route::Tried> =
+            work.tried.iter().filter_map(|t| t.failure.map(|failure| route::Tried { tier: t.tier.clone(), failure })).collect();
         if tried.is_empty() {
             return None;
         }
@@ -270,11 +282,29 @@ impl Run {
             let output = self.accepted(key);
             return self.end_unit(key, SubtaskStatus::Failed, output, Some(reason), None);
         }
-        if self.state.desk.replans < self.state.start().policy.limits.max_replans {
+        let under_way = u32::from(matches!(self.state.desk.job, Some(Job::Replan { .. })));
+        if self.state.desk.replans + under_way < self.state.start().policy.limits.max_replans {
             self.record(Event::PlannerAsked { unit, reason });
         } else {
             self.ask_about_failure(key, reason);
         }
+    }
+
+    /// Its deadline passed: higher tiers would be as late.
+    pub(in crate::run) fn give_up_late(&mut self, key: Key) {
+        let reason = "its deadline passed".to_owned();
+        if self.state.work.get(&key).is_some_and(|w| w.attempt.is_some()) {
+            self.end_attempt(key, Ending::Failed, Some(Failure::TooManyTurns), false, reason.clone());
+        }
+        self.up_to_the_planner(key, format!("Subtask {} did not end in time: {reason}", self.state.unit(key)));
+    }
+
+    /// Its own cap does not allow its next call.
+    pub(in crate::run) fn over_its_cap(&mut self, key: Key, why: String) {
+        if self.state.work.get(&key).is_some_and(|w| w.attempt.is_some()) {
+            self.end_attempt(key, Ending::Abandoned, None, false, why.clone());
+        }
+        self.up_to_the_planner(key, format!("Subtask {} cannot go on: {why}", self.state.unit(key)));
     }
 
     pub(super) fn ask_about_failure(&mut self, key: Key, reason: String) {
@@ -283,6 +313,16 @@ impl Run {
         let evidence = format!("{reason}\n\nLast answer:\n{}", keep_tail(&self.accepted(key), EVIDENCE_BYTES));
         self.ask_person(Ask::Failed, Some(unit), None, question, evidence);
     }
+}
+
+/// The items of an answer, each tool call id once: a second call of the same id could not be answered.
+fn once_each(items: &[Item]) -> Vec<Item> {
+    let mut seen = std::collections::HashSet::new();
+    let fresh = |item: &&Item| match item {
+        Item::ToolCall { call_id, .. } => seen.insert(call_id.clone()),
+        _ => true,
+    };
+    items.iter().filter(fresh).cloned().collect()
 }
 
 /// The last `bytes` of a text, cut at a character: errors stand at the end of output.

@@ -1,6 +1,7 @@
 //! The flagship's answers: a plan, a plan patch, a review; each parsed at the plan's gate, mended at most twice.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::call::{Answer, CallError, End};
 use crate::plan::{self, Plan, PlanPatch, PlanStream, Standing, Streamed, Verdict as ReviewVerdict};
@@ -18,7 +19,7 @@ impl Run {
         }
         let mut stream = match self.session.stream.take() {
             Some((of, stream)) if of == call => stream,
-            _ => PlanStream::after(self.known(), self.accepted_subtasks()),
+            _ => PlanStream::after((*self.known()).clone(), self.accepted_subtasks()),
         };
         for found in stream.push(text) {
             if let Streamed::Subtask(subtask) = found
@@ -59,7 +60,7 @@ impl Run {
                 return;
             }
         };
-        if answer.end == End::Length && self.state.desk.doubled {
+        if answer.end == End::Length && self.state.desk.doubled && answer.refusal.is_none() {
             return; // asked again with twice the room
         }
         if let Some(refusal) = &answer.refusal {
@@ -85,13 +86,17 @@ impl Run {
         }
         let said = faults.join("\n");
         match caller {
-            Caller::Planner => self.record(Event::Halted { class: None, message: format!("the plan is still faulty after {MAX_MENDS} mends:\n{said}") }),
+            Caller::Planner => {
+                self.record(Event::Halted { class: None, message: format!("the plan is still faulty after {MAX_MENDS} mends:\n{said}") })
+            }
             Caller::Replanner => {
+                let units = self.replan_units();
                 self.record(Event::PlanPatched { patch: Box::default(), by: PatchedBy::Planner });
-                self.after_patch(&format!("the planner's patch was faulty: {said}"));
+                self.after_patch(units, &format!("the planner's patch was faulty: {said}"));
             }
             _ => {
-                let question = "The reviewer gave no usable judgement. Approve the result as it is, reject it, or say how to go on.".to_owned();
+                let question =
+                    "The reviewer gave no usable judgement. Approve the result as it is, reject it, or say how to go on.".to_owned();
                 self.record(Event::ReviewFailed { faults });
                 self.ask_person(Ask::Review, None, None, question, said);
             }
@@ -99,9 +104,12 @@ impl Run {
     }
 
     fn planned(&mut self, text: &str) {
-        let started = |t: &&crate::run::Task| t.attempts > 0 || t.status.is_some();
-        let frozen: Vec<_> = self.state.tasks.iter().filter(started).map(|t| (*t.spec).clone()).collect();
-        let mut stream = PlanStream::after(self.known(), frozen);
+        let prefix = self.state.desk.frozen as usize;
+        let begun = |(n, t): &(usize, &crate::run::Task)| {
+            t.status != Some(SubtaskStatus::Dropped) && (*n < prefix || t.attempts > 0 || t.status.is_some())
+        };
+        let frozen: Vec<_> = self.state.tasks.iter().enumerate().filter(begun).map(|(_, t)| (*t.spec).clone()).collect();
+        let mut stream = PlanStream::after((*self.known()).clone(), frozen);
         stream.push(text);
         let checked = stream.finish();
         self.session.stream = None;
@@ -111,15 +119,25 @@ impl Run {
         };
         let named: HashSet<_> = plan.subtasks.iter().map(|s| s.id.clone()).collect();
         let mut patch = PlanPatch {
-            drop: self.state.tasks.iter().map(|t| t.spec.id.clone()).filter(|id| !named.contains(id)).collect(),
+            drop: self
+                .state
+                .tasks
+                .iter()
+                .filter(|t| t.status != Some(SubtaskStatus::Dropped) && !named.contains(&t.spec.id))
+                .map(|t| t.spec.id.clone())
+                .collect(),
             ..PlanPatch::default()
         };
         let mut fresh = Vec::new();
         for subtask in plan.subtasks {
             match self.state.index.get(&subtask.id) {
                 None => fresh.push(subtask),
-                Some(&task) if *self.state.tasks[task as usize].spec != subtask => patch.change.push(subtask),
-                Some(_) => {}
+                Some(&task) => {
+                    let there = &self.state.tasks[task as usize];
+                    if *there.spec != subtask || there.status == Some(SubtaskStatus::Dropped) {
+                        patch.change.push(subtask);
+                    }
+                }
             }
         }
         if patch != PlanPatch::default() {
@@ -134,16 +152,24 @@ impl Run {
             warnings: checked.warnings.iter().map(|w| w.message.clone()).collect(),
             bulk: None,
         });
+        self.reserve_for_review();
     }
 
     fn replanned(&mut self, text: &str) {
         let parsed = plan::parse_answer(text);
-        let amended = plan::amend(&self.plan(), &parsed, |id| self.standing(id), &self.known());
+        let known = self.known();
+        let amended = plan::amend(&self.plan(), &parsed, |id| self.standing(id), &known);
         match amended.applied {
             Some((patch, _)) => {
                 let empty = patch == PlanPatch::default();
+                let units = self.replan_units();
+                let mended: Vec<u32> = patch.change.iter().filter_map(|s| self.state.index.get(&s.id).copied()).collect();
                 self.record(Event::PlanPatched { patch: Box::new(patch), by: PatchedBy::Planner });
-                self.after_patch(if empty { "the planner changed nothing" } else { "the planner left this subtask as it is" });
+                for task in mended {
+                    self.revive(task);
+                }
+                self.reserve_for_review();
+                self.after_patch(units, if empty { "the planner changed nothing" } else { "the planner left this subtask as it is" });
             }
             None => self.faulted(&Caller::Replanner, amended.faults.iter().map(ToString::to_string).collect()),
         }
@@ -153,21 +179,42 @@ impl Run {
         let Some(&task) = self.state.index.get(id) else { return Standing::Waiting };
         let entry = &self.state.tasks[task as usize];
         match (entry.status, self.state.work.get(&Key { task, row: None })) {
+            (Some(SubtaskStatus::Failed), _) if entry.source.is_some() => Standing::Done,
             (Some(SubtaskStatus::Failed | SubtaskStatus::Dropped), _) => Standing::Stuck,
             (Some(_), _) => Standing::Done,
-            (None, Some(work)) if work.stage == Stage::Planner && work.accepted.is_some() && work.tried.last().is_some_and(|t| t.failure.is_none() && t.ending == crate::run::Ending::Done) => Standing::Done,
+            (None, Some(work))
+                if work.stage == Stage::Planner
+                    && work.accepted.is_some()
+                    && work.tried.last().is_some_and(|t| t.failure.is_none() && t.ending == crate::run::Ending::Done) =>
+            {
+                Standing::Done
+            }
             (None, Some(work)) if matches!(work.stage, Stage::Planner | Stage::Person(_)) => Standing::Stuck,
             (None, Some(work)) if work.attempt.is_some() => Standing::Started,
-            (None, _) if entry.rows.ended() > 0 => Standing::Started,
+            (None, _) if entry.source.is_some_and(|i| self.rows_begun(i as usize)) => Standing::Started,
             (None, _) => Standing::Waiting,
         }
     }
 
+    fn rows_begun(&self, i: usize) -> bool {
+        let source = &self.state.sources[i];
+        source.finished > 0 || !source.rows.is_empty()
+    }
+
+    /// The units on whose account the planner was asked.
+    fn replan_units(&self) -> Vec<Key> {
+        match &self.state.desk.job {
+            Some(Job::Replan { units, .. }) => units.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Units that waited for the patch: checkpoints are through; what the patch left alone is a person's.
-    fn after_patch(&mut self, why: &str) {
-        let mut waiting: Vec<Key> = self.state.work.iter().filter(|(_, w)| w.stage == Stage::Planner).map(|(k, _)| *k).collect();
-        waiting.sort_unstable();
-        for key in waiting {
+    fn after_patch(&mut self, units: Vec<Key>, why: &str) {
+        for key in units {
+            if self.state.work.get(&key).is_none_or(|w| w.stage != Stage::Planner) {
+                continue;
+            }
             let unit = self.state.unit(key);
             if self.standing(&unit.subtask) == Standing::Done {
                 let tier = self.state.work.get(&key).and_then(|w| w.tried.last()).map(|t| t.tier.clone());
@@ -183,7 +230,8 @@ impl Run {
 
     fn reviewed(&mut self, text: &str) {
         let parsed = plan::parse_answer(text);
-        let judged = plan::review(&self.plan(), &parsed, &self.known());
+        let known = self.known();
+        let judged = plan::review(&self.plan(), &parsed, &known);
         let Some((review, _)) = judged.review else {
             return self.faulted(&Caller::Reviewer, judged.faults.iter().map(ToString::to_string).collect());
         };
@@ -198,8 +246,8 @@ impl Run {
             ReviewVerdict::Approve => {}
             ReviewVerdict::Revise if round <= limit => {
                 for revision in revisions {
-                    let Ok(unit) = self.unit_named(&revision.subtask) else { continue };
-                    self.record(Event::Reopened { unit, instructions: revision.instructions });
+                    let Some(&task) = self.state.index.get(&revision.subtask) else { continue };
+                    self.reopen(Key { task, row: None }, revision.instructions);
                 }
                 self.record(Event::PlanPatched { patch: Box::new(add), by: PatchedBy::Reviewer });
             }
@@ -213,16 +261,15 @@ impl Run {
         }
     }
 
-    fn unit_named(&self, id: &crate::ids::SubtaskId) -> Result<crate::run::Unit, ()> {
-        self.state.index.get(id).map(|&task| self.state.unit(Key { task, row: None })).ok_or(())
-    }
-
-    pub(in crate::run) fn known(&self) -> plan::Known {
+    pub(in crate::run) fn known(&mut self) -> Arc<plan::Known> {
+        if let Some(known) = &self.session.known {
+            return known.clone();
+        }
         let policy = &self.state.start().policy;
         let mut known = plan::Known::new(self.tools.iter());
         known.tiers.clone_from(&policy.ladder);
         known.max_subtasks = policy.limits.max_subtasks as usize;
-        known
+        self.session.known.insert(Arc::new(known)).clone()
     }
 
     /// What the flagship's job in hand is called for.

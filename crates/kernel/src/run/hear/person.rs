@@ -1,7 +1,8 @@
 //! A person's word: an inbox item answered.
 
-use crate::run::event::{Ask, Event, Reply, SubtaskStatus};
 use crate::run::Run;
+use crate::run::event::{Ask, Event, Reply, SubtaskStatus};
+use crate::run::state::Stage;
 use crate::time::Millis;
 use crate::tool::ToolOutput;
 
@@ -10,6 +11,10 @@ impl Run {
         let Some(entry) = self.state.inbox.get(&item).cloned() else { return };
         self.record(Event::InboxAnswered { item, reply: reply.clone() });
         let Some(key) = entry.unit else { return };
+        let waits = self.state.work.get(&key).is_some_and(|w| w.stage == Stage::Person(item));
+        if matches!(entry.ask, Ask::Failed | Ask::Approve) && !waits {
+            return; // the plan changed under the question
+        }
         match (entry.ask, reply) {
             (Ask::Question, reply) => {
                 let text = match reply {

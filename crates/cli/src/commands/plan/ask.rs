@@ -1,0 +1,131 @@
+//! `brigade plan REQUEST`: the planner is asked, its plan is written, nothing of it is worked off.
+//!
+//! It is a run like any other, with every call on record and under its cap, but with no slot for an executor: once the plan
+//! is whole it is left, and `brigade resume` works it off with today's slots.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brigade_kernel::catalog::Day;
+use brigade_kernel::plan::Plan;
+use brigade_kernel::policy::Slots;
+use brigade_kernel::run::{Event, RunStarted};
+use brigade_kernel::view::count;
+use brigade_runtime::{Leave, Shared, hands, record, start};
+use tokio::sync::{mpsc, watch};
+
+use crate::commands::{run, simulate};
+use crate::exit::{Exit, Failure, chain};
+use crate::screen::{self, Level, Progress};
+use crate::{session, wiring};
+
+/// What is asked, and where the answer goes.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The request; `-` is standard input.
+    pub request: &'a str,
+    /// `None` is standard output.
+    pub output: Option<&'a Path>,
+    /// The workspace.
+    pub directory: &'a Path,
+}
+
+/// Does it.
+///
+/// # Errors
+/// What to say, and the exit code.
+pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
+    let request = run::request(Some(asked.request))?.unwrap_or_default();
+    let workspace = asked.directory.canonicalize().map_err(|e| Failure::usage(format!("-C {}: {e}", asked.directory.display())))?;
+    let env = wiring::env();
+    let (config, catalog) = wiring::configure(&[], &env, Some(&workspace))?;
+    let today = Day::of(brigade_runtime::Clock::start().now());
+    wiring::check_models(&config, &catalog, &env, today)?;
+    let shared = wiring::shared(&config, catalog, &env)?;
+    let mut policy = config.policy.clone();
+    policy.limits.max_concurrent_subagents = Slots::At(0);
+    let id = start::new_id(shared.clock.now());
+    let started = RunStarted {
+        run: id.clone(),
+        request,
+        planned: true,
+        workspace: workspace.display().to_string(),
+        listing: run::listing(&workspace),
+        policy: Arc::new(policy),
+        input: None,
+        apply: false,
+        continues: None,
+        offline: None,
+        reuse: true,
+    };
+    let mut progress = Progress::new(Level::Normal);
+    for notice in &config.notices {
+        progress.note(notice);
+    }
+    let (summary, interrupted) = drive(&shared, started, &mut progress)?;
+    let (run, _) = record::load(&*shared.home.journal(), &id, shared.catalog.clone(), hands::specs().into())?;
+    let state = run.state();
+    if !state.desk.planned {
+        screen::remark(&format!("there is no plan: {}; spent {}", summary.output, summary.cost_usd));
+        return Ok(Exit::of(&summary, interrupted));
+    }
+    let plan = Plan {
+        coordination_notes: state.notes.clone(),
+        subtasks: state.tasks.iter().map(|task| (*task.spec).clone()).collect(),
+        ..Plan::default()
+    };
+    write(&plan, asked.output)?;
+    let calls = simulate::calls(&plan, &config.policy, &shared.catalog, today)?;
+    let n = count(plan.subtasks.len() as u64, "subtask", "subtasks");
+    screen::remark(&format!("{n}; planning cost {}, working it off about {} (one call a subtask, no review)", summary.cost_usd, calls.cost));
+    let file = asked.output.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
+    screen::remark(&format!("edit it and: brigade run --plan {file}; or as it is: brigade resume {id}"));
+    Ok(Exit::Done)
+}
+
+/// Drives the run until its plan is whole, it ends, or a signal says to leave.
+fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Result<(brigade_kernel::run::RunSummary, bool), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (show, mut shown) = mpsc::unbounded_channel();
+        let engine = shared.begin(started, None, Some(show))?;
+        let id = engine.run().state().run().clone();
+        let (leave, left) = watch::channel(Leave::No);
+        let signals = tokio::spawn(session::signals(leave.clone()));
+        let mut whole = false;
+        let follow = async {
+            while let Some(recorded) = shown.recv().await {
+                if matches!(recorded.stamped.event, Event::PlanCompleted { .. }) {
+                    whole = true;
+                    // Should the engine be gone, the run has ended by itself.
+                    let _ = leave.send(Leave::Soon);
+                }
+                if !whole {
+                    progress.saw(&recorded);
+                }
+            }
+            progress.close();
+        };
+        let (ended, ()) = tokio::join!(engine.drive(left.clone()), follow);
+        signals.abort();
+        let summary = ended.map_err(|e| Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&e))))?;
+        let interrupted = !whole && *left.borrow() > Leave::No;
+        Ok((summary, interrupted))
+    })
+}
+
+/// TOML, as people edit it; JSON for a file that is named so.
+fn write(plan: &Plan, output: Option<&Path>) -> Result<(), Failure> {
+    let json = output.is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")));
+    let text = match json {
+        true => serde_json::to_string_pretty(plan).map_err(|e| Failure::failed(e.to_string()))? + "\n",
+        false => toml::to_string_pretty(plan).map_err(|e| Failure::failed(format!("the plan cannot be written as TOML: {e}; name a .json file with -o")))?,
+    };
+    match output.map(PathBuf::from) {
+        Some(path) => std::fs::write(&path, text).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display()))),
+        None => {
+            screen::print_from_outside(&text);
+            Ok(())
+        }
+    }
+}

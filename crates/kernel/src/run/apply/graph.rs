@@ -1,0 +1,241 @@
+//! The fold of the task graph: subtasks that come, change, leave, and run again.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::ids::SubtaskId;
+use crate::plan::reference::Reference;
+use crate::plan::{self, ForEach, PlanPatch, Subtask};
+use crate::policy::Slots;
+use crate::route::Failure;
+use crate::run::event::{Ending, PatchedBy, SubtaskStatus};
+use crate::run::state::{DeskStage, Key, Phase, Stage, State, Task, Tried, Work};
+use crate::schedule;
+use crate::units::NanoUsd;
+
+impl State {
+    /// A finished subtask (or row) is open again.
+    pub(super) fn reopen(&mut self, key: Key, instructions: &str) {
+        let entry = &mut self.tasks[key.task as usize];
+        if !instructions.is_empty() {
+            entry.instructions.push(instructions.to_owned());
+        }
+        match (key.row, entry.source) {
+            (Some(row), Some(i)) => self.reopen_row(i as usize, row),
+            (_, Some(i)) => self.restart_source(i as usize),
+            (_, None) => {
+                let Some(status) = entry.status.take() else { return };
+                let revised = entry.tier.clone().filter(|_| !instructions.is_empty());
+                self.open += 1;
+                self.untally(status);
+                if let Some(tier) = revised {
+                    let evidence = "the review sent it back".to_owned();
+                    let tried = vec![Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence }];
+                    self.work.insert(key, Work { tried, ..Work::default() });
+                }
+                self.unready_dependents(key.task);
+                self.wake_task(key.task);
+            }
+        }
+        self.phase = Phase::Running;
+    }
+
+    pub(super) fn untally(&mut self, status: SubtaskStatus) {
+        let count = match status {
+            SubtaskStatus::Done => &mut self.tally.done,
+            SubtaskStatus::Failed => &mut self.tally.failed,
+            SubtaskStatus::Skipped | SubtaskStatus::Dropped => &mut self.tally.skipped,
+        };
+        *count = count.saturating_sub(1);
+    }
+
+    pub(super) fn wake_dependents(&mut self, task: u32) {
+        for dependent in self.tasks[task as usize].dependents.clone() {
+            self.wake_task(dependent);
+        }
+    }
+
+    /// What hangs on a subtask that is open again and has not begun waits again.
+    fn unready_dependents(&mut self, task: u32) {
+        for dependent in self.tasks[task as usize].dependents.clone() {
+            let key = Key { task: dependent, row: None };
+            if self.work.get(&key).is_some_and(|w| w.stage == Stage::Ready) {
+                self.leave_queues(key);
+            }
+        }
+    }
+
+    /// Makes a task ready if nothing stands before it any more.
+    pub(super) fn wake_task(&mut self, task: u32) {
+        let entry = &self.tasks[task as usize];
+        if entry.status.is_some() {
+            return;
+        }
+        if let Some(i) = entry.source {
+            return self.wake_rows(i as usize);
+        }
+        let waits = entry.unknown > 0 || !entry.deps.iter().all(|&d| self.tasks[d as usize].status.is_some());
+        if waits || entry.spec.for_each.is_some() {
+            return;
+        }
+        let key = Key { task, row: None };
+        if self.work.get(&key).is_none_or(|w| w.stage == Stage::Ready) {
+            self.enter(key, Stage::Ready);
+        }
+    }
+
+    pub(super) fn add_task(&mut self, spec: Subtask) {
+        let task = self.tasks.len() as u32;
+        let id = spec.id.clone();
+        if let Some(cap) = spec.max_cost_usd {
+            self.ledger.set_subtask_cap(&id, Some(cap));
+        }
+        let dependents = self.forward.remove(&id).unwrap_or_default();
+        for &waiting in &dependents {
+            let waiting = &mut self.tasks[waiting as usize];
+            waiting.unknown -= 1;
+            waiting.deps.push(task);
+        }
+        self.tasks.push(Task {
+            deps: Vec::new(),
+            unknown: 0,
+            dependents,
+            source: None,
+            status: None,
+            output: "".into(),
+            error: None,
+            tier: None,
+            priority: schedule::estimate(&spec).0,
+            attempts: 0,
+            cost: NanoUsd::ZERO,
+            instructions: Vec::new(),
+            rows: Default::default(),
+            sample: Vec::new(),
+            checks: Vec::new(),
+            spec: Arc::new(spec),
+        });
+        self.index.insert(id, task);
+        self.open += 1;
+        self.link(task);
+        self.wake_task(task);
+    }
+
+    /// Ties a task to all that it names, known or not yet.
+    fn link(&mut self, task: u32) {
+        for dep in named(&self.tasks[task as usize].spec.clone()) {
+            match self.index.get(&dep) {
+                Some(&d) if d == task => {}
+                Some(&d) => {
+                    self.tasks[task as usize].deps.push(d);
+                    self.tasks[d as usize].dependents.push(task);
+                }
+                None => {
+                    self.tasks[task as usize].unknown += 1;
+                    self.forward.entry(dep).or_default().push(task);
+                }
+            }
+        }
+    }
+
+    fn unlink(&mut self, task: u32) {
+        for dep in std::mem::take(&mut self.tasks[task as usize].deps) {
+            self.tasks[dep as usize].dependents.retain(|&d| d != task);
+        }
+        if std::mem::take(&mut self.tasks[task as usize].unknown) > 0 {
+            self.forward.retain(|_, waiting| {
+                waiting.retain(|&w| w != task);
+                !waiting.is_empty()
+            });
+        }
+    }
+
+    pub(super) fn patch_plan(&mut self, patch: &PlanPatch, by: PatchedBy) {
+        for spec in &patch.add {
+            self.add_task(spec.clone());
+        }
+        for spec in &patch.change {
+            self.change_task(spec);
+        }
+        for id in &patch.drop {
+            if let Some(&task) = self.index.get(id) {
+                self.end_unit(Key { task, row: None }, SubtaskStatus::Dropped, "", None, None);
+            }
+        }
+        if let Some(notes) = &patch.coordination_notes {
+            self.notes.clone_from(notes);
+        }
+        if self.desk.planned {
+            self.desk.replans += u32::from(by == PatchedBy::Planner);
+            self.desk.job = None;
+            self.desk.stage = DeskStage::Idle;
+            self.phase = Phase::Running;
+            self.settle_graph();
+        }
+        self.next_job();
+    }
+
+    fn change_task(&mut self, spec: &Subtask) {
+        let Some(&task) = self.index.get(&spec.id) else { return };
+        let key = Key { task, row: None };
+        self.leave_queues(key);
+        self.work.remove(&key);
+        self.inbox.retain(|_, item| item.unit != Some(key));
+        self.unlink(task);
+        let entry = &mut self.tasks[task as usize];
+        let merged = plan::with_planned_fields(&entry.spec, spec);
+        entry.spec = Arc::new(merged);
+        entry.instructions.clear();
+        if let Some(status) = entry.status.take() {
+            self.open += 1;
+            self.untally(status);
+        }
+        self.link(task);
+        self.unready_dependents(task);
+        self.wake_task(task);
+    }
+
+    /// After the graph changed as a whole: priorities, row sources, what is ready.
+    pub(super) fn settle_graph(&mut self) {
+        let left = |t: &Task| if t.status.is_some() { 0 } else { schedule::estimate(&t.spec).0 };
+        let graph = schedule::Graph {
+            durations: self.tasks.iter().map(left).collect(),
+            waits: self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect(),
+        };
+        let priorities = match self.start().policy.limits.max_concurrent_subagents {
+            Slots::At(slots) if (slots as usize) < self.tasks.len() => schedule::best_ranks(&graph, slots as usize),
+            _ => graph.longest_paths(),
+        };
+        for queue in [&mut self.ready, &mut self.ready_writers, &mut self.to_call] {
+            let old = std::mem::take(queue);
+            queue.extend(old.into_iter().map(|(_, key)| (Reverse(priorities[key.task as usize]), key)));
+        }
+        for (task, priority) in self.tasks.iter_mut().zip(priorities) {
+            task.priority = priority;
+        }
+        for task in 0..self.tasks.len() as u32 {
+            self.find_source(task);
+        }
+        for task in 0..self.tasks.len() as u32 {
+            self.wake_task(task);
+        }
+    }
+}
+
+/// All that a subtask waits for, each once.
+fn named(spec: &Subtask) -> Vec<SubtaskId> {
+    let mut named = spec.depends_on.clone();
+    let mut add = |id: &SubtaskId| {
+        if !named.contains(id) {
+            named.push(id.clone());
+        }
+    };
+    if let Some(ForEach::Subtask(from)) = &spec.for_each {
+        add(from);
+    }
+    for reference in spec.when.iter().flat_map(plan::When::references) {
+        if let Reference::Output { id, .. } = reference {
+            add(id);
+        }
+    }
+    named
+}

@@ -1,0 +1,117 @@
+//! How a session ends: when nothing is under way, and nothing can be.
+
+use crate::call::ErrorClass;
+use crate::ids::SubtaskId;
+use crate::plan::ForEach;
+use crate::plan::reference::{Reference, references};
+use crate::run::event::{Event, RunStatus, RunSummary, SubtaskStatus};
+use crate::run::state::{DeskStage, Key, Phase, Stop};
+use crate::run::{Action, Run, rows};
+
+impl Run {
+    /// Ends the session when nothing is under way and nothing can be.
+    pub(super) fn close(&mut self, actions: &[Action]) {
+        if !self.state.calls.is_empty() || self.session.outstanding > 0 || !actions.is_empty() {
+            return;
+        }
+        let summary = |status, output: String| self.summary(status, output, None);
+        if let Some(stop) = self.state.stop.clone() {
+            let event = match stop {
+                Stop::Cancel => Event::RunEnded(summary(RunStatus::Cancelled, "cancelled".to_owned())),
+                Stop::Failed(why) => Event::RunEnded(summary(RunStatus::Failed, why)),
+                Stop::Provider { class, message } => {
+                    let status = match class {
+                        ErrorClass::RateLimited | ErrorClass::Overloaded => RunStatus::QuotaParked,
+                        ErrorClass::QuotaExhausted => RunStatus::NeedsPerson,
+                        _ => RunStatus::Failed,
+                    };
+                    Event::RunPaused(self.summary(status, message, Some(class)))
+                }
+            };
+            return self.record(event);
+        }
+        if self.session.draining {
+            return self.record(Event::RunPaused(summary(RunStatus::Cancelled, "interrupted; resume it to go on".to_owned())));
+        }
+        if self.state.phase == Phase::Closing {
+            let (status, output) = self.result();
+            return self.record(Event::RunEnded(summary(status, output)));
+        }
+        if let Some(starved) = self.state.starved.values().next().cloned() {
+            return self.record(Event::RunPaused(summary(RunStatus::BudgetReached, starved.message)));
+        }
+        if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
+            return; // the gate opens, or the time comes
+        }
+        if !self.state.inbox.is_empty() {
+            let n = self.state.inbox.len();
+            let output = format!("{n} {} for a person", if n == 1 { "item waits" } else { "items wait" });
+            return self.record(Event::RunPaused(summary(RunStatus::NeedsPerson, output)));
+        }
+        if self.state.desk.planned {
+            let open = self.state.tasks.iter().filter(|t| t.status.is_none()).map(|t| t.spec.id.as_str());
+            let open: Vec<&str> = open.take(5).collect();
+            self.record(Event::RunEnded(summary(RunStatus::Failed, format!("nothing can go on; still open: {}", open.join(", ")))));
+        }
+    }
+
+    /// Whether only a closed gate keeps something from starting.
+    fn may_start(&self) -> bool {
+        let rows = || {
+            self.state.sources.iter().enumerate().any(|(i, source)| {
+                let waiting = self.session.incoming.get(&i).is_some_and(|q| !q.is_empty());
+                waiting && self.source_is_open(i) && rows::may_start(&self.state, source) > 0
+            })
+        };
+        self.room() > 0 && (!self.state.ready.is_empty() || self.next_writer().is_some() || rows())
+    }
+
+    fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
+        RunSummary {
+            status,
+            output,
+            error,
+            cost_usd: self.state.spent(),
+            all_flagship_cost_usd: self.state.all_flagship,
+            duration_ms: self.now - self.state.started_at,
+            usage: self.state.usage.clone(),
+        }
+    }
+
+    /// The run's answer: the review's words with results in place of their references.
+    fn result(&self) -> (RunStatus, String) {
+        let template = match self.state.desk.final_output.as_deref() {
+            Some(text) if !text.is_empty() => text.to_owned(),
+            _ => self.last_results(),
+        };
+        let template = template.as_str();
+        let mut output = String::with_capacity(template.len());
+        let mut at = 0;
+        for (place, reference) in references(template) {
+            let Reference::Output { id, path } = &reference else { continue };
+            let Some(&task) = self.state.index.get(id) else { continue };
+            output.push_str(&template[at..place.start]);
+            let text = &self.state.tasks[task as usize].output;
+            if path.is_empty() {
+                output.push_str(text);
+            } else if let Some(value) = self.value_of(Key { task, row: None }, &reference) {
+                output.push_str(&value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            }
+            at = place.end;
+        }
+        output.push_str(&template[at..]);
+        let bulk: Vec<_> =
+            self.state.tasks.iter().filter(|t| matches!(t.spec.for_each, Some(ForEach::Input | ForEach::Subtask(_)))).collect();
+        let rows = bulk.iter().fold((0, 0), |(done, failed), t| (done + t.rows.done, failed + t.rows.failed));
+        let status = if rows.0 == 0 && rows.1 > 0 { RunStatus::Failed } else { RunStatus::Completed };
+        (status, output)
+    }
+
+    /// References to what nothing else was made from: the answer when the reviewer wrote none.
+    fn last_results(&self) -> String {
+        let left = |d: &u32| self.state.tasks[*d as usize].status != Some(SubtaskStatus::Dropped);
+        let last = self.state.tasks.iter().filter(|t| t.status == Some(SubtaskStatus::Done) && !t.dependents.iter().any(|d| left(d)));
+        let ids: Vec<&SubtaskId> = last.map(|t| &t.spec.id).collect();
+        ids.iter().map(|id| format!("{{{{{id}.output}}}}")).collect::<Vec<_>>().join("\n\n")
+    }
+}

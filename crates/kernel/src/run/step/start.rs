@@ -1,0 +1,247 @@
+//! New attempts: which unit starts, on which tier, or why it does not run at all.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Doors, LOOK_AT, next_in};
+use crate::budget::Role;
+use crate::ids::{ModelRef, Tier};
+use crate::plan;
+use crate::plan::reference::{Reference, lookup, outputs};
+use crate::policy::Slots;
+use crate::route::{self, Next, Route};
+use crate::run::event::{Caller, Event, SubtaskStatus};
+use crate::run::state::Key;
+use crate::run::{Action, Run, Tried, uses_view};
+use crate::units::NanoUsd;
+
+/// Attempts in flight when the user sets no number: what one account's gate may allow, and 100 MB can hold.
+const AUTO_SLOTS: u32 = 1_024;
+/// With room for fewer worst cases than this, each start is priced before it is begun.
+const TIGHT: u64 = 64;
+
+impl Run {
+    pub(in crate::run) fn room(&self) -> u32 {
+        let slots = match self.state.start().policy.limits.max_concurrent_subagents {
+            Slots::Auto => AUTO_SLOTS,
+            Slots::At(n) => n,
+        };
+        slots.saturating_sub(self.state.active)
+    }
+
+    /// New attempts, most urgent first.
+    pub(super) fn starts(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
+        if !self.state.desk.planned && self.state.desk.mends > 0 {
+            return; // a fault of the whole plan stops new starts until it is mended
+        }
+        let (mut after, mut waiting, mut writers) = (None, 0, true);
+        while waiting < LOOK_AT {
+            let reader = next_in(&self.state.ready, after);
+            let writer = if writers { self.next_writer() } else { None };
+            let Some(next) = [reader, writer].into_iter().flatten().min() else { return };
+            if writer == Some(next) {
+                writers = self.start_unit(next.1, gate, actions);
+            } else {
+                after = Some(next);
+                waiting += usize::from(!self.start_unit(next.1, gate, actions));
+            }
+        }
+    }
+
+    /// The unit that may take the view: whoever has it already, else the most urgent.
+    pub(super) fn next_writer(&self) -> Option<(std::cmp::Reverse<u64>, Key)> {
+        if !self.state.desk.planned {
+            return None;
+        }
+        match self.state.writer {
+            None => self.state.ready_writers.first().copied(),
+            Some(key) => {
+                let entry = (std::cmp::Reverse(self.state.task(key).priority), key);
+                self.state.ready_writers.contains(&entry).then_some(entry)
+            }
+        }
+    }
+
+    /// Starts (or skips) a unit whose dependencies have ended. `false`: not now.
+    pub(super) fn start_unit(&mut self, key: Key, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) -> bool {
+        if self.item_missing(key) || (!self.state.desk.planned && !self.may_stream(key)) {
+            return false;
+        }
+        if let Some(why) = self.skipped(key) {
+            self.end_unit(key, SubtaskStatus::Skipped, String::new(), Some(why), None);
+            return true;
+        }
+        if self.room() == 0 || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
+            return false;
+        }
+        if self.too_late(key) {
+            self.give_up_late(key);
+            return true;
+        }
+        let route = match self.route(key) {
+            Ok(route) => route,
+            Err(stuck) => {
+                self.up_to_the_planner(key, format!("Subtask {} cannot run: {stuck}", self.state.unit(key)));
+                return true;
+            }
+        };
+        let (tier, why) = self.next_tier(key, &route);
+        let policy = self.state.start().policy.clone();
+        let (model, _) = route.models(&tier, &policy);
+        if let Some(started) = self.unaffordable(key, &tier, model) {
+            return started;
+        }
+        let spec = &self.state.task(key).spec;
+        let direct = !uses_view(spec) && spec.files.is_empty();
+        if direct && !gate.enter(model) {
+            return false;
+        }
+        let work = self.state.work.get(&key);
+        let last = work.and_then(|w| w.tried.last()).map(|t| t.tier.clone());
+        let before = if key.row.is_none() { self.state.task(key).attempts } else { work.map_or(0, |w| w.tried.len() as u32) };
+        let no = before + 1;
+        let unit = self.state.unit(key);
+        if let Some(from) = last.filter(|from| *from != tier) {
+            self.record(Event::Escalated { unit: unit.clone(), from, to: tier.clone(), why: why.clone() });
+        }
+        self.record(Event::AttemptStarted { unit: unit.clone(), attempt: no, tier, model: model.clone(), why });
+        if direct {
+            actions.push(Action::Call { caller: Caller::Executor { unit, attempt: no } });
+        }
+        true
+    }
+
+    /// Whether there is money for the first call of an attempt, looked at only where it runs short.
+    /// `Some(false)`: not now; `Some(true)`: the unit's own cap ended it.
+    fn unaffordable(&mut self, key: Key, tier: &Tier, model: &ModelRef) -> Option<bool> {
+        let balance = self.state.ledger.balance(&crate::budget::Scope::Run)?;
+        let left = balance.left().saturating_sub(balance.held_back).saturating_sub(self.session.promised.0);
+        let capped = self.state.task(key).spec.max_cost_usd.is_some();
+        let role = self.state.ledger.balance(&crate::budget::Scope::Role(Role::Executor)).is_some_and(|b| b.cap.is_some());
+        let usual = self.session.usual;
+        if !capped && !role && usual.0 > 0 && left / usual.0 >= TIGHT {
+            self.session.promised += usual;
+            return None;
+        }
+        let mut ask = self.first_ask(key, tier, model)?;
+        let worst = ask.money;
+        self.session.usual = self.session.usual.max(worst);
+        ask.money = NanoUsd(worst.0.saturating_add(self.session.promised.0));
+        let alone = crate::budget::Ask { money: worst, ..ask.clone() };
+        if let Err(refused) = self.state.ledger.admit(&alone) {
+            let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
+            let own = matches!(refused.scope, crate::budget::Scope::Subtask(_));
+            self.refused(&caller, &refused);
+            return Some(own && !self.session.leased_out.contains(&key.task));
+        }
+        // With what this step has handed out already it may be too much: the next step knows better.
+        if self.session.promised > NanoUsd::ZERO && worst.0 > left {
+            return Some(false);
+        }
+        self.session.promised += worst;
+        None
+    }
+
+    /// Whether a unit may start while the plan is still arriving.
+    fn may_stream(&mut self, key: Key) -> bool {
+        let known = self.known();
+        let spec = &self.state.task(key).spec;
+        spec.for_each.is_none() && plan::startable_while_streaming(spec, &known, |id| self.state.index.contains_key(id))
+    }
+
+    fn next_tier(&self, key: Key, route: &Route) -> (Tier, String) {
+        let work = self.state.work.get(&key);
+        if work.is_some_and(|w| w.granted > 0) {
+            let top = route.ladder.last().unwrap_or(&route.tier);
+            return (top.clone(), "a person said how to go on".to_owned());
+        }
+        let last = work.and_then(|w| w.tried.last());
+        match (self.next_after_failure(key), last) {
+            (Some(Next::TierUp(up)), Some(last)) => (up, format!("{} on {}", words(last), last.tier)),
+            (Some(Next::SameTierWithEvidence), Some(last)) => (last.tier.clone(), format!("{}; once more with the evidence", words(last))),
+            _ => (route.tier.clone(), route.why.clone()),
+        }
+    }
+
+    /// Where a unit may run.
+    pub(in crate::run) fn route(&self, key: Key) -> Result<Route, route::Stuck> {
+        let task = self.state.task(key);
+        let mut facts = route::Facts::of(&task.spec);
+        let inputs: usize = task.deps.iter().map(|&d| self.output_of(key, d).map_or(0, |(_, text)| text.len())).sum();
+        let row = self.item(key).map_or(0, |item| item.to_string().len());
+        facts.input_tokens = ((task.spec.description.len() + inputs + row) / 4) as u64;
+        route::start(&facts, &self.state.start().policy)
+    }
+
+    /// How a dependency ended and what it returned, as seen from a unit.
+    pub(in crate::run) fn output_of(&self, key: Key, dep: u32) -> Option<(SubtaskStatus, Arc<str>)> {
+        let other = &self.state.tasks[dep as usize];
+        match (key.row, self.state.task(key).source) {
+            (Some(row), Some(i)) if other.source == Some(i) => self.state.sources[i as usize].rows.get(&row)?.results.get(&dep).cloned(),
+            _ => other.status.map(|status| (status, other.output.clone())),
+        }
+    }
+
+    pub(in crate::run) fn item_missing(&self, key: Key) -> bool {
+        key.row.is_some() && self.item(key).is_none()
+    }
+
+    /// Why a unit does not run at all.
+    fn skipped(&self, key: Key) -> Option<String> {
+        let task = self.state.task(key);
+        let spec = &task.spec;
+        if task.deps.is_empty() && spec.when.is_none() {
+            return None;
+        }
+        let ended: Vec<(u32, Option<SubtaskStatus>)> =
+            task.deps.iter().map(|&d| (d, self.output_of(key, d).map(|(status, _)| status))).collect();
+        let name = |d: u32| self.state.tasks[d as usize].spec.id.clone();
+        let failed = |(d, s): &&(u32, Option<SubtaskStatus>)| *s == Some(SubtaskStatus::Failed) && !self.is_rows_as_a_whole(key, *d);
+        if let Some((d, _)) = ended.iter().find(failed) {
+            return Some(format!("hangs on {}, which failed", name(*d)));
+        }
+        let gone = |(_, s): &&(u32, Option<SubtaskStatus>)| *s == Some(SubtaskStatus::Skipped);
+        if ended.iter().any(|e| gone(&e)) {
+            let wanted = outputs(&spec.description);
+            if let Some((d, _)) = ended.iter().filter(gone).find(|(d, _)| wanted.contains(&name(*d))) {
+                return Some(format!("hangs on {}, which was skipped", name(*d)));
+            }
+            if ended.iter().all(|e| gone(&e)) {
+                return Some("everything it hangs on was skipped".to_owned());
+            }
+        }
+        let when = spec.when.as_ref()?;
+        let mut values: Vec<(Reference, Value)> = Vec::new();
+        for reference in when.references() {
+            if let Some(value) = self.value_of(key, reference) {
+                values.push((reference.clone(), value));
+            }
+        }
+        let holds = when.holds(&|wanted: &Reference| values.iter().find(|(r, _)| r == wanted).map(|(_, v)| v));
+        (!holds).then(|| format!("when {} is false", when.as_str()))
+    }
+
+    /// Failed rows do not fail what reads the rows as a whole.
+    fn is_rows_as_a_whole(&self, key: Key, dep: u32) -> bool {
+        let source = self.state.tasks[dep as usize].source;
+        source.is_some() && (key.row.is_none() || source != self.state.task(key).source)
+    }
+
+    pub(in crate::run) fn value_of(&self, key: Key, reference: &Reference) -> Option<Value> {
+        match reference {
+            Reference::Item { path } => lookup(self.item(key)?, path).cloned(),
+            Reference::Output { id, path } => {
+                let &dep = self.state.index.get(id)?;
+                let (_, text) = self.output_of(key, dep)?;
+                let value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.to_string()));
+                lookup(&value, path).cloned()
+            }
+        }
+    }
+}
+
+fn words(tried: &Tried) -> String {
+    let first = tried.evidence.lines().next().unwrap_or_default();
+    first.chars().take(120).collect()
+}

@@ -1,0 +1,561 @@
+//! A world in miniature: performs the actions of a run on a virtual clock, with answers from a script.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Speaker};
+use crate::catalog::Catalog;
+use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
+use crate::plan::{self, Author, Format, Known, Subtask};
+use crate::policy::Policy;
+use crate::run::*;
+use crate::time::{Millis, Timestamp};
+use crate::tool::{Effect, ToolOutput, ToolSpec};
+use crate::units::NanoUsd;
+use crate::usage::Usage;
+use crate::view::public;
+
+/// A day on which the catalog's models have prices.
+pub const START: Timestamp = Timestamp(1_795_219_200_000);
+
+/// One call as the script sees it.
+pub struct Asked<'a> {
+    pub caller: &'a Caller,
+    pub call: &'a Call,
+    pub tier: &'a Tier,
+    /// How many calls were made before it for the same subtask, row or role.
+    pub nth: u32,
+}
+
+impl Asked<'_> {
+    pub fn subtask(&self) -> &str {
+        match self.caller {
+            Caller::Executor { unit, .. } => unit.subtask.as_str(),
+            _ => "",
+        }
+    }
+    pub fn row(&self) -> Option<u64> {
+        match self.caller {
+            Caller::Executor { unit, .. } => unit.row,
+            _ => None,
+        }
+    }
+    pub fn is(&self, subtask: &str) -> bool {
+        self.subtask() == subtask
+    }
+    /// Everything the model is shown.
+    pub fn text(&self) -> String {
+        let mut text = self.call.instructions.clone();
+        for item in &self.call.items {
+            match item {
+                Item::Message { text: t, .. } => text.push_str(t),
+                Item::ToolOutput { output, .. } => text.push_str(output),
+                _ => {}
+            }
+        }
+        text
+    }
+}
+
+/// What comes back, after how long.
+pub struct Reply_ {
+    pub answer: Result<Answer, CallError>,
+    pub ms: u64,
+    /// Pieces of a planner's answer and when they arrive.
+    pub stream: Vec<(u64, String)>,
+}
+
+pub fn say(text: impl Into<String>) -> Reply_ {
+    let text = text.into();
+    let items = vec![Item::Message { speaker: Speaker::Assistant, text: text.clone() }];
+    let usage = Some(Usage { input_tokens: 300, output_tokens: 50, ..Usage::default() });
+    Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, stream: Vec::new() }
+}
+
+pub fn call_tool(id: &str, name: &str, arguments: Value) -> Reply_ {
+    let mut reply = say("");
+    let item = Item::ToolCall { call_id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_string() };
+    if let Ok(answer) = &mut reply.answer {
+        answer.items = vec![item];
+    }
+    reply
+}
+
+pub fn end(status: &str, reason: &str) -> Reply_ {
+    call_tool("end-1", "end", json!({"status": status, "reason": reason}))
+}
+
+pub fn error(class: ErrorClass) -> Reply_ {
+    let status = match class {
+        ErrorClass::RateLimited | ErrorClass::QuotaExhausted => Some(429),
+        ErrorClass::Refused => Some(401),
+        ErrorClass::Server => Some(500),
+        ErrorClass::UnsupportedField | ErrorClass::BadRequest | ErrorClass::ContextTooLong | ErrorClass::LostReference => Some(400),
+        _ => None,
+    };
+    let error = CallError {
+        class,
+        message: "verbosity is not supported".to_owned(),
+        status,
+        code: None,
+        param: None,
+        retry_after: None,
+        usage: None,
+        sent: true,
+        provider_request_id: None,
+    };
+    Reply_ { answer: Err(error), ms: 50, stream: Vec::new() }
+}
+
+impl Reply_ {
+    pub fn after(mut self, ms: u64) -> Self {
+        self.ms = ms;
+        self
+    }
+    pub fn ends(mut self, end: End) -> Self {
+        if let Ok(answer) = &mut self.answer {
+            answer.end = end;
+        }
+        self
+    }
+    pub fn usage(mut self, usage: Option<Usage>) -> Self {
+        if let Ok(answer) = &mut self.answer {
+            answer.usage = usage;
+        }
+        self
+    }
+    /// Sent in pieces, so many ms apart.
+    pub fn streamed(mut self, pieces: usize, every: u64) -> Self {
+        let text = self.answer.as_ref().map(|a| a.text.clone()).unwrap_or_default();
+        let size = text.len().div_ceil(pieces).max(1);
+        let bytes: Vec<char> = text.chars().collect();
+        self.stream = bytes.chunks(size).enumerate().map(|(n, c)| ((n as u64 + 1) * every, c.iter().collect())).collect();
+        self.ms = (self.stream.len() as u64 + 1) * every;
+        self
+    }
+}
+
+pub fn review(verdict: &str) -> Value {
+    json!({"summary": "looked at it", "verdict": verdict, "revisions": [], "add": [], "final_output": "the end"})
+}
+
+pub type Script = Box<dyn FnMut(&Asked<'_>) -> Reply_>;
+pub type ToolScript = Box<dyn FnMut(&str, &str, &str) -> (ToolOutput, bool)>;
+pub type CheckScript = Box<dyn FnMut(&Unit, u32, &Check) -> (Verdict, String)>;
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Due(u64, u64);
+
+pub struct World {
+    pub run: Run,
+    pub now: Timestamp,
+    pub catalog: Arc<Catalog>,
+    pub tools: Arc<[ToolSpec]>,
+    pub durable: Vec<Stamped>,
+    pub script: Script,
+    pub on_tool: ToolScript,
+    pub on_check: CheckScript,
+    pub rows: Vec<Value>,
+    pub slots: Option<u32>,
+    pub most_in_flight: u32,
+    in_flight: u32,
+    queue: BinaryHeap<Reverse<(Due, usize)>>,
+    facts: Vec<Option<Fact>>,
+    seq: u64,
+    asked: HashMap<String, u32>,
+    /// Every call made: number, caller, tier, what was shown.
+    pub calls: Vec<(CallNo, Caller, Tier, Call)>,
+    tree: u64,
+    pub resets: Vec<String>,
+    pub trees: BTreeMap<String, Vec<String>>,
+    pub view: Vec<String>,
+    pub stored: Vec<Vec<String>>,
+    pub turns: u32,
+    /// Looked at after every turn.
+    pub watch: fn(&World),
+}
+
+pub fn tools() -> Arc<[ToolSpec]> {
+    let tool = |name: &str, effect| ToolSpec {
+        name: name.to_owned(),
+        description: "a tool".to_owned(),
+        parameters: json!({"type": "object"}),
+        effect,
+    };
+    vec![
+        tool("search", Effect::Repeatable),
+        tool("read_file", Effect::Repeatable),
+        tool("write_file", Effect::Keyed),
+        tool("run_command", Effect::Keyed),
+        tool("send_mail", Effect::Unkeyed),
+        tool("ask", Effect::Repeatable),
+    ]
+    .into()
+}
+
+pub fn policy() -> Policy {
+    let rung = |tier: &str, model: &str| (Tier::new(tier).unwrap(), ModelRef::new(model).unwrap());
+    Policy::standard([rung("nano", "openai/gpt-5.4-nano"), rung("mini", "openai/gpt-5.4-mini"), rung("flagship", "openai/gpt-5.4")])
+}
+
+pub fn subtasks(value: Value) -> Vec<Subtask> {
+    let text = json!({ "subtasks": value }).to_string();
+    let known = Known::new(tools().iter());
+    let checked = plan::check(&plan::parse(&text, Format::Json, Author::Person), &known);
+    checked.plan.unwrap_or_else(|| panic!("{:?}", checked.faults)).subtasks
+}
+
+pub fn id(name: &str) -> SubtaskId {
+    SubtaskId::new(name).unwrap()
+}
+
+impl World {
+    pub fn new(policy: Policy, planned: bool) -> Self {
+        let catalog = Arc::new(Catalog::built_in());
+        let tools = tools();
+        let mut run = Run::new(catalog.clone(), tools.clone());
+        let start = RunStarted {
+            run: RunId::new("r0000000000000000001").unwrap(),
+            request: "Do the {{work}}, please".to_owned(),
+            planned,
+            workspace: "/nowhere".to_owned(),
+            listing: String::new(),
+            policy: Arc::new(policy),
+            input: None,
+            apply: true,
+            continues: None,
+            offline: None,
+            reuse: false,
+        };
+        run.start(start, START);
+        Self {
+            run,
+            now: START,
+            catalog,
+            tools,
+            durable: Vec::new(),
+            script: Box::new(|asked| usual(asked)),
+            on_tool: Box::new(|_, name, _| {
+                (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
+            }),
+            on_check: Box::new(|_, _, _| (Verdict::Pass, String::new())),
+            rows: Vec::new(),
+            slots: None,
+            most_in_flight: 0,
+            in_flight: 0,
+            queue: BinaryHeap::new(),
+            facts: Vec::new(),
+            seq: 0,
+            asked: HashMap::new(),
+            calls: Vec::new(),
+            tree: 0,
+            resets: Vec::new(),
+            trees: BTreeMap::from([("t0".to_owned(), Vec::new())]),
+            view: Vec::new(),
+            stored: Vec::new(),
+            turns: 0,
+            watch: |_| {},
+        }
+    }
+
+    /// A run of a hand-written plan under the standard policy.
+    pub fn given(plan: Value) -> Self {
+        Self::given_under(policy(), plan)
+    }
+
+    pub fn given_under(policy: Policy, plan: Value) -> Self {
+        let mut world = Self::new(policy, false);
+        world.give(plan, BulkRules::default());
+        world
+    }
+
+    pub fn give(&mut self, plan: Value, bulk: BulkRules) {
+        let fact = Fact::PlanGiven { subtasks: subtasks(plan), notes: String::new(), bulk, warnings: Vec::new() };
+        self.run.hear(fact, self.now);
+    }
+
+    /// A run whose plan the planner writes.
+    pub fn planned() -> Self {
+        Self::new(policy(), true)
+    }
+
+    pub fn script(mut self, script: impl FnMut(&Asked<'_>) -> Reply_ + 'static) -> Self {
+        self.script = Box::new(script);
+        self
+    }
+
+    pub fn hear(&mut self, fact: Fact) {
+        self.run.hear(fact, self.now);
+    }
+
+    fn later(&mut self, ms: u64, fact: Fact) {
+        self.seq += 1;
+        self.facts.push(Some(fact));
+        self.queue.push(Reverse((Due(self.now.0 + ms, self.seq), self.facts.len() - 1)));
+    }
+
+    fn tree_name(&mut self) -> String {
+        // Equal contents have equal names.
+        if let Some((name, _)) = self.trees.iter().find(|(_, files)| **files == self.view) {
+            return name.clone();
+        }
+        self.tree += 1;
+        let name = format!("t{}", self.tree);
+        self.trees.insert(name.clone(), self.view.clone());
+        name
+    }
+
+    fn reset(&mut self, to: Option<String>) {
+        if let Some(to) = to {
+            self.view = self.trees[&to].clone();
+            self.resets.push(to);
+        }
+    }
+
+    /// Decides, makes it durable, performs it.
+    pub fn turn(&mut self) {
+        self.turns += 1;
+        let mut jobs = Vec::new();
+        for round in 0.. {
+            assert!(round < 10_000, "step never rests");
+            let (slots, mut in_flight) = (self.slots, self.in_flight);
+            let actions = self.run.step(self.now, &mut |_| {
+                let open = slots.is_none_or(|s| in_flight < s);
+                in_flight += u32::from(open);
+                open
+            });
+            self.in_flight = in_flight;
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                let Action::Call { caller } = action else {
+                    jobs.push(Ok(action));
+                    continue;
+                };
+                let prepared = match self.run.prepare(&caller, &Fetched::default()) {
+                    Ok(prepared) => prepared,
+                    Err(why) => {
+                        self.in_flight -= 1;
+                        self.run.cannot_call(why.to_string(), self.now);
+                        continue;
+                    }
+                };
+                match self.run.begin_call(&prepared, self.now) {
+                    Some(no) => jobs.push(Err((no, prepared))),
+                    None => self.in_flight -= 1,
+                }
+            }
+        }
+        self.most_in_flight = self.most_in_flight.max(self.in_flight);
+        let events = self.run.take_events();
+        self.durable.extend(events);
+        for job in jobs {
+            match job {
+                Ok(action) => self.act(action),
+                Err((no, prepared)) => self.ask(no, &prepared),
+            }
+        }
+        (self.watch)(self);
+    }
+
+    fn ask(&mut self, no: CallNo, prepared: &Prepared) {
+        let who = match &prepared.caller {
+            Caller::Executor { unit, .. } => unit.to_string(),
+            other => format!("{other:?}"),
+        };
+        let nth = self.asked.entry(who).or_default();
+        let asked = Asked { caller: &prepared.caller, call: &prepared.call, tier: &prepared.tier, nth: *nth };
+        *nth += 1;
+        let reply = (self.script)(&asked);
+        self.calls.push((no, prepared.caller.clone(), prepared.tier.clone(), prepared.call.clone()));
+        for (at, text) in reply.stream {
+            self.later(at, Fact::PlannerSaid { call: no, text });
+        }
+        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None });
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Gather { unit, view, reset_to, .. } => {
+                self.reset(reset_to);
+                let tree = view.then(|| self.tree_name());
+                self.later(1, Fact::Gathered { unit, parts: Vec::new(), tree });
+            }
+            Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
+                self.reset(reset_to);
+                let (output, changes) = (self.on_tool)(unit.subtask.as_str(), &name, &arguments);
+                if changes {
+                    self.view.push(format!("{unit}:{attempt}:{call_id}"));
+                }
+                let tree = writes.then(|| self.tree_name());
+                self.later(5, Fact::ToolDone { unit, attempt, call_id, output, tree, ms: Millis(5) });
+            }
+            Action::Check { unit, attempt, check } => {
+                let (verdict, evidence) = (self.on_check)(&unit, attempt, &check);
+                self.later(10, Fact::Checked { unit, attempt, check: check.name(), verdict, evidence, ms: Millis(10) });
+            }
+            Action::ReadRows { source, from, count } => {
+                let total = self.rows.len() as u64;
+                let rows = (from..total.min(from + count)).map(|row| RowRead { row, item: Ok(Arc::new(self.rows[row as usize].clone())) });
+                let rows: Vec<RowRead> = rows.collect();
+                let ended = (from + count >= total).then_some(total);
+                self.later(1, Fact::RowsRead { source, rows, total: ended });
+            }
+            Action::StorePatch { reset_to } => {
+                self.reset(reset_to);
+                self.stored.push(self.view.clone());
+                self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: self.view.clone() });
+            }
+            Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
+            Action::Call { .. } => unreachable!("calls are asked"),
+        }
+    }
+
+    /// Delivers what is due next, all that is due at the same moment. `false`: nothing is.
+    pub fn advance(&mut self) -> bool {
+        let Some(Reverse((Due(at, _), _))) = self.queue.peek() else { return false };
+        let at = *at;
+        self.now = self.now.max(Timestamp(at));
+        while let Some(Reverse((Due(next, _), n))) = self.queue.peek()
+            && *next <= at
+        {
+            let n = *n;
+            self.queue.pop();
+            let fact = self.facts[n].take().expect("each fact is delivered once");
+            if matches!(fact, Fact::Answered { .. }) {
+                self.in_flight -= 1;
+            }
+            self.run.hear(fact, self.now);
+        }
+        true
+    }
+
+    /// Works until the run ends or pauses.
+    pub fn go(&mut self) -> RunSummary {
+        self.go_for(2_000_000).expect("the run neither ends nor pauses")
+    }
+
+    /// Works so many turns, or to the end.
+    pub fn go_for(&mut self, turns: u32) -> Option<RunSummary> {
+        for _ in 0..turns {
+            self.turn();
+            if let Some(ended) = &self.run.state().ended {
+                return Some(ended.clone());
+            }
+            let wakes = self.run.wakes_at().filter(|at| *at > self.now);
+            let next = self.queue.peek().map(|Reverse((Due(at, _), _))| Timestamp(*at));
+            match (next, wakes) {
+                (Some(next), Some(wakes)) if wakes < next => self.now = wakes,
+                (Some(_), _) => {
+                    self.advance();
+                }
+                (None, Some(wakes)) => self.now = wakes,
+                (None, None) => {
+                    let from = self.durable.len().saturating_sub(25);
+                    let last: Vec<String> = self.durable[from..].iter().map(|s| format!("{:.400}", format!("{:?}", s.event))).collect();
+                    let s = self.run.state();
+                    panic!(
+                        "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} {:?} call {:?} writer {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
+                        s.phase,
+                        (&s.desk.job, s.desk.stage),
+                        s.inbox,
+                        s.ready,
+                        s.ready_writers,
+                        s.to_call,
+                        s.writer,
+                        s.calls,
+                        self.run.room(),
+                        self.run.session,
+                        s.tasks.iter().map(|t| t.status).collect::<Vec<_>>(),
+                        s.sources,
+                        s.work,
+                        last.join("\n")
+                    )
+                }
+            }
+        }
+        None
+    }
+
+    /// The process dies: what was not durable is gone, and another one takes the run up.
+    pub fn crash(&mut self) {
+        let mut run = Run::new(self.catalog.clone(), self.tools.clone());
+        for stamped in &self.durable {
+            run.replay(stamped);
+        }
+        self.run = run;
+        self.queue.clear();
+        self.facts.clear();
+        self.in_flight = 0;
+        self.run.hear(Fact::Opened, self.now);
+    }
+
+    /// Takes a paused or ended run up again.
+    pub fn reopen(&mut self) {
+        self.run.hear(Fact::Opened, self.now);
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.durable.iter().map(|s| &s.event)
+    }
+
+    pub fn kinds(&self) -> Vec<String> {
+        let run = self.run.state().run().clone();
+        self.durable
+            .iter()
+            .enumerate()
+            .filter_map(|(n, s)| public(&run, n as u64 + 1, s))
+            .map(|v| v["type"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Tiers of the attempts of a subtask in order.
+    pub fn tiers(&self, subtask: &str) -> Vec<String> {
+        let attempts = self.events().filter_map(|e| match e {
+            Event::AttemptStarted { unit, tier, .. } if unit.subtask.as_str() == subtask => Some(tier.to_string()),
+            _ => None,
+        });
+        attempts.collect()
+    }
+
+    pub fn status(&self, subtask: &str) -> Option<SubtaskStatus> {
+        let state = self.run.state();
+        state.tasks[state.index[&id(subtask)] as usize].status
+    }
+
+    pub fn output(&self, subtask: &str) -> String {
+        let state = self.run.state();
+        state.tasks[state.index[&id(subtask)] as usize].output.to_string()
+    }
+
+    pub fn calls_of(&self, subtask: &str) -> Vec<&Call> {
+        let of = |caller: &Caller| matches!(caller, Caller::Executor { unit, .. } if unit.subtask.as_str() == subtask);
+        self.calls.iter().filter(|(_, caller, _, _)| of(caller)).map(|(_, _, _, call)| call).collect()
+    }
+
+    pub fn spent(&self) -> NanoUsd {
+        self.run.state().spent()
+    }
+}
+
+/// Good work: executors say `ok ID`, the reviewer approves.
+pub fn usual(asked: &Asked<'_>) -> Reply_ {
+    match asked.caller {
+        Caller::Executor { unit, .. } => say(format!("ok {unit}")),
+        Caller::Reviewer => say(review("approve").to_string()),
+        Caller::Replanner => say(json!({"add": [], "drop": [], "change": [], "coordination_notes": null}).to_string()),
+        Caller::Planner => say(json!({"coordination_notes": null, "subtasks": [planned("only", &[])]}).to_string()),
+    }
+}
+
+/// A subtask as a planner writes it.
+pub fn planned(name: &str, depends_on: &[&str]) -> Value {
+    json!({
+        "id": name, "type": "classify", "title": name, "description": format!("do {name}"), "output_format": "text",
+        "depends_on": depends_on, "files": [], "writes": [], "tools": [], "complexity": "low", "checks": []
+    })
+}

@@ -1,0 +1,131 @@
+//! The work that the sweep interrupts: parallel subtasks, three that write, an escalation by a command and one by a
+//! schema, a reader of what was written, a review that sends work back once. What is answered depends only on what is
+//! asked, never on how often: a killed run must end as an unkilled one.
+
+/// The files of the workspace.
+pub const FILES: [(&str, &str); 3] = [("beta.txt", "one\nold\nthree\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
+
+/// The tree at the end.
+pub const EXPECTED: [(&str, &str); 5] = [
+    ("beta.txt", "one\ngood\nthree\n"),
+    ("kept/a.txt", "untouched\n"),
+    ("log.txt", "start\nx\n"),
+    ("out/first.txt", "alpha\n"),
+    ("out/second.txt", "alpha again\n"),
+];
+
+/// What is returned at the end.
+pub const OUTPUT: &str = "beta is good; C1-SECOND; 7";
+
+/// The plan file.
+pub const PLAN: &str = r#"
+coordination_notes = "the lab's plan"
+[[subtasks]]
+id = "c1"
+type = "classify"
+description = "CLASSIFY-ONE a mail"
+[[subtasks]]
+id = "c2"
+type = "classify"
+description = "CLASSIFY-TWO a mail"
+[[subtasks]]
+id = "c3"
+type = "rank"
+description = "RANK-THREE after {{c2.output}}"
+[[subtasks]]
+id = "e1"
+type = "extract"
+description = "EXTRACT the number"
+output_schema = { type = "object", properties = { n = { type = "integer" } }, required = ["n"], additionalProperties = false }
+[[subtasks]]
+id = "w1"
+type = "simple_edit"
+description = "WRITE-ALPHA two files"
+writes = ["out/**"]
+tools = ["write_file"]
+checks = [["true"]]
+[[subtasks]]
+id = "w2"
+type = "simple_edit"
+description = "PATCH-BETA one line"
+files = ["beta.txt"]
+writes = ["beta.txt"]
+tools = ["apply_patch"]
+checks = [["sh", "-c", "echo junk > junk.txt; sleep 0.02; grep -q good beta.txt"]]
+[[subtasks]]
+id = "w3"
+type = "generate"
+description = "APPEND-LOG one line"
+files = ["log.txt"]
+writes = ["log.txt"]
+tools = ["run_command"]
+checks = [["sh", "-c", "test $(grep -c x log.txt) = 1"]]
+[[subtasks]]
+id = "r1"
+type = "search"
+description = "READ-BETA and say what it holds"
+depends_on = ["w2"]
+files = ["beta.txt"]
+tools = ["read_file"]
+"#;
+
+/// The scripted API.
+pub const SCENARIO: &str = r#"
+[server]
+delay_ms = 8
+[[rule]]
+match = { format = "brigade_review", contains = "C1-SECOND" }
+reply = { json = { summary = "good", verdict = "approve", revisions = [], add = [], final_output = "{{r1.output}}; {{c1.output}}; {{e1.output.n}}" } }
+[[rule]]
+match = { format = "brigade_review" }
+reply = { json = { summary = "c1 is thin", verdict = "revise", revisions = [{ subtask = "c1", instructions = "ONCE-MORE, longer" }], add = [], final_output = "" } }
+[[rule]]
+match = { contains = ["CLASSIFY-ONE", "ONCE-MORE"] }
+reply = { text = "C1-SECOND" }
+[[rule]]
+match = { contains = "CLASSIFY-ONE" }
+reply = { text = "C1-FIRST" }
+[[rule]]
+match = { contains = "CLASSIFY-TWO" }
+reply = { text = "spam" }
+[[rule]]
+match = { contains = "RANK-THREE" }
+reply = { text = "third" }
+delay_ms = 30
+[[rule]]
+match = { contains = "EXTRACT the number", model = "gpt-5.4-nano" }
+reply = { text = "seven" }
+[[rule]]
+match = { contains = "EXTRACT the number" }
+reply = { text = "{\"n\":7}" }
+[[rule]]
+match = { contains = "WRITE-ALPHA", tool_result = "" }
+reply = { text = "two files written" }
+[[rule]]
+match = { contains = "WRITE-ALPHA" }
+reply = { calls = [{ call_id = "call_first", name = "write_file", arguments = { path = "out/first.txt", content = "alpha\n" } }, { call_id = "call_second", name = "write_file", arguments = { path = "out/second.txt", content = "alpha again\n" } }] }
+[[rule]]
+match = { contains = "PATCH-BETA", tool_result = "" }
+reply = { text = "patched" }
+[[rule]]
+match = { contains = "PATCH-BETA", model = "gpt-5.4-nano" }
+reply = { calls = [{ call_id = "call_patch", name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+bad\n three\n*** End Patch\n" } }] }
+[[rule]]
+match = { contains = "PATCH-BETA" }
+reply = { calls = [{ call_id = "call_patch", name = "apply_patch", arguments = { patch = "*** Begin Patch\n*** Update File: beta.txt\n@@\n one\n-old\n+good\n three\n*** End Patch\n" } }] }
+[[rule]]
+match = { contains = "APPEND-LOG", tool_result = "" }
+reply = { text = "appended" }
+[[rule]]
+match = { contains = "APPEND-LOG" }
+reply = { calls = [{ call_id = "call_append", name = "run_command", arguments = { argv = ["sh", "-c", "echo x >> log.txt"] } }] }
+[[rule]]
+match = { contains = "READ-BETA", tool_result = "good" }
+reply = { text = "beta is good" }
+[[rule]]
+match = { contains = "READ-BETA", tool_result = "" }
+reply = { text = "beta is WRONG" }
+[[rule]]
+match = { contains = "READ-BETA" }
+reply = { calls = [{ call_id = "call_read", name = "read_file", arguments = { path = "beta.txt" } }] }
+"#;
