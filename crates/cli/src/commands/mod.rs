@@ -40,8 +40,6 @@ pub enum Verb {
     Apply(apply::Args),
     /// Go on with a run that stands still
     Resume(resume::Args),
-<<<<<<< HEAD
-=======
     /// List runs, newest first
     Ps(ps::Args),
     /// Look closer at a run
@@ -62,7 +60,6 @@ pub enum Verb {
     Forget(forget::Args),
     /// Remove runs that ended long ago
     Prune(prune::Args),
->>>>>>> seeing
     /// Ask for a plan without running it, or judge a plan file
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
@@ -83,29 +80,6 @@ pub enum Verb {
     Doctor(doctor::Args),
     /// Print completions for a shell
     Completions(completions::Args),
-<<<<<<< HEAD
-    /// List runs, newest first
-    Ps(ps::Args),
-    /// Look closer at a run
-    Show(show::Args),
-    /// List what waits for a person
-    Inbox(inbox::Args),
-    /// Answer what waits for a person
-    Answer(answer::Args),
-    /// Stop a run for good
-    Cancel(cancel::Args),
-    /// Steer a run: its planner hears this at its next turn
-    Tell(tell::Args),
-    /// Follow a run of another process
-    Attach(attach::Args),
-    /// Try what failed again
-    Retry(retry::Args),
-    /// Remove a run
-    Forget(forget::Args),
-    /// Remove runs that ended long ago
-    Prune(prune::Args),
-=======
->>>>>>> seeing
     /// Verbs to come, and slips of the finger
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -121,8 +95,6 @@ impl Verb {
             Self::Run(args) => run::run(*args),
             Self::Apply(args) => apply::run(&args),
             Self::Resume(args) => resume::run(&args),
-<<<<<<< HEAD
-=======
             Self::Ps(args) => ps::run(&args),
             Self::Show(args) => show::run(&args),
             Self::Inbox(args) => inbox::run(&args),
@@ -133,7 +105,6 @@ impl Verb {
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),
             Self::Prune(args) => prune::run(&args),
->>>>>>> seeing
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Emulate(args) => emulate::run(&args),
@@ -145,19 +116,6 @@ impl Verb {
             Self::Doctor(args) => doctor::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Other(words) => Err(later::refuse(&words)),
-<<<<<<< HEAD
-            Self::Ps(args) => ps::run(&args),
-            Self::Show(args) => show::run(&args),
-            Self::Inbox(args) => inbox::run(&args),
-            Self::Answer(args) => answer::run(&args),
-            Self::Cancel(args) => cancel::run(&args),
-            Self::Tell(args) => tell::run(&args),
-            Self::Attach(args) => attach::run(&args),
-            Self::Retry(args) => retry::run(&args),
-            Self::Forget(args) => forget::run(&args),
-            Self::Prune(args) => prune::run(&args),
-=======
->>>>>>> seeing
         }
     }
 }

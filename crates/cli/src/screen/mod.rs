@@ -6,10 +6,6 @@ mod progress;
 mod results;
 mod say;
 pub mod seen;
-<<<<<<< HEAD
-pub mod table;
-=======
->>>>>>> seeing
 
 pub use closing::closing;
 pub use progress::{Level, Progress};
