@@ -150,6 +150,9 @@ impl Progress {
                 let scripted =
                     start.offline.as_ref().map(|e| format!(" (offline: the models are scripted by {e}, everything else is real)"));
                 self.line("run", "1", &format!("{}{}", start.run, scripted.unwrap_or_default()));
+                if start.offline.is_some() {
+                    self.line("workspace", "2", &format!("{} (a copy)", start.workspace));
+                }
                 self.line("budget", "2", &format!("at most {}", start.policy.budget.run_usd));
             }
             Event::RunResumed {} => self.line("resumed", "1", ""),
