@@ -48,12 +48,6 @@ impl std::fmt::Debug for Results<'_> {
     }
 }
 
-impl std::fmt::Debug for Results<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Results").field("run", &self.run).field("row", &self.row).finish_non_exhaustive()
-    }
-}
-
 impl<'a> Results<'a> {
     /// To a file, else to standard output; from the first row, whoever worked it off.
     pub fn new(journal: Arc<dyn Journal>, state: &State, file: Option<&'a Path>) -> Self {
