@@ -201,7 +201,8 @@ impl Progress {
                 use brigade_kernel::run::Verdict;
                 let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };
                 let last = telling(evidence);
-                self.line(word, colour, &format!("{unit}: check {check} {last}"));
+                let shown = if last.is_empty() { String::new() } else { format!(": {last}") };
+                self.line(word, colour, &format!("{unit}: check {check}{shown}"));
             }
             Event::Escalated { unit, from, to, why } if verbose || unit.row.is_none() => {
                 self.line("escalate", "35", &format!("{unit}: {from} → {to}, {why}"));
