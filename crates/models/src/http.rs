@@ -390,6 +390,9 @@ fn client(url: &Url) -> reqwest::Result<reqwest::Client> {
         .referer(false)
         .redirect(policy)
         .user_agent(concat!("brigade/", env!("CARGO_PKG_VERSION")));
+    // A proxy cannot reach this machine's own address.
+    let local = url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+    let builder = if local { builder.no_proxy() } else { builder };
     if url.scheme() == "http" {
         // No certificate will be looked at; the system's need not be loaded.
         builder.tls_certs_only([]).build()

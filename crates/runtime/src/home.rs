@@ -65,6 +65,11 @@ impl Home {
         self.dir.join("scratch").join(run.as_str())
     }
 
+    /// Where an offline run keeps its example and the script's counts.
+    pub fn offline_dir(&self, run: &RunId) -> PathBuf {
+        self.dir.join("offline").join(run.as_str())
+    }
+
     /// Takes the right to be the run's only engine.
     ///
     /// # Errors
@@ -97,7 +102,7 @@ impl Home {
     /// # Errors
     /// [`ForgetError`]; what is left can be forgotten again.
     pub fn forget(&self, run: &RunId, lock: RunLock) -> Result<(), ForgetError> {
-        for dir in [self.view_dir(run), self.scratch_dir(run)] {
+        for dir in [self.view_dir(run), self.scratch_dir(run), self.offline_dir(run)] {
             match std::fs::remove_dir_all(&dir) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(ForgetError::Folder { path: dir, source }),
                 _ => {}

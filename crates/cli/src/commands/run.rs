@@ -177,7 +177,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         subtasks: plan.subtasks,
         warnings,
     });
-    let output = Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
+    let output =
+        Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
     session::drive(&shared, |show| shared.begin(start, fact, show), &output)
 }
 

@@ -150,6 +150,9 @@ impl Progress {
                 let scripted =
                     start.offline.as_ref().map(|e| format!(" (offline: the models are scripted by {e}, everything else is real)"));
                 self.line("run", "1", &format!("{}{}", start.run, scripted.unwrap_or_default()));
+                if start.offline.is_some() {
+                    self.line("workspace", "2", &format!("{} (a copy)", start.workspace));
+                }
                 self.line("budget", "2", &format!("at most {}", start.policy.budget.run_usd));
             }
             Event::RunResumed {} => self.line("resumed", "1", ""),
@@ -198,7 +201,8 @@ impl Progress {
                 use brigade_kernel::run::Verdict;
                 let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };
                 let last = telling(evidence);
-                self.line(word, colour, &format!("{unit}: check {check} {last}"));
+                let shown = if last.is_empty() { String::new() } else { format!(": {last}") };
+                self.line(word, colour, &format!("{unit}: check {check}{shown}"));
             }
             Event::Escalated { unit, from, to, why } if verbose || unit.row.is_none() => {
                 self.line("escalate", "35", &format!("{unit}: {from} → {to}, {why}"));
