@@ -123,6 +123,23 @@ impl From<brigade_journal::AppendError> for Failure {
     }
 }
 
+impl From<brigade_runtime::commands::DeliverError> for Failure {
+    fn from(error: brigade_runtime::commands::DeliverError) -> Self {
+        use brigade_runtime::commands::DeliverError as E;
+        let exit = match error {
+            E::Load(_) | E::Lock(_) | E::Refused(_) => Exit::Usage,
+            E::Read(_) | E::Append(_) => Exit::Failed,
+        };
+        Self { exit, message: chain(&error) }
+    }
+}
+
+impl From<brigade_runtime::home::ForgetError> for Failure {
+    fn from(error: brigade_runtime::home::ForgetError) -> Self {
+        Self::failed(chain(&error))
+    }
+}
+
 impl From<crate::config::ConfigErrors> for Failure {
     fn from(errors: crate::config::ConfigErrors) -> Self {
         Self::usage(errors.to_string())

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod offline;
 pub mod screen;
 pub mod session;
+pub mod standing;
 pub mod wiring;
 
 use std::ffi::OsString;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use brigade_journal::Journal;
 use brigade_kernel::call::{Item, Speaker};
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Continued, Event, RunStarted, RunStatus, RunSummary};
+use brigade_kernel::run::{Continued, Event, Run, RunStarted, RunStatus, RunSummary, State};
+use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::public;
 use brigade_runtime::record::{self, Recorded};
 use brigade_runtime::{Engine, Leave, Shared, StartError};
@@ -51,21 +52,21 @@ pub fn drive(
         let id = engine.run().state().run().clone();
         let (leave, left) = watch::channel(Leave::No);
         let signals = tokio::spawn(signals(leave));
-        let (ended, interrupted) = {
-            let mut screen = Screen::new(shared, &id, output)?;
+        let (ended, interrupted, written) = {
+            let mut screen = Screen::new(shared, engine.run().state(), output);
             let (ended, ()) = tokio::join!(engine.drive(left.clone()), screen.follow(shown));
-            screen.close()?;
-            (ended, *left.borrow() > Leave::No)
+            (ended, *left.borrow() > Leave::No, screen.close())
         };
         signals.abort();
-        match ended {
+        let exit = match ended {
             Ok(summary) => finish(shared, &id, &summary, interrupted, output),
             Err(brigade_runtime::EngineError::Left) => {
                 say(output, &format!("left at once; go on with: brigade resume {id}"));
                 Ok(Exit::Interrupted)
             }
             Err(error) => Err(Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&error)))),
-        }
+        }?;
+        written.map(|()| exit)
     })
 }
 
@@ -99,18 +100,20 @@ struct Screen<'a> {
 }
 
 impl<'a> Screen<'a> {
-    fn new(shared: &Shared, id: &RunId, output: &'a Output) -> Result<Self, Failure> {
+    fn new(shared: &Shared, state: &State, output: &'a Output) -> Self {
         let level = match (output.json || output.quiet, output.verbose) {
             (true, _) => crate::screen::Level::Silent,
             (_, true) => crate::screen::Level::Verbose,
             _ => crate::screen::Level::Normal,
         };
         let mut progress = Progress::new(level);
+        progress.from_state(state);
         for notice in &output.notices {
             progress.note(notice);
         }
-        let results = if output.json && output.file.is_none() { None } else { Some(Results::new(shared.home.journal(), id, output.file.as_deref())) };
-        Ok(Self { id: id.clone(), json: output.json, progress, results })
+        let rows = !output.json || output.file.is_some();
+        let results = rows.then(|| Results::new(shared.home.journal(), state, output.file.as_deref()));
+        Self { id: state.run().clone(), json: output.json, progress, results }
     }
 
     async fn follow(&mut self, mut shown: mpsc::UnboundedReceiver<Recorded>) {
@@ -126,7 +129,7 @@ impl<'a> Screen<'a> {
                 self.progress.saw(&recorded);
             }
             if let Some(results) = &mut self.results {
-                results.write_ready();
+                self.progress.aside(|| results.write_ready());
             }
         }
     }
@@ -159,8 +162,13 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
         }
     }
     if !output.json && !output.quiet {
-        let (run, _) = record::load(&*shared.home.journal(), id, shared.catalog.clone(), brigade_runtime::hands::specs().into())?;
-        let closing = crate::screen::closing(&run, summary);
+        let mut run = Run::new(shared.catalog.clone(), brigade_runtime::hands::specs().into());
+        let mut bill = Bill::default();
+        record::events(&*shared.home.journal(), id, 1, |recorded| {
+            run.replay(&recorded.stamped);
+            bill.saw(&recorded.stamped.event);
+        })?;
+        let closing = crate::screen::closing(&run, summary, &bill);
         let _ = write!(std::io::stderr(), "{closing}");
     }
     Ok(exit)
@@ -174,7 +182,9 @@ fn give(summary: &RunSummary, shared: &Shared, id: &RunId, output: &Output) -> R
     let bulk = start_of(&*shared.home.journal(), id)?.input.is_some();
     let text = summary.output.trim_end();
     match (&output.file, bulk) {
-        (Some(path), false) => std::fs::write(path, format!("{text}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display()))),
+        (Some(path), false) => {
+            std::fs::write(path, format!("{text}\n")).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display())))
+        }
         (None, true) => {
             say(output, text);
             Ok(())
@@ -223,7 +233,10 @@ pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     turns.push(said(Speaker::User, start.request.clone()));
     turns.extend(state.desk.turns.iter().cloned());
     let outcome = state.ended.as_ref().map(|s| s.output.clone()).unwrap_or_default();
-    turns.push(said(Speaker::User, format!("That was worked off. The reviewer's summary: {}\nThe result:\n{outcome}\n\nNow the next request.", state.desk.summary)));
+    turns.push(said(
+        Speaker::User,
+        format!("That was worked off. The reviewer's summary: {}\nThe result:\n{outcome}\n\nNow the next request.", state.desk.summary),
+    ));
     Ok(Continued { run: id.clone(), turns })
 }
 

@@ -101,7 +101,12 @@ pub enum DeliverError {
 ///
 /// # Errors
 /// [`DeliverError`]; nothing was changed.
-pub fn deliver(home: &Home, run: &RunId, commands: Vec<Command>, fits: impl Fn(&Run) -> Result<(), String>) -> Result<Delivered, DeliverError> {
+pub fn deliver(
+    home: &Home,
+    run: &RunId,
+    commands: Vec<Command>,
+    fits: impl Fn(&Run) -> Result<(), String>,
+) -> Result<Delivered, DeliverError> {
     let journal = home.journal();
     // What is decided here prices nothing and calls no tool.
     let load = || record::load(&*journal, run, Arc::new(Catalog::built_in()), hands::specs().into());

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
+use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId};
-use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, Run, RunSummary, Stamped, SubtaskStatus, Unit};
+use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
 use brigade_models::Model;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -223,7 +224,8 @@ impl Engine {
                 self.take(action, &mut jobs);
             }
         }
-        if self.run.state().stop.is_some() {
+        // Cut calls are charged in full: only where nobody wants their answers any more.
+        if matches!(self.run.state().stop, Some(Stop::Cancel | Stop::Provider { class: ErrorClass::Refused, .. })) {
             self.cut_calls();
         }
         let events = self.run.take_events();

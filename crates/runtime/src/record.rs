@@ -125,6 +125,23 @@ pub fn last_event(journal: &dyn Journal, run: &RunId) -> Result<Option<Recorded>
     Ok(Some(Recorded { seq: stored.seq, stamped: decode(run, stored.seq, &stored.bytes)? }))
 }
 
+/// Whether a run has ended for good; what was done about its patch may stand behind its end.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn is_over(journal: &dyn Journal, run: &RunId) -> Result<bool, LoadError> {
+    let stream = events_of(run);
+    let version = journal.version(&stream)?;
+    for stored in journal.read(&stream, version.saturating_sub(8).max(1), 9)?.into_iter().rev() {
+        match decode(run, stored.seq, &stored.bytes)?.event {
+            Event::RunEnded(_) => return Ok(true),
+            Event::PatchApplied { .. } | Event::Heard { .. } => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
 /// The first event of a run: what it started with.
 ///
 /// # Errors

@@ -1,18 +1,28 @@
 //! The verbs: one file each, with its arguments and one function.
 
+pub mod answer;
 pub mod apply;
+pub mod attach;
+pub mod cancel;
 pub mod completions;
 pub mod config;
 pub mod decode;
 pub mod doctor;
 pub mod emulate;
+pub mod forget;
+pub mod inbox;
 pub mod init;
 pub mod later;
 pub mod models;
 pub mod plan;
+pub mod prune;
+pub mod ps;
 pub mod resume;
+pub mod retry;
 pub mod run;
+pub mod show;
 pub mod simulate;
+pub mod tell;
 pub mod tool;
 
 use std::ffi::OsString;
@@ -50,6 +60,26 @@ pub enum Verb {
     Doctor(doctor::Args),
     /// Print completions for a shell
     Completions(completions::Args),
+    /// List runs, newest first
+    Ps(ps::Args),
+    /// Look closer at a run
+    Show(show::Args),
+    /// List what waits for a person
+    Inbox(inbox::Args),
+    /// Answer what waits for a person
+    Answer(answer::Args),
+    /// Stop a run for good
+    Cancel(cancel::Args),
+    /// Steer a run: its planner hears this at its next turn
+    Tell(tell::Args),
+    /// Follow a run of another process
+    Attach(attach::Args),
+    /// Try what failed again
+    Retry(retry::Args),
+    /// Remove a run
+    Forget(forget::Args),
+    /// Remove runs that ended long ago
+    Prune(prune::Args),
     /// Verbs to come, and slips of the finger
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -76,6 +106,16 @@ impl Verb {
             Self::Doctor(args) => doctor::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Other(words) => Err(later::refuse(&words)),
+            Self::Ps(args) => ps::run(&args),
+            Self::Show(args) => show::run(&args),
+            Self::Inbox(args) => inbox::run(&args),
+            Self::Answer(args) => answer::run(&args),
+            Self::Cancel(args) => cancel::run(&args),
+            Self::Tell(args) => tell::run(&args),
+            Self::Attach(args) => attach::run(&args),
+            Self::Retry(args) => retry::run(&args),
+            Self::Forget(args) => forget::run(&args),
+            Self::Prune(args) => prune::run(&args),
         }
     }
 }

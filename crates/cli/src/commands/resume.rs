@@ -2,6 +2,7 @@
 
 use brigade_kernel::budget::parse_usd_cap;
 use brigade_kernel::catalog::Day;
+use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Fact;
 
 use crate::commands::run::run_id;
@@ -19,6 +20,13 @@ pub struct Args {
     /// The run that was started last
     #[arg(long)]
     last: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What both `resume` and `retry` can be told.
+#[derive(Debug, clap::Args)]
+pub struct How {
     /// Raise (or lower) the run's cap to this
     #[arg(long, value_name = "USD")]
     max_budget_usd: Option<String>,
@@ -41,24 +49,31 @@ pub struct Args {
 /// # Errors
 /// What to say, and the exit code.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let mut env = wiring::env();
-    let home = wiring::open_home(&env)?;
     let id = match &args.run {
         Some(id) => run_id(id)?,
-        None => session::last_run(&*home.journal())?.ok_or_else(|| Failure::usage("there is no run yet"))?,
+        None => session::last_run(&*wiring::open_home(&wiring::env())?.journal())?.ok_or_else(|| Failure::usage("there is no run yet"))?,
     };
-    let start = session::start_of(&*home.journal(), &id)?;
+    go_on(&id, &args.how, Vec::new())
+}
+
+/// Works a run in the foreground from where it stands; `facts` are taken in first.
+///
+/// # Errors
+/// What to say, and the exit code.
+pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failure> {
+    let mut env = wiring::env();
+    let home = wiring::open_home(&env)?;
+    let start = session::start_of(&*home.journal(), id)?;
     drop(home);
     let example = match &start.offline {
-        Some(name) => Some(crate::offline::reopen(name)?),
+        Some(name) => Some(crate::offline::reopen(name, &wiring::home_dir(&env)?, &id)?),
         None => None,
     };
     if let Some(example) = &example {
-        example.point(&mut env);
+        example.key(&mut env);
     }
-    let mut facts = Vec::new();
     let mut flags = Vec::new();
-    let cap = match &args.max_budget_usd {
+    let cap = match &how.max_budget_usd {
         Some(value) => {
             let cap = parse_usd_cap("--max-budget-usd", value).map_err(|e| Failure::usage(e.to_string()))?;
             flags.push(Flag { name: "--max-budget-usd", key: "budget.run_usd", value: value.clone() });
@@ -69,12 +84,15 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     };
     let workspace = std::path::PathBuf::from(&start.workspace);
     let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    if let Some(example) = &example {
+        example.capture(&mut config, &mut env);
+    }
     wiring::check_models(&config, &catalog, &env, Day::of(brigade_runtime::Clock::start().now()))?;
     // The run keeps the cap it was given unless a new one is.
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
     let policy = config.policy.clone();
     let notices = config.notices.clone();
     let shared = wiring::shared(&config, catalog, &env)?;
-    let output = Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output.clone(), ask_to_apply: false, notices };
-    session::drive(&shared, |show| shared.resume(&id, Some(policy), facts, show), &output)
+    let output = Output { json: how.json, quiet: how.quiet, verbose: how.verbose, file: how.output.clone(), ask_to_apply: false, notices };
+    session::drive(&shared, |show| shared.resume(id, Some(policy), facts, show), &output)
 }

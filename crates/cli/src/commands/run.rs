@@ -110,22 +110,26 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         parse_usd_cap("--max-budget-usd", value).map_err(|e| Failure::usage(e.to_string()))?;
         flags.push(Flag { name: "--max-budget-usd", key: "budget.run_usd", value: value.clone() });
     }
+    let id = start::new_id(brigade_runtime::Clock::start().now());
     let example = match &args.offline {
-        Some(name) => Some(offline::open(name)?),
+        Some(name) => Some(offline::open(name, &wiring::home_dir(&env)?, &id)?),
         None => None,
     };
     if let Some(example) = &example {
         example.fill(&mut args.request, &mut args.plan, &mut args.input);
-        args.directory.clone_from(&example.workspace);
+        args.directory = example.workspace()?;
         args.apply.get_or_insert_with(|| example.apply.clone());
-        example.point(&mut env);
+        example.key(&mut env);
     }
     let request = request(args.request.as_deref())?;
     if request.is_none() && args.plan.is_none() {
         return Err(Failure::usage("nothing to do: give a request, or a plan with --plan FILE"));
     }
     let workspace = args.directory.canonicalize().map_err(|e| Failure::usage(format!("-C {}: {e}", args.directory.display())))?;
-    let (config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
+    if let Some(example) = &example {
+        example.capture(&mut config, &mut env);
+    }
     let notices = config.notices.clone();
 
     let plan = match &args.plan {
@@ -139,9 +143,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         Some(path) => Some(input::describe(path).map_err(|e| Failure::usage(chain(&e)))?),
         None => None,
     };
-    if let Some((plan, _)) = &plan
-        && needs_commands(plan)
-    {
+    let commands = plan.as_ref().is_some_and(|(plan, _)| needs_commands(plan)) || example.as_ref().is_some_and(|e| e.commands);
+    if commands {
         session::check_sandbox(&wiring::home_dir(&env)?)?;
     }
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
@@ -152,7 +155,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     };
     let apply = args.apply.clone().unwrap_or_else(|| if std::io::stdin().is_terminal() { "ask".to_owned() } else { "never".to_owned() });
     let start = RunStarted {
-        run: start::new_id(shared.clock.now()),
+        run: id,
         request: request.unwrap_or_default(),
         planned: plan.is_none(),
         workspace: workspace.display().to_string(),

@@ -3,24 +3,37 @@
 use std::fmt::Write as _;
 
 use brigade_kernel::run::{Run, RunStatus, RunSummary};
-use brigade_kernel::units::NanoUsd;
+use brigade_kernel::view::cost::{Bill, Spent};
 use brigade_kernel::view::count;
 use brigade_tools::escape_for_screen;
 
+use super::seen::against_flagship;
+use super::table::{Column, Table};
+
 /// The closing lines.
-pub fn closing(run: &Run, summary: &RunSummary) -> String {
+pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
     let state = run.state();
     let id = state.run();
     let mut text = String::new();
     let seconds = summary.duration_ms.0 as f64 / 1_000.0;
     let _ = writeln!(text);
-    let _ = writeln!(text, "{:<10} {:>7} {:>12} {:>12} {:>12}", "tier", "calls", "input", "cached", "output");
-    for (tier, used) in summary.usage.iter() {
-        let tokens = used.tokens;
-        let _ = writeln!(text, "{:<10} {:>7} {:>12} {:>12} {:>12}", tier.as_str(), used.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens);
+    let mut table = Table::new(&[
+        ("tier", Column::Text(16)),
+        ("calls", Column::Number),
+        ("input", Column::Number),
+        ("cached", Column::Number),
+        ("output", Column::Number),
+        ("cost", Column::Number),
+    ]);
+    for (tier, spent) in &bill.tiers {
+        let tokens = spent.tokens;
+        let [calls, input, cached, output] =
+            [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens].map(|n| n.to_string());
+        table.row([tier.to_string(), calls, input, cached, output, spent.cost.to_string()]);
     }
-    let saved = saving(summary.cost_usd, summary.all_flagship_cost_usd);
-    let _ = writeln!(text, "spent {}, all on the flagship {} (computed){saved}, {seconds:.1} s", summary.cost_usd, summary.all_flagship_cost_usd);
+    text.push_str(&table.text());
+    let total = Spent { cost: summary.cost_usd, all_flagship: summary.all_flagship_cost_usd, ..Spent::default() };
+    let _ = writeln!(text, "{}, {seconds:.1} s", against_flagship(&total));
     let tally = state.tally;
     let _ = writeln!(
         text,
@@ -47,19 +60,12 @@ pub fn closing(run: &Run, summary: &RunSummary) -> String {
     text
 }
 
-fn saving(spent: NanoUsd, flagship: NanoUsd) -> String {
-    if flagship == NanoUsd::ZERO {
-        return String::new();
-    }
-    let share = (flagship.0 as f64 - spent.0 as f64) / flagship.0 as f64 * 100.0;
-    if share >= 0.0 { format!(", saved {share:.0} %") } else { format!(", {:.0} % more", -share) }
-}
-
-/// Accepted results per minute, per dollar and per question to a person.
+/// Accepted results per minute, per dollar and per question to a person. Taken over the whole life of the run,
+/// waiting included: that is what it took.
 fn per_unit(accepted: u64, summary: &RunSummary, asked: u64) -> String {
     let minutes = summary.duration_ms.0 as f64 / 60_000.0;
     let dollars = summary.cost_usd.0 as f64 / 1e9;
     let rate = |of: f64| if of > 0.0 { format!("{:.1}", accepted as f64 / of) } else { "–".to_owned() };
-    let review = if asked > 0 { format!("{:.1}", accepted as f64 / asked as f64) } else { "no".to_owned() };
-    format!("accepted results: {} a minute, {} a dollar, {review} human review{}", rate(minutes), rate(dollars), if asked > 0 { " each" } else { "s" })
+    let review = if asked > 0 { format!("{} per human review", rate(asked as f64)) } else { "no human review".to_owned() };
+    format!("accepted results: {} a minute, {} a dollar, {review}", rate(minutes), rate(dollars))
 }

@@ -4,6 +4,8 @@ mod closing;
 mod progress;
 mod results;
 mod say;
+pub mod seen;
+pub mod table;
 
 pub use closing::closing;
 pub use progress::{Level, Progress};

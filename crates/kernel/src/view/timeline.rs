@@ -163,7 +163,18 @@ impl Folding {
         let flagship = |who: Who, task: &Task| {
             let (from, to) = (task.from?, task.to?);
             let queue = Some(Millis((to.0 - from.0).saturating_sub(task.model.0)));
-            Some(Line { who, ready: from, from, to, model: task.model, tool: task.tool, check: task.check, queue, rows: 0, critical: false })
+            Some(Line {
+                who,
+                ready: from,
+                from,
+                to,
+                model: task.model,
+                tool: task.tool,
+                check: task.check,
+                queue,
+                rows: 0,
+                critical: false,
+            })
         };
         let mut lines: Vec<Line> = flagship(Who::Planner, &self.planner).into_iter().collect();
         for id in &self.order {

@@ -77,7 +77,10 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
     write(&plan, asked.output)?;
     let calls = simulate::calls(&plan, &config.policy, &shared.catalog, today)?;
     let n = count(plan.subtasks.len() as u64, "subtask", "subtasks");
-    screen::remark(&format!("{n}; planning cost {}, working it off about {} (one call a subtask, no review)", summary.cost_usd, calls.cost));
+    screen::remark(&format!(
+        "{n}; planning cost {}, working it off about {} (one call a subtask, no review)",
+        summary.cost_usd, calls.cost
+    ));
     let file = asked.output.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
     screen::remark(&format!("edit it and: brigade run --plan {file}; or as it is: brigade resume {id}"));
     Ok(Exit::Done)
@@ -113,7 +116,8 @@ fn write(plan: &Plan, output: Option<&Path>) -> Result<(), Failure> {
     let json = output.is_some_and(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")));
     let text = match json {
         true => serde_json::to_string_pretty(plan).map_err(|e| Failure::failed(e.to_string()))? + "\n",
-        false => toml::to_string_pretty(plan).map_err(|e| Failure::failed(format!("the plan cannot be written as TOML: {e}; name a .json file with -o")))?,
+        false => toml::to_string_pretty(plan)
+            .map_err(|e| Failure::failed(format!("the plan cannot be written as TOML: {e}; name a .json file with -o")))?,
     };
     match output.map(PathBuf::from) {
         Some(path) => std::fs::write(&path, text).map_err(|e| Failure::failed(format!("cannot write {}: {e}", path.display()))),

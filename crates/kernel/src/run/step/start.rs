@@ -243,5 +243,5 @@ impl Run {
 
 fn words(tried: &Tried) -> String {
     let first = tried.evidence.lines().next().unwrap_or_default();
-    first.chars().take(120).collect()
+    first.trim_end_matches(':').chars().take(120).collect()
 }

@@ -25,7 +25,6 @@ pub const START: Timestamp = Timestamp(1_795_219_200_000);
 pub struct Asked<'a> {
     pub caller: &'a Caller,
     pub call: &'a Call,
-    pub tier: &'a Tier,
     /// How many calls were made before it for the same subtask, row or role.
     pub nth: u32,
 }

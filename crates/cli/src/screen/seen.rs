@@ -1,0 +1,277 @@
+//! A run as text: whole, its bill, its time, its graph. Reads values; decides and prints nothing.
+
+use std::fmt::Write as _;
+
+use brigade_kernel::run::{Key, Run, State, SubtaskStatus, Task};
+use brigade_kernel::view::cost::{Bill, Spent};
+use brigade_kernel::view::timeline::{Line, Timeline};
+use brigade_kernel::view::{count, rfc3339};
+use brigade_tools::escape_for_screen;
+
+use super::table::{Column, Table, cut, one_line};
+use crate::standing::Standing;
+
+/// Subtasks shown in a table; all of them are in `--json`.
+const MOST: usize = 200;
+/// Cells of a bar.
+const BAR: u64 = 40;
+
+/// How a subtask stands.
+pub fn state_of(state: &State, task: &Task) -> &'static str {
+    use brigade_kernel::run::Stage;
+    let key = state.index.get(&task.spec.id).map(|&task| Key { task, row: None });
+    match task.status {
+        Some(SubtaskStatus::Done) => "done",
+        Some(SubtaskStatus::Failed) => "failed",
+        Some(SubtaskStatus::Skipped) => "skipped",
+        Some(SubtaskStatus::Dropped) => "dropped",
+        None => match key.and_then(|key| state.work.get(&key)).map(|w| w.stage) {
+            Some(Stage::Ready) => "ready",
+            Some(Stage::Planner) => "with the planner",
+            Some(Stage::Person(_)) => "waits for a person",
+            Some(_) => "started",
+            None if task.rows.ended() > 0 => "started",
+            None => "waiting",
+        },
+    }
+}
+
+/// Request, state, subtasks, inbox, review, result, cost.
+pub fn whole(run: &Run, standing: &Standing, failed: &[(String, String)]) -> String {
+    let state = run.state();
+    let start = state.start();
+    let mut text = String::new();
+    let _ = writeln!(text, "run {}: {standing}, started {}", state.run(), rfc3339(state.started_at));
+    if let Some(example) = &start.offline {
+        let _ = writeln!(text, "offline: the models are scripted by {}, everything else is real", one_line(example));
+    }
+    if !start.request.is_empty() {
+        let _ = writeln!(text, "\n{}", escape_for_screen(start.request.trim_end()));
+    }
+    if !state.tasks.is_empty() {
+        let _ = write!(text, "\n{}", subtasks(state));
+    }
+    if !failed.is_empty() {
+        let _ = writeln!(text, "\nfailed rows{}:", if failed.len() == 20 { " (the first 20)" } else { "" });
+        for (unit, why) in failed {
+            let _ = writeln!(text, "  {unit}: {}", cut(why, 140));
+        }
+    }
+    if !state.inbox.is_empty() {
+        let _ = writeln!(text, "\nwaits for a person:");
+        for (no, item) in &state.inbox {
+            let _ = writeln!(text, "{}", crate::commands::inbox::words(run, state.run(), *no, item));
+        }
+    }
+    if !state.desk.summary.is_empty() {
+        let _ = writeln!(text, "\nreview: {}", escape_for_screen(state.desk.summary.trim_end()));
+    }
+    if let Some(patch) = state.patch.as_ref().filter(|p| !p.files.is_empty()) {
+        let fate = match &patch.applied {
+            Some(Ok(())) => "applied".to_owned(),
+            Some(Err(why)) => format!("not applied: {}", one_line(why)),
+            None => format!("kept; brigade apply {}", state.run()),
+        };
+        let _ = writeln!(text, "\npatch: {} ({fate})", patch.files.iter().map(|f| one_line(f)).collect::<Vec<_>>().join(", "));
+    }
+    if let Some(ended) = &state.ended {
+        let _ = writeln!(text, "\n{}", escape_for_screen(ended.output.trim_end()));
+    }
+    let total = Spent { cost: state.spent(), all_flagship: state.all_flagship, ..Spent::default() };
+    let _ = writeln!(text, "\n{}", against_flagship(&total));
+    text
+}
+
+fn subtasks(state: &State) -> String {
+    let mut table = Table::new(&[
+        ("subtask", Column::Text(40)),
+        ("type", Column::Text(12)),
+        ("state", Column::Text(32)),
+        ("tier", Column::Text(10)),
+        ("tries", Column::Number),
+        ("cost", Column::Number),
+        ("error", Column::Text(70)),
+    ]);
+    for task in state.tasks.iter().take(MOST) {
+        let rows = task.rows;
+        let stands =
+            if rows.ended() == 0 { state_of(state, task).to_owned() } else { format!("{} of {} rows done", rows.done, rows.ended()) };
+        let why = match (&task.error, rows.failed) {
+            (Some(why), _) => why.clone(),
+            (None, 0) => String::new(),
+            (None, failed) => format!("{} failed", count(failed, "row", "rows")),
+        };
+        let tier = task.tier.as_ref().map(ToString::to_string).unwrap_or_default();
+        table.row([
+            task.spec.id.to_string(),
+            task.spec.kind.to_string(),
+            stands,
+            tier,
+            task.attempts.to_string(),
+            task.cost.to_string(),
+            why,
+        ]);
+    }
+    let mut text = table.text();
+    if state.tasks.len() > MOST {
+        let _ = writeln!(text, "… and {} more (--json shows all)", state.tasks.len() - MOST);
+    }
+    text
+}
+
+/// `spent $0.01, all on the flagship $0.04 (computed), saved 75 %`.
+pub fn against_flagship(spent: &Spent) -> String {
+    let saved = match spent.saving() {
+        None => String::new(),
+        Some(share) if share >= 0.0 => format!(", saved {:.0} %", share * 100.0),
+        Some(share) => format!(", {:.0} % more", -share * 100.0),
+    };
+    format!("spent {}, all on the flagship {} (computed){saved}", spent.cost, spent.all_flagship)
+}
+
+/// By tier, role and subtask.
+pub fn bill(bill: &Bill) -> String {
+    let mut text = String::new();
+    text.push_str(&part("tier", bill.tiers.iter().map(|(tier, spent)| (tier.to_string(), spent))));
+    text.push('\n');
+    text.push_str(&part("role", bill.roles.iter().map(|(role, spent)| (role.to_string(), spent))));
+    if !bill.subtasks.is_empty() {
+        let mut dearest: Vec<_> = bill.subtasks.iter().collect();
+        dearest.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.cost));
+        let left = dearest.len().saturating_sub(MOST);
+        text.push('\n');
+        text.push_str(&part("subtask", dearest.into_iter().take(MOST).map(|(id, spent)| (id.to_string(), spent))));
+        if left > 0 {
+            let _ = writeln!(text, "… and {left} cheaper ones (--json shows all)");
+        }
+    }
+    let _ = writeln!(text, "\n{}", against_flagship(&bill.total));
+    let (open, leased) = bill.in_flight();
+    if open > 0 {
+        let _ = writeln!(text, "{} under way or lost, {leased} leased for them", count(open as u64, "call", "calls"));
+    }
+    text
+}
+
+fn part<'a>(what: &str, lines: impl Iterator<Item = (String, &'a Spent)>) -> String {
+    let mut table = Table::new(&[
+        (what, Column::Text(40)),
+        ("calls", Column::Number),
+        ("input", Column::Number),
+        ("cached", Column::Number),
+        ("output", Column::Number),
+        ("reasoning", Column::Number),
+        ("cost", Column::Number),
+        ("all flagship (computed)", Column::Number),
+    ]);
+    for (name, spent) in lines {
+        let tokens = spent.tokens;
+        let numbers =
+            [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens].map(|n| n.to_string());
+        let [calls, input, cached, output, reasoning] = numbers;
+        table.row([name, calls, input, cached, output, reasoning, spent.cost.to_string(), spent.all_flagship.to_string()]);
+    }
+    table.text()
+}
+
+/// Bars on one scale; `*` marks the critical path.
+pub fn gantt(timeline: &Timeline) -> String {
+    let mut table = Table::new(&[
+        ("", Column::Text(1)),
+        ("subtask", Column::Text(32)),
+        ("time", Column::Text(BAR as usize)),
+        ("from s", Column::Number),
+        ("to s", Column::Number),
+        ("model", Column::Number),
+        ("tool", Column::Number),
+        ("check", Column::Number),
+        ("queue", Column::Number),
+    ]);
+    let seconds = |ms: u64| format!("{:.1}", ms as f64 / 1_000.0);
+    for line in timeline.lines.iter().take(MOST) {
+        let name = if line.rows > 0 { format!("{} ({} rows)", line.who, line.rows) } else { line.who.to_string() };
+        table.row([
+            if line.critical { "*".to_owned() } else { String::new() },
+            name,
+            bar(line, timeline.wall.0),
+            seconds(line.from.0),
+            seconds(line.to.0),
+            seconds(line.model.0),
+            seconds(line.tool.0),
+            seconds(line.check.0),
+            line.queue.map_or_else(|| "–".to_owned(), |q| seconds(q.0)),
+        ]);
+    }
+    let mut text = table.text();
+    if timeline.lines.len() > MOST {
+        let _ = writeln!(text, "… and {} more (--json shows all)", timeline.lines.len() - MOST);
+    }
+    let sum = |part: fn(&Line) -> u64| seconds(timeline.lines.iter().map(part).sum());
+    let _ = writeln!(
+        text,
+        "{} s in all; work: model {} s, tools {} s, checks {} s; · waits, ━ works, * critical path",
+        seconds(timeline.wall.0),
+        sum(|l| l.model.0),
+        sum(|l| l.tool.0),
+        sum(|l| l.check.0),
+    );
+    text
+}
+
+/// Blank until ready, dotted while waiting, solid while worked on.
+fn bar(line: &Line, wall: u64) -> String {
+    let cell = |ms: u64| (ms * BAR).checked_div(wall).unwrap_or_default().min(BAR - 1);
+    let (ready, from, to) = (cell(line.ready.0), cell(line.from.0), cell(line.to.0));
+    (0..=to)
+        .map(|at| {
+            if at >= from {
+                '━'
+            } else if at >= ready {
+                '·'
+            } else {
+                ' '
+            }
+        })
+        .collect()
+}
+
+/// The graph by layers: what can run at once stands together, arrows point at what must come first.
+pub fn graph(state: &State) -> String {
+    let tasks = &state.tasks;
+    let mut layer: Vec<usize> = vec![0; tasks.len()];
+    // Dependencies may stand behind what hangs on them: as often as the graph is deep.
+    for _ in 0..tasks.len() {
+        let mut moved = false;
+        for (i, task) in tasks.iter().enumerate() {
+            let deepest = task.deps.iter().map(|d| layer[*d as usize] + 1).max().unwrap_or_default();
+            moved |= deepest > layer[i];
+            layer[i] = layer[i].max(deepest);
+        }
+        if !moved {
+            break;
+        }
+    }
+    let mut order: Vec<usize> = (0..tasks.len()).filter(|i| tasks[*i].status != Some(SubtaskStatus::Dropped)).collect();
+    order.sort_by_key(|i| layer[*i]);
+    let mut table = Table::new(&[
+        ("", Column::Number),
+        ("subtask", Column::Text(40)),
+        ("type", Column::Text(12)),
+        ("state", Column::Text(20)),
+        ("hangs on", Column::Text(60)),
+    ]);
+    let mut last = usize::MAX;
+    for i in order.iter().copied().take(MOST) {
+        let task = &tasks[i];
+        let number = if layer[i] == last { String::new() } else { (layer[i] + 1).to_string() };
+        last = layer[i];
+        let deps: Vec<&str> = task.deps.iter().map(|d| tasks[*d as usize].spec.id.as_str()).collect();
+        let deps = if deps.is_empty() { String::new() } else { format!("◄─ {}", deps.join(", ")) };
+        table.row([number, task.spec.id.to_string(), task.spec.kind.to_string(), state_of(state, task).to_owned(), deps]);
+    }
+    let mut text = table.text();
+    if order.len() > MOST {
+        let _ = writeln!(text, "… and {} more", order.len() - MOST);
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! Runs looked at and steered from other processes: the built binary against a scripted model API.
+
+#[path = "seeing/looking.rs"]
+mod looking;
+#[path = "seeing/rows.rs"]
+mod rows;
+#[path = "seeing/stage.rs"]
+mod stage;
+#[path = "seeing/steering.rs"]
+mod steering;
+#[path = "seeing/stopping.rs"]
+mod stopping;

@@ -1,0 +1,52 @@
+use rustix::process::Signal;
+
+use crate::stage::{ANSWERS, Stage, THREE, until};
+
+/// The second answer takes longer than any test; the first is there at once.
+fn stuck() -> String {
+    format!("[[rule]]\nmatch = {{ contains = \"say beta\" }}\ntimes = 1\ndelay_ms = 120000\nreply = {{ text = \"late\" }}\n{ANSWERS}")
+}
+
+fn alpha_is_done(stage: &Stage, id: &str) -> bool {
+    let lines = stage.brigade(&["show", id, "--events", "--json"]).lines();
+    lines.iter().any(|l| l["type"] == "subtask.completed" && l["subtask"] == "a")
+}
+
+fn calls_about(stage: &Stage, id: &str, subtask: &str) -> u64 {
+    let bill = &stage.brigade(&["show", id, "--cost", "--json"]).lines()[0];
+    bill["subtasks"][subtask]["calls"].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn an_interrupt_drains_to_a_run_that_resumes_without_paying_twice() {
+    let stage = Stage::new(&stuck());
+    let under = stage.start(THREE, 2);
+    until("alpha is on record", || alpha_is_done(&stage, &under.id));
+    let id = under.id.clone();
+    under.signal(Signal::INT);
+    let ended = under.end().exits(130);
+    assert_eq!(ended.lines().last().unwrap()["type"], "run.paused");
+    assert_eq!(stage.state_of(&id), "interrupted");
+    stage.brigade(&["resume", "--last", "-q"]).exits(0);
+    assert_eq!(calls_about(&stage, &id, "a"), 1);
+    let about_alpha = stage.ledger().calls.len();
+    assert_eq!(about_alpha, 5, "alpha, beta cut, beta, the join, the review");
+}
+
+#[test]
+fn a_killed_engine_loses_nothing_finished() {
+    let stage = Stage::new(&stuck());
+    let under = stage.start(THREE, 2);
+    until("alpha is on record", || alpha_is_done(&stage, &under.id));
+    let id = under.id.clone();
+    under.signal(Signal::KILL);
+    under.end();
+    assert_eq!(stage.state_of(&id), "interrupted");
+    let attached = stage.brigade(&["attach", &id]).exits(130);
+    assert!(attached.err.contains("brigade resume"), "{}", attached.err);
+    let resumed = stage.brigade(&["resume", &id]).exits(0);
+    assert_eq!(resumed.out, "It says alpha and beta.\n");
+    assert_eq!(calls_about(&stage, &id, "a"), 1);
+    assert_eq!(stage.ledger().calls.len(), 5);
+    assert_eq!(stage.state_of(&id), "completed");
+}
