@@ -148,7 +148,7 @@ pub fn print_public(id: &RunId, recorded: &Recorded) {
     if let Some(event) = public(id, recorded.seq, &recorded.stamped) {
         let mut out = std::io::stdout().lock();
         // A closed stdout: the reader has seen enough; the run goes on.
-        let _ = writeln!(out, "{event}");
+        let _ = out.write_all(crate::screen::json_line(&event).as_bytes());
     }
 }
 

@@ -191,6 +191,9 @@ fn a_killed_example_goes_on_with_the_same_answers_in_the_same_workspace() {
     let ran = brigade(home.path(), &["resume", "--last"]);
     assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
     assert_eq!(text(&ran.stdout).trim(), "ONE TWO");
-    let copies = std::fs::read_dir(home.path()).expect("readable").flatten().filter(|e| e.file_name().to_string_lossy().starts_with("brigade-example-"));
+    let copies = std::fs::read_dir(home.path())
+        .expect("readable")
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with("brigade-example-"));
     assert_eq!(copies.count(), 1, "the workspace is the first one's");
 }

@@ -1,5 +1,7 @@
 //! Runs looked at and steered from other processes: the built binary against a scripted model API.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/rows.rs"]

@@ -20,32 +20,18 @@ reply = { json = { label = "refund", confidence = 0.9 } }
 "#;
 
 fn main() {
-    let mut args = std::env::args()
-        .skip(1)
-        .filter_map(|arg| arg.parse::<usize>().ok());
+    let mut args = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
     let requests = args.next().unwrap_or(50_000);
     let connections = args.next().unwrap_or(32);
-    for (name, ledger, durable) in [
-        ("memory", false, false),
-        ("file", true, false),
-        ("durable", true, true),
-    ] {
+    for (name, ledger, durable) in [("memory", false, false), ("file", true, false), ("durable", true, true)] {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let scenario = Scenario::parse(SCENARIO, Path::new(".")).expect("the scenario parses");
-        let options = Options {
-            ledger: ledger.then(|| dir.path().join("ledger.jsonl")),
-            durable,
-            ..Options::default()
-        };
+        let options = Options { ledger: ledger.then(|| dir.path().join("ledger.jsonl")), durable, ..Options::default() };
         let running = Emulator::start(scenario, &options).expect("a free port");
         let addr = running.addr();
         let started = Instant::now();
-        let clients: Vec<_> = (0..connections)
-            .map(|_| std::thread::spawn(move || client(addr, requests / connections)))
-            .collect();
-        clients
-            .into_iter()
-            .for_each(|client| client.join().expect("no client fails"));
+        let clients: Vec<_> = (0..connections).map(|_| std::thread::spawn(move || client(addr, requests / connections))).collect();
+        clients.into_iter().for_each(|client| client.join().expect("no client fails"));
         let (wall, cpu_us) = (started.elapsed(), cpu_us("emulator"));
         let calls = running.shutdown().calls.len();
         let line = format!(
@@ -77,23 +63,14 @@ fn client(addr: SocketAddr, requests: usize) {
             assert!(read > 0, "closed: {}", String::from_utf8_lossy(&seen));
             seen.extend_from_slice(&buffer[..read]);
         }
-        assert!(
-            seen.starts_with(b"HTTP/1.1 200"),
-            "{}",
-            String::from_utf8_lossy(&seen)
-        );
+        assert!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen));
     }
 }
 
 /// CPU of the thread of that name, from the kernel's accounts.
 fn cpu_us(name: &str) -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let of_name = tasks.filter(|task| {
-        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
-    });
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let of_name = tasks.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name));
     let nanos = of_name.filter_map(|task| {
         let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         stat.split(' ').next()?.parse::<f64>().ok()

@@ -35,16 +35,15 @@ pub(crate) enum Item {
         cut: bool,
     },
     /// A kind that no client knows.
-    Unknown { id: String },
+    Unknown {
+        id: String,
+    },
 }
 
 impl Item {
     pub(crate) fn id(&self) -> &str {
         match self {
-            Self::Reasoning { id, .. }
-            | Self::Message { id, .. }
-            | Self::Call { id, .. }
-            | Self::Unknown { id } => id,
+            Self::Reasoning { id, .. } | Self::Message { id, .. } | Self::Call { id, .. } | Self::Unknown { id } => id,
         }
     }
 }
@@ -80,32 +79,19 @@ pub(crate) fn answer(
     enforce: bool,
 ) -> Result<Answer, Refusal> {
     let reply = &pick.rule.reply;
-    let vars = reply.template.then(|| Vars {
-        model: &ask.model,
-        seq,
-        message: ask.last_message(),
-        captures: pick.captures.clone(),
-    });
+    let vars = reply.template.then(|| Vars { model: &ask.model, seq, message: ask.last_message(), captures: pick.captures.clone() });
     let schema = match &ask.format {
         Some(format) if format.strict => schemas.strict(format.schema.get()).ok(),
         _ => None,
     };
     let text = match &pick.found {
-        Some(row) => Some(
-            vars.as_ref()
-                .map_or_else(|| row.to_string(), |vars| vars.fill(row)),
-        ),
+        Some(row) => Some(vars.as_ref().map_or_else(|| row.to_string(), |vars| vars.fill(row))),
         None => match &reply.payload {
             Payload::None => None,
-            Payload::Text(text) => Some(
-                vars.as_ref()
-                    .map_or_else(|| text.to_string(), |vars| vars.fill(text)),
-            ),
+            Payload::Text(text) => Some(vars.as_ref().map_or_else(|| text.to_string(), |vars| vars.fill(text))),
             Payload::Json(value) if vars.is_none() && schema.is_none() => Some(value.to_string()),
             Payload::Json(value) => {
-                let mut value = vars
-                    .as_ref()
-                    .map_or_else(|| Value::clone(value), |vars| vars.fill_value(value));
+                let mut value = vars.as_ref().map_or_else(|| Value::clone(value), |vars| vars.fill_value(value));
                 if let Some(schema) = &schema {
                     schema.complete(&mut value);
                 }
@@ -125,10 +111,7 @@ pub(crate) fn answer(
                 (Payload::Json(value), Some(vars)) => vars.fill_value(value).to_string(),
                 (Payload::Json(value), None) => value.to_string(),
             },
-            custom: call.custom
-                || ask
-                    .tool(&call.name)
-                    .is_some_and(|tool| tool.kind == ToolKind::Custom),
+            custom: call.custom || ask.tool(&call.name).is_some_and(|tool| tool.kind == ToolKind::Custom),
             call_id: call.call_id.clone(),
         })
         .collect();
@@ -138,19 +121,13 @@ pub(crate) fn answer(
 
     let note = match (&schema, &text) {
         (Some(schema), Some(text)) if reply.refusal.is_none() => match serde_json::from_str(text) {
-            Ok(value) => schema
-                .conforms(&value)
-                .err()
-                .map(|fault| format!("{}: {}", fault.path, fault.message)),
+            Ok(value) => schema.conforms(&value).err().map(|fault| format!("{}: {}", fault.path, fault.message)),
             Err(error) => Some(format!("is no JSON: {error}")),
         },
         _ => None,
     };
     if let Some(note) = note.as_ref().filter(|_| enforce) {
-        return Err(Refusal::scenario(format!(
-            "rule {}: the reply leaves the strict schema: {note}",
-            pick.rule.number
-        )));
+        return Err(Refusal::scenario(format!("rule {}: the reply leaves the strict schema: {note}", pick.rule.number)));
     }
 
     let mut items = Vec::with_capacity(2);
@@ -166,9 +143,7 @@ pub(crate) fn answer(
         items.push(Item::Reasoning {
             id: format!("rs_{seq:012x}_{at}"),
             summary: summary.clone(),
-            encrypted: ask
-                .wants_encrypted
-                .then(|| format!("scripted-{seq:012x}-{}", ask.model)),
+            encrypted: ask.wants_encrypted.then(|| format!("scripted-{seq:012x}-{}", ask.model)),
         });
     }
     // a model that neither calls nor refuses says something, if only nothing
@@ -186,9 +161,7 @@ pub(crate) fn answer(
         let prefix = if call.custom { "ctc" } else { "fc" };
         items.push(Item::Call {
             id: format!("{prefix}_{seq:012x}_{at}"),
-            call_id: call
-                .call_id
-                .unwrap_or_else(|| format!("call_{seq:012x}_{at}")),
+            call_id: call.call_id.unwrap_or_else(|| format!("call_{seq:012x}_{at}")),
             name: call.name,
             arguments: call.arguments,
             custom: call.custom,
@@ -199,11 +172,7 @@ pub(crate) fn answer(
     let mut incomplete = limit.and_then(|limit| cut(&mut items, limit.saturating_sub(reasoning)));
     if let Some(reason) = &reply.incomplete {
         mark_last_cut(&mut items);
-        incomplete = Some(if reason == "content_filter" {
-            "content_filter"
-        } else {
-            "max_output_tokens"
-        });
+        incomplete = Some(if reason == "content_filter" { "content_filter" } else { "max_output_tokens" });
     }
 
     let shown: u64 = items.iter().map(item_tokens).sum();
@@ -213,11 +182,7 @@ pub(crate) fn answer(
     let usage = Spent {
         input_tokens,
         cached_tokens,
-        cache_write_tokens: reply
-            .usage
-            .cache_write
-            .unwrap_or(0)
-            .min(input_tokens - cached_tokens),
+        cache_write_tokens: reply.usage.cache_write.unwrap_or(0).min(input_tokens - cached_tokens),
         output_tokens,
         reasoning_tokens: reasoning.min(output_tokens),
     };
@@ -226,16 +191,8 @@ pub(crate) fn answer(
         incomplete,
         usage,
         usage_sent: !reply.usage.missing,
-        model: reply
-            .model
-            .as_deref()
-            .or(snapshot)
-            .unwrap_or(&ask.model)
-            .to_owned(),
-        service_tier: reply
-            .service_tier
-            .clone()
-            .unwrap_or_else(|| served(&ask.service_tier).to_owned()),
+        model: reply.model.as_deref().or(snapshot).unwrap_or(&ask.model).to_owned(),
+        service_tier: reply.service_tier.clone().unwrap_or_else(|| served(&ask.service_tier).to_owned()),
         note,
     })
 }
@@ -255,12 +212,7 @@ fn obey(ask: &Ask<'_>, said: &mut Vec<Said>) {
         Choice::None => said.clear(),
         Choice::Required => {
             if said.is_empty() {
-                said.extend(
-                    ask.tools
-                        .iter()
-                        .find(|tool| tool.kind != ToolKind::Hosted)
-                        .map(invent),
-                );
+                said.extend(ask.tools.iter().find(|tool| tool.kind != ToolKind::Hosted).map(invent));
             }
         }
         Choice::Named(name) => {
@@ -283,28 +235,18 @@ fn obey(ask: &Ask<'_>, said: &mut Vec<Said>) {
 
 /// A call the script does not have but the request demands: the smallest valid arguments.
 fn invent(tool: &Tool<'_>) -> Said {
-    let arguments = match tool
-        .parameters
-        .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
-    {
+    let arguments = match tool.parameters.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok()) {
         _ if tool.kind == ToolKind::Custom => String::new(),
         Some(schema) => sample(&schema).to_string(),
         None => "{}".into(),
     };
-    Said {
-        name: tool.name.clone().into_owned(),
-        arguments,
-        custom: tool.kind == ToolKind::Custom,
-        call_id: None,
-    }
+    Said { name: tool.name.clone().into_owned(), arguments, custom: tool.kind == ToolKind::Custom, call_id: None }
 }
 
 pub(crate) fn item_tokens(item: &Item) -> u64 {
     match item {
         Item::Message { text, .. } => tokens(text),
-        Item::Call {
-            name, arguments, ..
-        } => tokens(name) + tokens(arguments),
+        Item::Call { name, arguments, .. } => tokens(name) + tokens(arguments),
         Item::Reasoning { .. } | Item::Unknown { .. } => 0,
     }
 }
@@ -323,12 +265,7 @@ fn cut(items: &mut Vec<Item>, limit: u64) -> Option<&'static str> {
                 shorten(text, left);
                 *cut = true;
             }
-            Item::Call {
-                name,
-                arguments,
-                cut,
-                ..
-            } => {
+            Item::Call { name, arguments, cut, .. } => {
                 let room = left.saturating_sub(tokens(name));
                 shorten(arguments, room);
                 *cut = true;
@@ -342,9 +279,7 @@ fn cut(items: &mut Vec<Item>, limit: u64) -> Option<&'static str> {
 }
 
 fn shorten(text: &mut String, tokens: u64) {
-    let bytes = usize::try_from(tokens.saturating_mul(4))
-        .unwrap_or(usize::MAX)
-        .min(text.len());
+    let bytes = usize::try_from(tokens.saturating_mul(4)).unwrap_or(usize::MAX).min(text.len());
     text.truncate(text.floor_char_boundary(bytes));
 }
 

@@ -44,11 +44,7 @@ pub(crate) struct Piece<'a> {
 
 impl Piece<'_> {
     pub(crate) fn owned(self) -> Piece<'static> {
-        Piece {
-            kind: self.kind,
-            text: Cow::Owned(self.text.into_owned()),
-            call_id: self.call_id.map(|id| Cow::Owned(id.into_owned())),
-        }
+        Piece { kind: self.kind, text: Cow::Owned(self.text.into_owned()), call_id: self.call_id.map(|id| Cow::Owned(id.into_owned())) }
     }
 }
 
@@ -116,25 +112,17 @@ impl Ask<'_> {
             stored = now.parent.as_deref();
             Some(now.pieces.iter().rev())
         });
-        self.pieces
-            .iter()
-            .rev()
-            .map(shorten)
-            .chain(ancestors.flatten().map(shorten))
+        self.pieces.iter().rev().map(shorten).chain(ancestors.flatten().map(shorten))
     }
 
     /// The last tool output, if there is one.
     pub(crate) fn last_output(&self) -> Option<&str> {
-        self.newest_first()
-            .find(|piece| piece.kind == Kind::Output)
-            .map(|piece| piece.text.as_ref())
+        self.newest_first().find(|piece| piece.kind == Kind::Output).map(|piece| piece.text.as_ref())
     }
 
     /// The last message from the caller's side.
     pub(crate) fn last_message(&self) -> &str {
-        self.newest_first()
-            .find(|piece| piece.kind == Kind::Message)
-            .map_or("", |piece| piece.text.as_ref())
+        self.newest_first().find(|piece| piece.kind == Kind::Message).map_or("", |piece| piece.text.as_ref())
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Tool<'_>> {

@@ -41,8 +41,7 @@ impl Catalog {
         struct File {
             models: BTreeMap<String, Model>,
         }
-        let file: File = toml::from_str(include_str!("known_models.toml"))
-            .expect("the built-in table parses: tested");
+        let file: File = toml::from_str(include_str!("known_models.toml")).expect("the built-in table parses: tested");
         let mut models = file.models;
         for (name, own) in own {
             let known = models.remove(&name).unwrap_or_default();
@@ -57,12 +56,7 @@ impl Catalog {
                 },
             );
         }
-        Self {
-            models,
-            patterns,
-            any,
-            unlisted: Model::default(),
-        }
+        Self { models, patterns, any, unlisted: Model::default() }
     }
 
     /// The model of that name, if it exists here.
@@ -79,14 +73,8 @@ impl Catalog {
 
     /// Names for `/v1/models`.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let exact = self
-            .patterns
-            .iter()
-            .filter(|p| !p.open && !self.models.contains_key(&p.start));
-        self.models
-            .keys()
-            .map(String::as_str)
-            .chain(exact.map(|p| p.start.as_str()))
+        let exact = self.patterns.iter().filter(|p| !p.open && !self.models.contains_key(&p.start));
+        self.models.keys().map(String::as_str).chain(exact.map(|p| p.start.as_str()))
     }
 }
 
@@ -111,23 +99,13 @@ pub(crate) struct Pattern {
 impl Pattern {
     pub(crate) fn new(text: &str) -> Self {
         match text.strip_suffix('*') {
-            Some(start) => Self {
-                start: start.into(),
-                open: true,
-            },
-            None => Self {
-                start: text.into(),
-                open: false,
-            },
+            Some(start) => Self { start: start.into(), open: true },
+            None => Self { start: text.into(), open: false },
         }
     }
 
     pub(crate) fn matches(&self, name: &str) -> bool {
-        if self.open {
-            name.starts_with(&self.start)
-        } else {
-            name == self.start
-        }
+        if self.open { name.starts_with(&self.start) } else { name == self.start }
     }
 }
 
@@ -138,21 +116,14 @@ mod tests {
     #[test]
     fn a_dated_snapshot_is_its_model() {
         let catalog = Catalog::new(BTreeMap::new(), vec![], false);
-        assert_eq!(
-            catalog.get("gpt-5.4-mini-2026-03-17").unwrap().window,
-            Some(400_000)
-        );
+        assert_eq!(catalog.get("gpt-5.4-mini-2026-03-17").unwrap().window, Some(400_000));
         assert!(catalog.get("gpt-5.4-mini-yesterday").is_none());
         assert!(catalog.get("é-2026-03-17").is_none());
     }
 
     #[test]
     fn a_name_that_a_rule_matches_exists() {
-        let catalog = Catalog::new(
-            BTreeMap::new(),
-            vec![Pattern::new("local-*"), Pattern::new("one")],
-            false,
-        );
+        let catalog = Catalog::new(BTreeMap::new(), vec![Pattern::new("local-*"), Pattern::new("one")], false);
         assert!(catalog.get("local-7b").is_some());
         assert!(catalog.get("one").is_some());
         assert!(catalog.get("two").is_none());

@@ -72,18 +72,11 @@ impl Faults {
                 Some((_, fault)) => found.push(*fault),
                 None => {
                     let known: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-                    return Err(format!(
-                        "stream_faults: {name:?} is not one of {}",
-                        known.join(", ")
-                    ));
+                    return Err(format!("stream_faults: {name:?} is not one of {}", known.join(", ")));
                 }
             }
         }
-        Ok(Self {
-            names: found,
-            keepalive_ms: 1_000,
-            ..Self::default()
-        })
+        Ok(Self { names: found, keepalive_ms: 1_000, ..Self::default() })
     }
 
     /// These and those.
@@ -106,12 +99,7 @@ impl Faults {
 
     /// The fault that ends the answer with an error, if any.
     pub(crate) fn error(&self) -> Option<Fault> {
-        self.names.iter().copied().find(|f| {
-            matches!(
-                f,
-                Fault::ErrorEvent | Fault::ErrorNested | Fault::ErrorBare | Fault::Failed
-            )
-        })
+        self.names.iter().copied().find(|f| matches!(f, Fault::ErrorEvent | Fault::ErrorNested | Fault::ErrorBare | Fault::Failed))
     }
 
     /// A fault that only Responses streams can have.
@@ -127,8 +115,6 @@ impl Faults {
             Fault::DoubleTerminal,
         ];
         let found = self.names.iter().find(|fault| foreign.contains(fault))?;
-        ALL.iter()
-            .find(|(_, fault)| fault == found)
-            .map(|(name, _)| *name)
+        ALL.iter().find(|(_, fault)| fault == found).map(|(name, _)| *name)
     }
 }

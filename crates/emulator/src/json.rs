@@ -9,8 +9,7 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends anything serialisable.
 pub(crate) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value)
-        .expect("writing to memory cannot fail and all keys are strings");
+    serde_json::to_writer(out, value).expect("writing to memory cannot fail and all keys are strings");
 }
 
 /// Appends bytes that are JSON already.

@@ -156,38 +156,19 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Opens a ledger; with a path, goes on from what the file holds.
-    pub(crate) fn open(
-        path: Option<&Path>,
-        durable: bool,
-        scenario: u64,
-    ) -> std::io::Result<(Self, Kept)> {
+    pub(crate) fn open(path: Option<&Path>, durable: bool, scenario: u64) -> std::io::Result<(Self, Kept)> {
         let Some(path) = path else {
-            return Ok((
-                Self {
-                    book: Mutex::default(),
-                    file: None,
-                },
-                Kept::default(),
-            ));
+            return Ok((Self { book: Mutex::default(), file: None }, Kept::default()));
         };
         let mut kept = file::read(path, scenario)?;
-        let mut book = Book {
-            last_seq: kept.last_seq,
-            ..Book::default()
-        };
+        let mut book = Book { last_seq: kept.last_seq, ..Book::default() };
         for call in kept.calls.drain(..) {
             book.add(&call);
             book.end(&call.model, call.outcome, call.usage);
             book.push(call);
         }
         let file = file::Writer::open(path, durable, scenario)?;
-        Ok((
-            Self {
-                book: Mutex::new(book),
-                file: Some(file),
-            },
-            kept,
-        ))
+        Ok((Self { book: Mutex::new(book), file: Some(file) }, kept))
     }
 
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -228,10 +209,7 @@ impl Ledger {
             note: arrival.note,
         };
         book.add(&call);
-        let line = self
-            .file
-            .as_ref()
-            .map(|_| file::arrival_line(&call, arrival.counted));
+        let line = self.file.as_ref().map(|_| file::arrival_line(&call, arrival.counted));
         book.push(call);
         drop(book);
         match (&self.file, line) {
@@ -271,19 +249,12 @@ impl Ledger {
 
 impl Book {
     fn add(&mut self, call: &CallRecord) {
-        self.totals
-            .entry(Arc::clone(&call.model))
-            .or_default()
-            .calls += 1;
+        self.totals.entry(Arc::clone(&call.model)).or_default().calls += 1;
     }
 
     /// Keeps calls in order of `seq`: a binary search relies on it.
     fn push(&mut self, call: CallRecord) {
-        let at = self
-            .calls
-            .iter()
-            .rposition(|other| other.seq < call.seq)
-            .map_or(0, |at| at + 1);
+        let at = self.calls.iter().rposition(|other| other.seq < call.seq).map_or(0, |at| at + 1);
         self.calls.insert(at, call);
         if self.calls.len() > MOST_IN_MEMORY {
             self.calls.pop_front();

@@ -49,11 +49,7 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn mark(&mut self, tokens: u64, opening: bool) {
         self.tokens += tokens;
-        self.marks.push(Mark {
-            end: self.bytes.len(),
-            tokens: self.tokens,
-            opening,
-        });
+        self.marks.push(Mark { end: self.bytes.len(), tokens: self.tokens, opening });
     }
 
     pub(crate) fn tokens(&self) -> u64 {
@@ -79,13 +75,7 @@ impl Draft {
         let cut = if faults.has(Fault::EofMidEvent) {
             finish = Finish::Abort;
             // inside the event before the terminal one
-            let before = self
-                .marks
-                .iter()
-                .rev()
-                .map(|mark| mark.end)
-                .find(|end| *end < terminal)
-                .unwrap_or(0);
+            let before = self.marks.iter().rev().map(|mark| mark.end).find(|end| *end < terminal).unwrap_or(0);
             Some(before + (terminal - before) / 2)
         } else if faults.has(Fault::EofNoTerminal) {
             if !streamed {
@@ -93,10 +83,7 @@ impl Draft {
             }
             Some(terminal)
         } else {
-            faults
-                .cut_after_bytes
-                .filter(|cut| *cut < self.bytes.len())
-                .inspect(|_| finish = Finish::Abort)
+            faults.cut_after_bytes.filter(|cut| *cut < self.bytes.len()).inspect(|_| finish = Finish::Abort)
         };
         if let Some(cut) = cut {
             self.cut(cut);
@@ -109,30 +96,15 @@ impl Draft {
         if faults.has_stall() {
             finish = self.stall(faults, &mut steps, streamed, finish);
         }
-        Play {
-            bytes: self.bytes.into(),
-            steps,
-            finish,
-            length,
-            clean_cut,
-        }
+        Play { bytes: self.bytes.into(), steps, finish, length, clean_cut }
     }
 
     fn cut(&mut self, cut: usize) {
         let cut = cut.min(self.bytes.len());
         self.bytes.truncate(cut);
-        let tokens = self
-            .marks
-            .iter()
-            .take_while(|mark| mark.end <= cut)
-            .last()
-            .map_or(0, |mark| mark.tokens);
+        let tokens = self.marks.iter().take_while(|mark| mark.end <= cut).last().map_or(0, |mark| mark.tokens);
         self.marks.retain(|mark| mark.end <= cut);
-        self.marks.push(Mark {
-            end: cut,
-            tokens,
-            opening: self.marks.is_empty(),
-        });
+        self.marks.push(Mark { end: cut, tokens, opening: self.marks.is_empty() });
     }
 
     fn time(&self, pace: Pace, streamed: bool) -> Vec<Step> {
@@ -142,26 +114,15 @@ impl Draft {
                 return Duration::ZERO;
             }
             let tokens = mark.tokens.saturating_sub(1) as f64;
-            first
-                + pace.tokens_per_s.map_or(Duration::ZERO, |rate| {
-                    Duration::from_secs_f64(tokens / rate)
-                })
+            first + pace.tokens_per_s.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(tokens / rate))
         };
         let mut steps: Vec<Step> = Vec::new();
         if !streamed {
             let last = self.marks.last().map_or(Duration::ZERO, due);
-            return vec![Step {
-                end: self.bytes.len(),
-                due: last,
-                tokens: self.tokens,
-            }];
+            return vec![Step { end: self.bytes.len(), due: last, tokens: self.tokens }];
         }
         for (at, mark) in self.marks.iter().enumerate() {
-            let step = Step {
-                end: mark.end,
-                due: due(mark),
-                tokens: mark.tokens,
-            };
+            let step = Step { end: mark.end, due: due(mark), tokens: mark.tokens };
             match steps.last_mut() {
                 Some(last) if last.due == step.due && self.stall != Some(at) => *last = step,
                 _ => steps.push(step),
@@ -171,38 +132,16 @@ impl Draft {
     }
 
     /// Silence, or comments only, after half of the content.
-    fn stall(
-        &mut self,
-        faults: &Faults,
-        steps: &mut Vec<Step>,
-        streamed: bool,
-        finish: Finish,
-    ) -> Finish {
+    fn stall(&mut self, faults: &Faults, steps: &mut Vec<Step>, streamed: bool, finish: Finish) -> Finish {
         let at = match self.stall {
-            Some(mark) if streamed => mark
-                .checked_sub(1)
-                .and_then(|mark| self.marks.get(mark))
-                .map_or(0, |m| m.end),
+            Some(mark) if streamed => mark.checked_sub(1).and_then(|mark| self.marks.get(mark)).map_or(0, |m| m.end),
             _ => self.bytes.len() / 2,
         };
-        let keepalive = faults
-            .has(Fault::StallKeepalive)
-            .then(|| Duration::from_millis(faults.keepalive_ms))
-            .filter(|_| streamed);
-        let place = steps
-            .iter()
-            .position(|step| step.end >= at)
-            .unwrap_or(steps.len());
+        let keepalive = faults.has(Fault::StallKeepalive).then(|| Duration::from_millis(faults.keepalive_ms)).filter(|_| streamed);
+        let place = steps.iter().position(|step| step.end >= at).unwrap_or(steps.len());
         if steps.get(place).is_some_and(|step| step.end > at) {
             let whole = steps[place];
-            steps.insert(
-                place,
-                Step {
-                    end: at,
-                    tokens: whole.tokens.min(1),
-                    ..whole
-                },
-            );
+            steps.insert(place, Step { end: at, tokens: whole.tokens.min(1), ..whole });
         }
         let Some(stall_ms) = faults.stall_ms else {
             steps.truncate(place + 1);
@@ -219,19 +158,12 @@ impl Draft {
             let mut comments = Vec::new();
             while due < stall && comments.len() < 10_000 {
                 self.bytes.extend_from_slice(COMMENT);
-                comments.push(Step {
-                    end: self.bytes.len(),
-                    due: start.due + due,
-                    tokens: start.tokens,
-                });
+                comments.push(Step { end: self.bytes.len(), due: start.due + due, tokens: start.tokens });
                 due += every;
             }
             let added = self.bytes.len() - at;
             self.bytes.extend_from_slice(&rest);
-            steps
-                .iter_mut()
-                .skip(place + 1)
-                .for_each(|step| step.end += added);
+            steps.iter_mut().skip(place + 1).for_each(|step| step.end += added);
             steps.splice(place + 1..place + 1, comments);
         }
         finish
@@ -240,13 +172,8 @@ impl Draft {
 
 /// Ends pieces inside characters of more than one byte.
 fn split_characters(bytes: &[u8], steps: &mut Vec<Step>) {
-    let mut cuts: Vec<usize> = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte >= 0xC0)
-        .map(|(at, _)| at + 1)
-        .take(MOST_SPLITS)
-        .collect();
+    let mut cuts: Vec<usize> =
+        bytes.iter().enumerate().filter(|(_, byte)| **byte >= 0xC0).map(|(at, _)| at + 1).take(MOST_SPLITS).collect();
     if cuts.is_empty() {
         cuts.push(bytes.len() / 2);
     }
@@ -255,17 +182,10 @@ fn split_characters(bytes: &[u8], steps: &mut Vec<Step>) {
     let mut late = Duration::ZERO;
     for step in steps.iter() {
         while let Some(cut) = cuts.next_if(|cut| *cut < step.end) {
-            out.push(Step {
-                end: cut,
-                due: step.due + late,
-                ..*step
-            });
+            out.push(Step { end: cut, due: step.due + late, ..*step });
             late += APART;
         }
-        out.push(Step {
-            due: step.due + late,
-            ..*step
-        });
+        out.push(Step { due: step.due + late, ..*step });
     }
     *steps = out;
 }
@@ -304,18 +224,8 @@ pub(crate) struct Play {
 impl Play {
     /// A body sent at once.
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        let step = Step {
-            end: bytes.len(),
-            due: Duration::ZERO,
-            tokens: 0,
-        };
-        Self {
-            length: Some(bytes.len() as u64),
-            bytes,
-            steps: vec![step],
-            finish: Finish::End,
-            clean_cut: false,
-        }
+        let step = Step { end: bytes.len(), due: Duration::ZERO, tokens: 0 };
+        Self { length: Some(bytes.len() as u64), bytes, steps: vec![step], finish: Finish::End, clean_cut: false }
     }
 }
 
@@ -332,20 +242,8 @@ pub(crate) struct Bill {
 }
 
 impl Bill {
-    pub(crate) fn new(
-        ledger: Arc<Ledger>,
-        seq: u64,
-        planned: Outcome,
-        usage: Option<Spent>,
-    ) -> Self {
-        Self {
-            ledger,
-            seq,
-            planned,
-            usage,
-            sent: 0,
-            outcome: None,
-        }
+    pub(crate) fn new(ledger: Arc<Ledger>, seq: u64, planned: Outcome, usage: Option<Spent>) -> Self {
+        Self { ledger, seq, planned, usage, sent: 0, outcome: None }
     }
 }
 
@@ -357,10 +255,7 @@ impl Drop for Bill {
                 return usage;
             }
             let output_tokens = usage.output_tokens.min(usage.reasoning_tokens + self.sent);
-            Spent {
-                output_tokens,
-                ..usage
-            }
+            Spent { output_tokens, ..usage }
         });
         self.ledger.end(self.seq, outcome, usage);
     }
@@ -385,15 +280,7 @@ pub(crate) struct PlayBody {
 
 impl PlayBody {
     pub(crate) fn new(play: Play, bill: Option<Bill>) -> Self {
-        Self {
-            play,
-            bill,
-            next: 0,
-            sent: 0,
-            started: None,
-            sleep: None,
-            flushed: false,
-        }
+        Self { play, bill, next: 0, sent: 0, started: None, sleep: None, flushed: false }
     }
 
     /// Whether `due` is still to come; then the task is woken when it is there.
@@ -428,10 +315,7 @@ impl Body for PlayBody {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         let started = *this.started.get_or_insert_with(Instant::now);
         while let Some(step) = this.play.steps.get(this.next).copied() {
@@ -452,13 +336,7 @@ impl Body for PlayBody {
             Finish::End => Poll::Ready(None),
             Finish::Abort => {
                 // what is buffered leaves only while this waits
-                let due = started
-                    + this
-                        .play
-                        .steps
-                        .last()
-                        .map_or(Duration::ZERO, |step| step.due)
-                    + 3 * APART;
+                let due = started + this.play.steps.last().map_or(Duration::ZERO, |step| step.due) + 3 * APART;
                 if !this.flushed && this.waits(due, cx) {
                     return Poll::Pending;
                 }
@@ -467,9 +345,7 @@ impl Body for PlayBody {
                 Poll::Ready(Some(Err(Cut)))
             }
             Finish::Hang { keepalive: None } => Poll::Pending,
-            Finish::Hang {
-                keepalive: Some(every),
-            } => {
+            Finish::Hang { keepalive: Some(every) } => {
                 let due = match &this.sleep {
                     Some(sleep) if this.flushed => sleep.deadline(),
                     _ => Instant::now() + every,
@@ -499,15 +375,8 @@ impl Body for PlayBody {
 impl Drop for PlayBody {
     fn drop(&mut self) {
         if self.finished() {
-            let planned = self
-                .bill
-                .as_ref()
-                .map_or(Outcome::Completed, |bill| bill.planned);
-            self.close(if self.play.clean_cut {
-                Outcome::Cut
-            } else {
-                planned
-            });
+            let planned = self.bill.as_ref().map_or(Outcome::Completed, |bill| bill.planned);
+            self.close(if self.play.clean_cut { Outcome::Cut } else { planned });
         }
     }
 }
@@ -520,9 +389,7 @@ pub(crate) fn delta_bytes(pace: Pace, first: bool) -> usize {
         (None, Some(rate)) => ((rate * STEP_S) as u64).max(1),
         (None, None) => 8,
     };
-    usize::try_from(tokens)
-        .unwrap_or(usize::MAX)
-        .saturating_mul(4)
+    usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(4)
 }
 
 /// Cuts a text into deltas, never inside a character.

@@ -17,47 +17,25 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// 400 about one parameter.
     pub(crate) fn bad(param: &str, message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            message: message.into(),
-            kind: "invalid_request_error".into(),
-            param: Some(param.into()),
-            code: None,
-        }
+        Self { status: 400, message: message.into(), kind: "invalid_request_error".into(), param: Some(param.into()), code: None }
     }
 
     /// 400 about the request as a whole.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self {
-            param: None,
-            ..Self::bad("", message)
-        }
+        Self { param: None, ..Self::bad("", message) }
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            status: 404,
-            ..Self::bad_request(message)
-        }
+        Self { status: 404, ..Self::bad_request(message) }
     }
 
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
-        Self {
-            status: 401,
-            ..Self::bad_request(message)
-        }
-        .code("invalid_api_key")
+        Self { status: 401, ..Self::bad_request(message) }.code("invalid_api_key")
     }
 
     /// The script is at fault, not the caller.
     pub(crate) fn scenario(message: impl Into<String>) -> Self {
-        Self {
-            status: 500,
-            message: message.into(),
-            kind: "server_error".into(),
-            param: None,
-            code: Some("scenario_error".into()),
-        }
+        Self { status: 500, message: message.into(), kind: "server_error".into(), param: None, code: Some("scenario_error".into()) }
     }
 
     pub(crate) fn code(mut self, code: &str) -> Self {

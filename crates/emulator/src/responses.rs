@@ -21,42 +21,21 @@ use crate::store::Stored;
 pub(crate) fn stored(request: &Request<'_>, id: String, answer: &Answer, body: Bytes) -> Stored {
     let ask = &request.ask;
     let said = answer.items.iter().filter_map(|item| match item {
-        Item::Message { text, .. } => Some(Piece {
-            kind: Kind::Reply,
-            text: text.clone().into(),
-            call_id: None,
-        }),
-        Item::Call {
-            name,
-            arguments,
-            call_id,
-            ..
-        } => Some(Piece {
-            kind: Kind::Call,
-            text: format!("{name} {arguments}").into(),
-            call_id: Some(call_id.clone().into()),
-        }),
+        Item::Message { text, .. } => Some(Piece { kind: Kind::Reply, text: text.clone().into(), call_id: None }),
+        Item::Call { name, arguments, call_id, .. } => {
+            Some(Piece { kind: Kind::Call, text: format!("{name} {arguments}").into(), call_id: Some(call_id.clone().into()) })
+        }
         Item::Reasoning { .. } | Item::Unknown { .. } => None,
     });
-    let pieces: Vec<Piece<'static>> = ask
-        .pieces
-        .iter()
-        .filter(|piece| piece.kind != Kind::Instructions)
-        .cloned()
-        .map(Piece::owned)
-        .chain(said)
-        .collect();
+    let pieces: Vec<Piece<'static>> =
+        ask.pieces.iter().filter(|piece| piece.kind != Kind::Instructions).cloned().map(Piece::owned).chain(said).collect();
     let before = ask.parent.as_ref().map_or(0, |parent| parent.tokens);
     Stored {
         id,
         parent: ask.parent.clone(),
         tokens: before + crate::ask::context_tokens(&pieces),
         pieces,
-        item_ids: answer
-            .items
-            .iter()
-            .map(|item| item.id().to_owned())
-            .collect(),
+        item_ids: answer.items.iter().map(|item| item.id().to_owned()).collect(),
         body,
     }
 }

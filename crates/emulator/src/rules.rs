@@ -47,19 +47,11 @@ pub(crate) struct Error {
 impl Error {
     /// A lone word is a code, a sentence is a message.
     pub(crate) fn from_word(word: String) -> Self {
-        let code = word
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let code = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         if code && !word.is_empty() {
-            Self {
-                code: Some(word),
-                ..Self::default()
-            }
+            Self { code: Some(word), ..Self::default() }
         } else {
-            Self {
-                message: Some(word),
-                ..Self::default()
-            }
+            Self { message: Some(word), ..Self::default() }
         }
     }
 }
@@ -127,10 +119,7 @@ struct Count {
 #[derive(Debug)]
 enum Needles {
     Few(Vec<Finder<'static>>),
-    Many {
-        finder: Box<AhoCorasick>,
-        count: usize,
-    },
+    Many { finder: Box<AhoCorasick>, count: usize },
 }
 
 /// All rules and their counts.
@@ -171,31 +160,14 @@ impl Rules {
                 .collect();
         }
         let count = all.len();
-        let many = (count > MANY_NEEDLES)
-            .then(|| AhoCorasick::new(&all).ok())
-            .flatten();
+        let many = (count > MANY_NEEDLES).then(|| AhoCorasick::new(&all).ok()).flatten();
         let needles = match many {
-            Some(finder) => Needles::Many {
-                finder: Box::new(finder),
-                count,
-            },
-            None => Needles::Few(
-                all.iter()
-                    .map(|needle| Finder::new(needle).into_owned())
-                    .collect(),
-            ),
+            Some(finder) => Needles::Many { finder: Box::new(finder), count },
+            None => Needles::Few(all.iter().map(|needle| Finder::new(needle).into_owned()).collect()),
         };
-        let counted = (0..rules.len())
-            .filter(|at| rules[*at].nth.is_some())
-            .collect();
+        let counted = (0..rules.len()).filter(|at| rules[*at].nth.is_some()).collect();
         let counts = Mutex::new(vec![Count::default(); rules.len()]);
-        Self {
-            rules,
-            counted,
-            needles,
-            counts,
-            pace,
-        }
+        Self { rules, counted, needles, counts, pace }
     }
 
     /// Puts counts back that a ledger has kept.
@@ -213,18 +185,12 @@ impl Rules {
     /// The first rule that matches; every rule with `nth` counts what meets its other conditions,
     /// also when an earlier rule answers.
     pub(crate) fn pick(&self, ask: &Ask<'_>) -> Result<Pick<'_>, Refusal> {
-        let mut found = Found {
-            needles: &self.needles,
-            ask,
-            seen: None,
-        };
+        let mut found = Found { needles: &self.needles, ask, seen: None };
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counted = Vec::new();
         let mut missed = None;
         for (at, rule) in self.rules.iter().enumerate() {
-            if rule.times.is_some_and(|times| counts[at].used >= times)
-                || !rule.meets(ask, &mut found)
-            {
+            if rule.times.is_some_and(|times| counts[at].used >= times) || !rule.meets(ask, &mut found) {
                 continue;
             }
             if let Some(nth) = rule.nth {
@@ -246,12 +212,7 @@ impl Rules {
                     counted.push(rule.number);
                 }
             }
-            return Ok(Pick {
-                rule,
-                found: row,
-                captures,
-                counted,
-            });
+            return Ok(Pick { rule, found: row, captures, counted });
         }
         drop(counts);
         Err(unmatched(ask, missed))
@@ -267,11 +228,7 @@ fn unmatched(ask: &Ask<'_>, missed: Option<usize>) -> Refusal {
         }
         short
     };
-    let mut message = format!(
-        "no rule of the scenario matches: {} model={:?}",
-        ask.dialect.path(),
-        ask.model
-    );
+    let mut message = format!("no rule of the scenario matches: {} model={:?}", ask.dialect.path(), ask.model);
     if let Some(format) = &ask.format {
         message.push_str(&format!(" format={:?}", format.name));
     }
@@ -280,9 +237,7 @@ fn unmatched(ask: &Ask<'_>, missed: Option<usize>) -> Refusal {
     }
     message.push_str(&format!(" last message={:?}", cut(ask.last_message())));
     if let Some(rule) = missed {
-        message.push_str(&format!(
-            " (rule {rule} matched, but its lookup has no row for this request)"
-        ));
+        message.push_str(&format!(" (rule {rule} matched, but its lookup has no row for this request)"));
     }
     Refusal::scenario(message).code("no_rule_matches")
 }
@@ -297,10 +252,7 @@ struct Found<'f, 'a> {
 impl Found<'_, '_> {
     fn has(&mut self, needle: usize) -> bool {
         match self.needles {
-            Needles::Few(finders) => self
-                .ask
-                .newest_first()
-                .any(|piece| finders[needle].find(piece.text.as_bytes()).is_some()),
+            Needles::Few(finders) => self.ask.newest_first().any(|piece| finders[needle].find(piece.text.as_bytes()).is_some()),
             Needles::Many { finder, count } => {
                 let ask = self.ask;
                 let seen = self.seen.get_or_insert_with(|| {
@@ -320,22 +272,13 @@ impl Found<'_, '_> {
 
 impl Rule {
     fn meets(&self, ask: &Ask<'_>, found: &mut Found<'_, '_>) -> bool {
-        self.model
-            .as_ref()
-            .is_none_or(|model| model.matches(&ask.model))
-            && self.format.as_ref().is_none_or(|name| {
-                ask.format
-                    .as_ref()
-                    .is_some_and(|format| format.name == *name)
-            })
+        self.model.as_ref().is_none_or(|model| model.matches(&ask.model))
+            && self.format.as_ref().is_none_or(|name| ask.format.as_ref().is_some_and(|format| format.name == *name))
+            && self.service_tier.as_ref().is_none_or(|tier| *tier == ask.service_tier)
             && self
-                .service_tier
+                .tool_result
                 .as_ref()
-                .is_none_or(|tier| *tier == ask.service_tier)
-            && self.tool_result.as_ref().is_none_or(|parts| {
-                ask.last_output()
-                    .is_some_and(|output| parts.iter().all(|part| output.contains(part.as_str())))
-            })
+                .is_none_or(|parts| ask.last_output().is_some_and(|output| parts.iter().all(|part| output.contains(part.as_str()))))
             && self.needles.iter().all(|needle| found.has(*needle))
     }
 }
@@ -345,22 +288,14 @@ impl Reply {
     fn find(&self, ask: &Ask<'_>) -> Option<(Option<Arc<str>>, Vec<String>)> {
         let mut captures = Vec::new();
         if let Some(key) = &self.key
-            && let Some(groups) = ask
-                .newest_first()
-                .find_map(|piece| key.captures(&piece.text))
+            && let Some(groups) = ask.newest_first().find_map(|piece| key.captures(&piece.text))
         {
-            captures = groups
-                .iter()
-                .map(|group| group.map_or("", |group| group.as_str()).to_owned())
-                .collect();
+            captures = groups.iter().map(|group| group.map_or("", |group| group.as_str()).to_owned()).collect();
         }
         let row = match (&self.lookup, &self.key) {
             (None, _) => None,
             (Some(lookup), Some(_)) => Some(lookup.by_key(captures.get(1).or(captures.first())?)?),
-            (Some(lookup), None) => Some(
-                ask.newest_first()
-                    .find_map(|piece| lookup.by_content(&piece.text))?,
-            ),
+            (Some(lookup), None) => Some(ask.newest_first().find_map(|piece| lookup.by_content(&piece.text))?),
         };
         Some((row.cloned(), captures))
     }

@@ -92,22 +92,15 @@ impl Pace {
     }
 
     fn check(self) -> Result<Self, String> {
-        for (name, value) in [
-            ("delay_ms", self.delay_ms),
-            ("first_token_ms", self.first_token_ms),
-        ] {
+        for (name, value) in [("delay_ms", self.delay_ms), ("first_token_ms", self.first_token_ms)] {
             if value.is_some_and(|value| value > LONGEST_PAUSE_MS) {
-                return Err(format!(
-                    "{name} is over an hour: use at most {LONGEST_PAUSE_MS}"
-                ));
+                return Err(format!("{name} is over an hour: use at most {LONGEST_PAUSE_MS}"));
             }
         }
         if let Some(rate) = self.tokens_per_s
             && !(0.01..=1e9).contains(&rate)
         {
-            return Err(format!(
-                "tokens_per_s = {rate}: use a number from 0.01 up, or leave it out for no pacing"
-            ));
+            return Err(format!("tokens_per_s = {rate}: use a number from 0.01 up, or leave it out for no pacing"));
         }
         if self.delta_tokens == Some(0) {
             return Err("delta_tokens = 0: use at least 1".into());
@@ -122,10 +115,7 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], naming line, field, value and remedy.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
-            path: path.into(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read { path: path.into(), source })?;
         Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
     }
 
@@ -134,23 +124,13 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`], naming line, field, value and remedy.
     pub fn parse(text: &str, dir: &Path) -> Result<Self, ScenarioError> {
-        let file: file::FileToml =
-            toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string()))?;
-        let line_of = |offset: usize| {
-            text.as_bytes()
-                .iter()
-                .take(offset)
-                .filter(|byte| **byte == b'\n')
-                .count()
-                + 1
-        };
+        let file: file::FileToml = toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string()))?;
+        let line_of = |offset: usize| text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1;
 
         let server = file.server.unwrap_or_default();
         let value = |line: usize| move |message: String| ScenarioError::Value { line, message };
         if server.api_key.as_deref() == Some("") {
-            return Err(value(1)(
-                "server.api_key is empty: leave it out to take any key".into(),
-            ));
+            return Err(value(1)("server.api_key is empty: leave it out to take any key".into()));
         }
         let server_pace = Pace {
             delay_ms: server.delay_ms,
@@ -160,8 +140,7 @@ impl Scenario {
         }
         .check()
         .map_err(|message| value(1)(format!("server.{message}")))?;
-        let server_faults =
-            Faults::named(&server.stream_faults).map_err(|m| value(1)(format!("server.{m}")))?;
+        let server_faults = Faults::named(&server.stream_faults).map_err(|m| value(1)(format!("server.{m}")))?;
 
         let mut models = BTreeMap::new();
         for (name, model) in file.models {
@@ -187,11 +166,7 @@ impl Scenario {
         Ok(Self {
             rules: Rules::new(rules, server_pace),
             catalog,
-            server: ServerSettings {
-                api_key: server.api_key,
-                strict: server.strict,
-                enforce_schema: server.enforce_schema,
-            },
+            server: ServerSettings { api_key: server.api_key, strict: server.strict, enforce_schema: server.enforce_schema },
             fingerprint: crate::ledger::fingerprint(text.as_bytes()),
         })
     }
@@ -201,34 +176,16 @@ fn check_model(name: &str, model: &Model) -> Result<(), String> {
     let efforts = model.efforts.iter().flatten().chain(&model.effort);
     for effort in efforts {
         if !EFFORTS.contains(&effort.as_str()) {
-            return Err(format!(
-                "models.{name}: effort {effort:?} is not one of {}",
-                EFFORTS.join(", ")
-            ));
+            return Err(format!("models.{name}: effort {effort:?} is not one of {}", EFFORTS.join(", ")));
         }
     }
-    let pace = Pace {
-        delay_ms: model.delay_ms,
-        first_token_ms: model.first_token_ms,
-        tokens_per_s: model.tokens_per_s,
-        delta_tokens: None,
-    };
-    pace.check()
-        .map(drop)
-        .map_err(|message| format!("models.{name}.{message}"))
+    let pace =
+        Pace { delay_ms: model.delay_ms, first_token_ms: model.first_token_ms, tokens_per_s: model.tokens_per_s, delta_tokens: None };
+    pace.check().map(drop).map_err(|message| format!("models.{name}.{message}"))
 }
 
-fn build_rule(
-    rule: RuleToml,
-    number: usize,
-    line: usize,
-    dir: &Path,
-    wide: &Faults,
-) -> Result<Rule, ScenarioError> {
-    let wrong = |message: String| ScenarioError::Value {
-        line,
-        message: format!("rule {number}: {message}"),
-    };
+fn build_rule(rule: RuleToml, number: usize, line: usize, dir: &Path, wide: &Faults) -> Result<Rule, ScenarioError> {
+    let wrong = |message: String| ScenarioError::Value { line, message: format!("rule {number}: {message}") };
     let pace = Pace {
         delay_ms: rule.delay_ms,
         first_token_ms: rule.first_token_ms,
@@ -241,9 +198,7 @@ fn build_rule(
         return Err(wrong("match.nth = 0: requests are counted from 1".into()));
     }
     if rule.times == Some(0) {
-        return Err(wrong(
-            "times = 0: the rule would never apply; remove it".into(),
-        ));
+        return Err(wrong("times = 0: the rule would never apply; remove it".into()));
     }
     let own = Faults::named(&rule.stream_faults).map_err(wrong)?;
     let mut faults = own.and(wide);
@@ -258,11 +213,7 @@ fn build_rule(
     Ok(Rule {
         number,
         model: rule.when.model.as_deref().map(Pattern::new),
-        contains: rule
-            .when
-            .contains
-            .map(OneOrMany::into_vec)
-            .unwrap_or_default(),
+        contains: rule.when.contains.map(OneOrMany::into_vec).unwrap_or_default(),
         needles: Vec::new(),
         format: rule.when.format,
         tool_result: rule.when.tool_result.map(OneOrMany::into_vec),
@@ -276,16 +227,8 @@ fn build_rule(
     })
 }
 
-fn build_reply(
-    reply: ReplyToml,
-    dir: &Path,
-    line: usize,
-    number: usize,
-) -> Result<Reply, ScenarioError> {
-    let wrong = |message: String| ScenarioError::Value {
-        line,
-        message: format!("rule {number}: reply.{message}"),
-    };
+fn build_reply(reply: ReplyToml, dir: &Path, line: usize, number: usize) -> Result<Reply, ScenarioError> {
+    let wrong = |message: String| ScenarioError::Value { line, message: format!("rule {number}: reply.{message}") };
     let says = [
         ("text", reply.text.is_some()),
         ("json", reply.json.is_some()),
@@ -293,24 +236,13 @@ fn build_reply(
         ("lookup", reply.lookup.is_some()),
         ("body", reply.body.is_some()),
     ];
-    let given: Vec<&str> = says
-        .iter()
-        .filter(|(_, given)| *given)
-        .map(|(name, _)| *name)
-        .collect();
+    let given: Vec<&str> = says.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if given.len() > 1 {
-        return Err(wrong(format!(
-            "{} and {} cannot stand together: keep one",
-            given[0], given[1]
-        )));
+        return Err(wrong(format!("{} and {} cannot stand together: keep one", given[0], given[1])));
     }
-    let talks = given.first().is_some_and(|name| *name != "body")
-        || reply.calls.is_some()
-        || reply.reasoning.is_some();
+    let talks = given.first().is_some_and(|name| *name != "body") || reply.calls.is_some() || reply.reasoning.is_some();
     if reply.body.is_some() && (talks || reply.calls.is_some() || reply.error.is_some()) {
-        return Err(wrong(
-            "body is the whole answer: remove what stands beside it".into(),
-        ));
+        return Err(wrong("body is the whole answer: remove what stands beside it".into()));
     }
     let status = match (reply.status, &reply.error) {
         (Some(status), _) if !(200..=599).contains(&status) => {
@@ -320,19 +252,10 @@ fn build_reply(
         (None, _) => None,
     };
     if status.is_some_and(|status| status >= 300) && talks {
-        return Err(wrong(format!(
-            "status = {} with an answer: say it with error or body",
-            status.unwrap_or_default()
-        )));
+        return Err(wrong(format!("status = {} with an answer: say it with error or body", status.unwrap_or_default())));
     }
-    if given.is_empty()
-        && !talks
-        && reply.error.is_none()
-        && status.is_none_or(|status| status < 300)
-    {
-        return Err(wrong(
-            "is empty: give text, json, calls, refusal, lookup, status, error or body".into(),
-        ));
+    if given.is_empty() && !talks && reply.error.is_none() && status.is_none_or(|status| status < 300) {
+        return Err(wrong("is empty: give text, json, calls, refusal, lookup, status, error or body".into()));
     }
     let template = reply.template;
     let payload = if let Some(text) = reply.text {
@@ -342,9 +265,7 @@ fn build_reply(
             toml::Value::String(text) => match serde_json::from_str::<serde_json::Value>(&text) {
                 Ok(_) => Payload::Text(text.into()),
                 Err(error) => {
-                    return Err(wrong(format!(
-                        "json is a string and so must be JSON text ({error}); use text for prose"
-                    )));
+                    return Err(wrong(format!("json is a string and so must be JSON text ({error}); use text for prose")));
                 }
             },
             table => Payload::Json(Arc::new(to_json(table))),
@@ -357,9 +278,7 @@ fn build_reply(
         None => None,
     };
     if key.is_some() && reply.lookup.is_none() && !template {
-        return Err(wrong(
-            "key does nothing without lookup or template = true".into(),
-        ));
+        return Err(wrong("key does nothing without lookup or template = true".into()));
     }
     let lookup = match reply.lookup {
         Some(file) => Some(Lookup::load(&dir.join(&file), key.is_some())?),
@@ -374,30 +293,20 @@ fn build_reply(
             toml::Value::Boolean(flag) => flag.to_string(),
             _ => return Err(wrong(format!("headers.{name}: use a string or a number"))),
         };
-        let header = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| wrong(format!("headers: {name:?} is no header name")))?;
-        let value = HeaderValue::from_str(&value).map_err(|_| {
-            wrong(format!(
-                "headers.{name}: {value:?} cannot stand in a header"
-            ))
-        })?;
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong(format!("headers: {name:?} is no header name")))?;
+        let value = HeaderValue::from_str(&value).map_err(|_| wrong(format!("headers.{name}: {value:?} cannot stand in a header")))?;
         headers.push((header, value));
     }
     let mut calls = Vec::new();
     for call in reply.calls.unwrap_or_default() {
         if call.input.is_some() && call.arguments.is_some() {
-            return Err(wrong(format!(
-                "calls: {:?} has input (custom tools) and arguments (functions): keep one",
-                call.name
-            )));
+            return Err(wrong(format!("calls: {:?} has input (custom tools) and arguments (functions): keep one", call.name)));
         }
         calls.push(Call {
             name: call.name,
             custom: call.input.is_some(),
             arguments: match (call.input, call.arguments) {
-                (Some(text), _) | (None, Some(toml::Value::String(text))) => {
-                    Payload::Text(text.into())
-                }
+                (Some(text), _) | (None, Some(toml::Value::String(text))) => Payload::Text(text.into()),
                 (None, Some(value)) => Payload::Json(Arc::new(to_json(value))),
                 (None, None) => Payload::Text("{}".into()),
             },
@@ -406,14 +315,9 @@ fn build_reply(
     }
     let usage = match reply.usage {
         None => UsageScript::default(),
-        Some(toml::Value::Boolean(false)) => UsageScript {
-            missing: true,
-            ..UsageScript::default()
-        },
+        Some(toml::Value::Boolean(false)) => UsageScript { missing: true, ..UsageScript::default() },
         Some(toml::Value::Table(table)) => {
-            let counts: file::CountsToml = table
-                .try_into()
-                .map_err(|error| wrong(format!("usage: {error}")))?;
+            let counts: file::CountsToml = table.try_into().map_err(|error| wrong(format!("usage: {error}")))?;
             UsageScript {
                 missing: false,
                 input: counts.input_tokens,
@@ -424,50 +328,33 @@ fn build_reply(
             }
         }
         Some(other) => {
-            return Err(wrong(format!(
-                "usage = {other}: give a table of counts, or false for none"
-            )));
+            return Err(wrong(format!("usage = {other}: give a table of counts, or false for none")));
         }
     };
     if let (Some(input), Some(cached)) = (usage.input, usage.cached)
         && cached > input
     {
-        return Err(wrong(format!(
-            "usage: cached_tokens = {cached} is more than input_tokens = {input}, of which it is a part"
-        )));
+        return Err(wrong(format!("usage: cached_tokens = {cached} is more than input_tokens = {input}, of which it is a part")));
     }
     if let (Some(output), Some(reasoning)) = (usage.output, usage.reasoning)
         && reasoning > output
     {
-        return Err(wrong(format!(
-            "usage: reasoning_tokens = {reasoning} is more than output_tokens = {output}, of which it is a part"
-        )));
+        return Err(wrong(format!("usage: reasoning_tokens = {reasoning} is more than output_tokens = {output}, of which it is a part")));
     }
     if let Some(reason) = &reply.incomplete
         && !["max_output_tokens", "content_filter"].contains(&reason.as_str())
     {
-        return Err(wrong(format!(
-            "incomplete = {reason:?}: use max_output_tokens or content_filter"
-        )));
+        return Err(wrong(format!("incomplete = {reason:?}: use max_output_tokens or content_filter")));
     }
     let error = match reply.error {
         None => None,
         Some(toml::Value::String(word)) => Some(Error::from_word(word)),
         Some(toml::Value::Table(table)) => {
-            let table: file::ErrorTable = table
-                .try_into()
-                .map_err(|error| wrong(format!("error: {error}")))?;
-            Some(Error {
-                message: table.message,
-                kind: table.kind,
-                code: table.code,
-                param: table.param,
-            })
+            let table: file::ErrorTable = table.try_into().map_err(|error| wrong(format!("error: {error}")))?;
+            Some(Error { message: table.message, kind: table.kind, code: table.code, param: table.param })
         }
         Some(other) => {
-            return Err(wrong(format!(
-                "error = {other}: give a string, or a table of message, type, code, param"
-            )));
+            return Err(wrong(format!("error = {other}: give a string, or a table of message, type, code, param")));
         }
     };
     Ok(Reply {
@@ -496,27 +383,17 @@ fn to_json(value: toml::Value) -> serde_json::Value {
     match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => number.into(),
-        toml::Value::Float(number) => {
-            serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number)
-        }
+        toml::Value::Float(number) => serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number),
         toml::Value::Boolean(flag) => flag.into(),
         toml::Value::Datetime(date) => Value::String(date.to_string()),
         toml::Value::Array(values) => Value::Array(values.into_iter().map(to_json).collect()),
-        toml::Value::Table(table) => Value::Object(
-            table
-                .into_iter()
-                .map(|(key, value)| (key, to_json(value)))
-                .collect(),
-        ),
+        toml::Value::Table(table) => Value::Object(table.into_iter().map(|(key, value)| (key, to_json(value))).collect()),
     }
 }
 
 impl Scenario {
     /// Chooses the rule for a request; the counts it changed are in the pick.
-    pub(crate) fn pick(
-        &self,
-        ask: &crate::ask::Ask<'_>,
-    ) -> Result<Pick<'_>, crate::refusal::Refusal> {
+    pub(crate) fn pick(&self, ask: &crate::ask::Ask<'_>) -> Result<Pick<'_>, crate::refusal::Refusal> {
         self.rules.pick(ask)
     }
 }

@@ -40,10 +40,7 @@ pub(crate) struct Fault {
 }
 
 fn fault<T>(path: &str, message: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault {
-        path: path.into(),
-        message: message.into(),
-    })
+    Err(Fault { path: path.into(), message: message.into() })
 }
 
 /// A checked schema with its patterns compiled.
@@ -87,60 +84,29 @@ impl Schema {
             Ok(root) => root,
             Err(error) => return fault("", error.to_string()),
         };
-        if root.get("type").and_then(Value::as_str) != Some("object") || root.get("anyOf").is_some()
-        {
+        if root.get("type").and_then(Value::as_str) != Some("object") || root.get("anyOf").is_some() {
             return fault("", "the root must be of type \"object\", and not an anyOf");
         }
-        let mut schema = Self {
-            root: Value::Null,
-            patterns: HashMap::new(),
-        };
+        let mut schema = Self { root: Value::Null, patterns: HashMap::new() };
         let mut size = Size::default();
         schema.check(&root, &root, "", 1, &mut size)?;
-        for (name, definition) in root
-            .get("$defs")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (name, definition) in root.get("$defs").and_then(Value::as_object).into_iter().flatten() {
             schema.check(&root, definition, &format!("/$defs/{name}"), 1, &mut size)?;
         }
         if size.properties > MOST_PROPERTIES {
-            return fault(
-                "",
-                format!("{} properties: at most {MOST_PROPERTIES}", size.properties),
-            );
+            return fault("", format!("{} properties: at most {MOST_PROPERTIES}", size.properties));
         }
         if size.enum_values > MOST_ENUM_VALUES {
-            return fault(
-                "",
-                format!(
-                    "{} enum values: at most {MOST_ENUM_VALUES}",
-                    size.enum_values
-                ),
-            );
+            return fault("", format!("{} enum values: at most {MOST_ENUM_VALUES}", size.enum_values));
         }
         if size.name_chars > MOST_NAME_CHARS {
-            return fault(
-                "",
-                format!(
-                    "{} characters of names and values: at most {MOST_NAME_CHARS}",
-                    size.name_chars
-                ),
-            );
+            return fault("", format!("{} characters of names and values: at most {MOST_NAME_CHARS}", size.name_chars));
         }
         schema.root = root;
         Ok(schema)
     }
 
-    fn check(
-        &mut self,
-        root: &Value,
-        node: &Value,
-        path: &str,
-        level: usize,
-        size: &mut Size,
-    ) -> Result<(), Fault> {
+    fn check(&mut self, root: &Value, node: &Value, path: &str, level: usize, size: &mut Size) -> Result<(), Fault> {
         let Some(node) = node.as_object() else {
             return fault(path, "a schema must be an object");
         };
@@ -154,37 +120,16 @@ impl Schema {
             if node.len() > 1 {
                 return fault(path, "$ref cannot have keywords beside it");
             }
-            let known = target
-                .as_str()
-                .is_some_and(|target| resolve(root, target).is_some());
-            return if known {
-                Ok(())
-            } else {
-                fault(path, format!("$ref {target} leads nowhere"))
-            };
+            let known = target.as_str().is_some_and(|target| resolve(root, target).is_some());
+            return if known { Ok(()) } else { fault(path, format!("$ref {target} leads nowhere")) };
         }
-        for (at, branch) in node
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
+        for (at, branch) in node.get("anyOf").and_then(Value::as_array).into_iter().flatten().enumerate() {
             self.check(root, branch, &format!("{path}/anyOf/{at}"), level, size)?;
         }
-        if !["type", "anyOf", "enum", "const"]
-            .iter()
-            .any(|key| node.contains_key(*key))
-        {
+        if !["type", "anyOf", "enum", "const"].iter().any(|key| node.contains_key(*key)) {
             return fault(path, "schema must have a 'type' key");
         }
-        for value in node
-            .get("enum")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .chain(node.get("const"))
-        {
+        for value in node.get("enum").and_then(Value::as_array).into_iter().flatten().chain(node.get("const")) {
             size.enum_values += 1;
             size.name_chars += value.as_str().map_or(0, str::len);
         }
@@ -196,46 +141,26 @@ impl Schema {
         let types = types(node);
         if types.contains(&"array") {
             match node.get("items") {
-                Some(items) => {
-                    self.check(root, items, &format!("{path}/items"), level + 1, size)?
-                }
+                Some(items) => self.check(root, items, &format!("{path}/items"), level + 1, size)?,
                 None => return fault(path, "array schema missing items"),
             }
         }
         if types.contains(&"object") {
             if node.get("additionalProperties") != Some(&Value::Bool(false)) {
-                return fault(
-                    path,
-                    "'additionalProperties' is required to be supplied and to be false",
-                );
+                return fault(path, "'additionalProperties' is required to be supplied and to be false");
             }
             let none = Map::new();
-            let properties = node
-                .get("properties")
-                .and_then(Value::as_object)
-                .unwrap_or(&none);
+            let properties = node.get("properties").and_then(Value::as_object).unwrap_or(&none);
             for (name, property) in properties {
                 if !required(node).any(|required| required == name) {
-                    return fault(
-                        path,
-                        format!("'required' must name every property: '{name}' is missing"),
-                    );
+                    return fault(path, format!("'required' must name every property: '{name}' is missing"));
                 }
                 size.properties += 1;
                 size.name_chars += name.len();
-                self.check(
-                    root,
-                    property,
-                    &format!("{path}/properties/{name}"),
-                    level + 1,
-                    size,
-                )?;
+                self.check(root, property, &format!("{path}/properties/{name}"), level + 1, size)?;
             }
             if let Some(extra) = required(node).find(|name| !properties.contains_key(*name)) {
-                return fault(
-                    path,
-                    format!("'required' names '{extra}', which is no property"),
-                );
+                return fault(path, format!("'required' names '{extra}', which is no property"));
             }
         }
         Ok(())
@@ -258,10 +183,7 @@ impl Schema {
                     Err(error) => first = first.or(Some(error)),
                 }
             }
-            return Err(first.unwrap_or(Fault {
-                path: path.into(),
-                message: "no branch of anyOf fits".into(),
-            }));
+            return Err(first.unwrap_or(Fault { path: path.into(), message: "no branch of anyOf fits".into() }));
         }
         let types = types(node);
         if !types.is_empty() && !types.iter().any(|name| is_type(value, name)) {
@@ -277,10 +199,7 @@ impl Schema {
         }
         match value {
             Value::String(text) => {
-                let pattern = node
-                    .get("pattern")
-                    .and_then(Value::as_str)
-                    .and_then(|text| self.patterns.get(text));
+                let pattern = node.get("pattern").and_then(Value::as_str).and_then(|text| self.patterns.get(text));
                 if pattern.is_some_and(|pattern| !pattern.is_match(text)) {
                     return fault(path, "does not match its pattern");
                 }
@@ -297,13 +216,8 @@ impl Schema {
                 }
             }
             Value::Array(values) => {
-                let bound = |name: &str| {
-                    node.get(name)
-                        .and_then(Value::as_u64)
-                        .map(|bound| bound as usize)
-                };
-                if bound("minItems").is_some_and(|least| values.len() < least)
-                    || bound("maxItems").is_some_and(|most| values.len() > most)
+                let bound = |name: &str| node.get(name).and_then(Value::as_u64).map(|bound| bound as usize);
+                if bound("minItems").is_some_and(|least| values.len() < least) || bound("maxItems").is_some_and(|most| values.len() > most)
                 {
                     return fault(path, "has too few or too many entries");
                 }
@@ -322,10 +236,7 @@ impl Schema {
                     match properties.and_then(|properties| properties.get(name)) {
                         Some(property) => self.test(value, property, &format!("{path}/{name}"))?,
                         None if node.get("additionalProperties") == Some(&Value::Bool(false)) => {
-                            return fault(
-                                path,
-                                format!("has '{name}', which the schema does not know"),
-                            );
+                            return fault(path, format!("has '{name}', which the schema does not know"));
                         }
                         None => {}
                     }
@@ -345,20 +256,13 @@ impl Schema {
         let Some(node) = self.follow(node).filter(|_| depth < DEEPEST) else {
             return;
         };
-        for branch in node
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for branch in node.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
             self.fill(value, branch, depth + 1);
         }
         match value {
             Value::Array(values) => {
                 if let Some(items) = node.get("items") {
-                    values
-                        .iter_mut()
-                        .for_each(|value| self.fill(value, items, depth + 1));
+                    values.iter_mut().for_each(|value| self.fill(value, items, depth + 1));
                 }
             }
             Value::Object(map) => {
@@ -407,16 +311,8 @@ fn sample_at(root: &Value, node: &Value, depth: usize) -> Value {
         return value.clone();
     }
     if let Some(branches) = node.get("anyOf").and_then(Value::as_array) {
-        let null = branches
-            .iter()
-            .any(|branch| branch.get("type").and_then(Value::as_str) == Some("null"));
-        return if null {
-            Value::Null
-        } else {
-            branches
-                .first()
-                .map_or(Value::Null, |b| sample_at(root, b, depth + 1))
-        };
+        let null = branches.iter().any(|branch| branch.get("type").and_then(Value::as_str) == Some("null"));
+        return if null { Value::Null } else { branches.first().map_or(Value::Null, |b| sample_at(root, b, depth + 1)) };
     }
     let Some(node) = node.as_object() else {
         return Value::Null;
@@ -430,25 +326,14 @@ fn sample_at(root: &Value, node: &Value, depth: usize) -> Value {
         Some("integer" | "number") => node.get("minimum").cloned().unwrap_or_else(|| 0.into()),
         Some("boolean") => false.into(),
         Some("array") => {
-            let least = node
-                .get("minItems")
-                .and_then(Value::as_u64)
-                .unwrap_or(0)
-                .min(100);
+            let least = node.get("minItems").and_then(Value::as_u64).unwrap_or(0).min(100);
             let items = node.get("items").unwrap_or(&Value::Null);
-            (0..least)
-                .map(|_| sample_at(root, items, depth + 1))
-                .collect()
+            (0..least).map(|_| sample_at(root, items, depth + 1)).collect()
         }
         Some("object") | None => {
             let properties = node.get("properties").and_then(Value::as_object);
             required(node)
-                .filter_map(|name| {
-                    Some((
-                        name.to_owned(),
-                        sample_at(root, properties?.get(name)?, depth + 1),
-                    ))
-                })
+                .filter_map(|name| Some((name.to_owned(), sample_at(root, properties?.get(name)?, depth + 1))))
                 .collect::<Map<_, _>>()
                 .into()
         }
@@ -469,22 +354,14 @@ fn types(node: &Map<String, Value>) -> Vec<&str> {
 }
 
 fn required(node: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    node.get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+    node.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn is_type(value: &Value, name: &str) -> bool {
     match name {
         "string" => value.is_string(),
         "number" => value.is_number(),
-        "integer" => {
-            value.is_i64()
-                || value.is_u64()
-                || value.as_f64().is_some_and(|number| number.fract() == 0.0)
-        }
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
         "boolean" => value.is_boolean(),
         "object" => value.is_object(),
         "array" => value.is_array(),
@@ -508,41 +385,13 @@ mod tests {
     fn a_schema_outside_the_subset_is_refused_by_path() {
         let cases = [
             (json!({"type": "array", "items": {}}), "", "root"),
-            (
-                json!({"type": "object", "properties": {}}),
-                "",
-                "additionalProperties",
-            ),
-            (
-                object(json!({"a": {"type": "object", "properties": {}}})),
-                "/properties/a",
-                "additionalProperties",
-            ),
-            (
-                json!({"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}, "required": []}),
-                "",
-                "'a'",
-            ),
-            (
-                object(json!({"a": {"type": "array"}})),
-                "/properties/a",
-                "items",
-            ),
-            (
-                object(json!({"a": {"type": "array", "items": {"oneOf": []}}})),
-                "/properties/a/items",
-                "oneOf",
-            ),
-            (
-                object(json!({"a": {"type": "string", "default": "x"}})),
-                "/properties/a",
-                "default",
-            ),
-            (
-                object(json!({"a": {"$ref": "#/$defs/x"}})),
-                "/properties/a",
-                "nowhere",
-            ),
+            (json!({"type": "object", "properties": {}}), "", "additionalProperties"),
+            (object(json!({"a": {"type": "object", "properties": {}}})), "/properties/a", "additionalProperties"),
+            (json!({"type": "object", "additionalProperties": false, "properties": {"a": {"type": "string"}}, "required": []}), "", "'a'"),
+            (object(json!({"a": {"type": "array"}})), "/properties/a", "items"),
+            (object(json!({"a": {"type": "array", "items": {"oneOf": []}}})), "/properties/a/items", "oneOf"),
+            (object(json!({"a": {"type": "string", "default": "x"}})), "/properties/a", "default"),
+            (object(json!({"a": {"$ref": "#/$defs/x"}})), "/properties/a", "nowhere"),
             (object(json!({"a": {}})), "/properties/a", "type"),
         ];
         for (schema, path, word) in cases {
@@ -566,18 +415,9 @@ mod tests {
         let mut value = json!({"list": [{"id": "x"}]});
         assert_eq!(schema.conforms(&value).unwrap_err().path, "/list/0");
         schema.complete(&mut value);
-        assert_eq!(
-            value,
-            json!({"list": [{"id": "x", "note": null, "kind": null}]})
-        );
+        assert_eq!(value, json!({"list": [{"id": "x", "note": null, "kind": null}]}));
         assert_eq!(schema.conforms(&value), Ok(()));
-        assert_eq!(
-            schema
-                .conforms(&json!({"list": [{"id": "X", "note": null, "kind": null}]}))
-                .unwrap_err()
-                .path,
-            "/list/0/id"
-        );
+        assert_eq!(schema.conforms(&json!({"list": [{"id": "X", "note": null, "kind": null}]})).unwrap_err().path, "/list/0/id");
         assert_eq!(schema.conforms(&sample(&schema.root)), Ok(()));
     }
 }

@@ -37,11 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
-            ledger: None,
-            durable: false,
-        }
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 0)), ledger: None, durable: false }
     }
 }
 
@@ -99,39 +95,23 @@ impl Emulator {
     /// [`StartError`] when the address or the ledger cannot be had.
     pub fn start(scenario: Scenario, options: &Options) -> Result<Running, StartError> {
         let path = options.ledger.as_deref();
-        let (ledger, kept) =
-            Ledger::open(path, options.durable, scenario.fingerprint).map_err(|source| {
-                StartError::Ledger {
-                    path: path.unwrap_or(std::path::Path::new("")).into(),
-                    source,
-                }
-            })?;
+        let (ledger, kept) = Ledger::open(path, options.durable, scenario.fingerprint)
+            .map_err(|source| StartError::Ledger { path: path.unwrap_or(std::path::Path::new("")).into(), source })?;
         for number in kept.counted {
             scenario.rules.restore(number, false);
         }
         for number in kept.answered {
             scenario.rules.restore(number, true);
         }
-        let bind = |source| StartError::Bind {
-            addr: options.bind,
-            source,
-        };
+        let bind = |source| StartError::Bind { addr: options.bind, source };
         let listener = std::net::TcpListener::bind(options.bind).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let ledger = Arc::new(ledger);
-        let shared = Arc::new(Shared {
-            scenario,
-            ledger: Arc::clone(&ledger),
-            schemas: Schemas::default(),
-            store: Store::default(),
-            stop: stopped,
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
+        let shared =
+            Arc::new(Shared { scenario, ledger: Arc::clone(&ledger), schemas: Schemas::default(), store: Store::default(), stop: stopped });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let listener = {
             let _inside = runtime.enter();
             TcpListener::from_std(listener).map_err(bind)?
@@ -140,12 +120,7 @@ impl Emulator {
             .name("emulator".into())
             .spawn(move || runtime.block_on(accept(listener, shared)))
             .map_err(StartError::Thread)?;
-        Ok(Running {
-            addr,
-            ledger,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Running { addr, ledger, stop, thread: Some(thread) })
     }
 }
 
@@ -229,9 +204,5 @@ async fn serve(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
         async move { Ok::<_, Infallible>(call::answer_request(request, &shared).await) }
     });
     // an error here is the caller's leaving or our own cut: both are in the ledger
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .keep_alive(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().timer(TokioTimer::new()).keep_alive(true).serve_connection(TokioIo::new(stream), service).await;
 }

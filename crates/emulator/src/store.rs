@@ -28,12 +28,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     fn bytes(&self) -> usize {
-        self.body.len()
-            + self
-                .pieces
-                .iter()
-                .map(|piece| piece.text.len() + 64)
-                .sum::<usize>()
+        self.body.len() + self.pieces.iter().map(|piece| piece.text.len() + 64).sum::<usize>()
     }
 }
 
@@ -90,26 +85,14 @@ impl Store {
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Stored>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .responses
-            .get(id)
-            .cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).responses.get(id).cloned()
     }
 
     pub(crate) fn has_item(&self, id: &str) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .items
-            .contains_key(id)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).items.contains_key(id)
     }
 
     pub(crate) fn delete(&self, id: &str) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }

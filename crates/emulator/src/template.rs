@@ -22,14 +22,10 @@ impl Vars<'_> {
             "model" => Some(Cow::Borrowed(self.model)),
             "seq" => Some(Cow::Owned(self.seq.to_string())),
             "input.text" => Some(Cow::Borrowed(self.message)),
-            "input.last_line" => Some(Cow::Borrowed(
-                self.message.trim_end().lines().next_back().unwrap_or(""),
-            )),
+            "input.last_line" => Some(Cow::Borrowed(self.message.trim_end().lines().next_back().unwrap_or(""))),
             _ => {
                 let index: usize = name.strip_prefix("match.")?.parse().ok()?;
-                Some(Cow::Borrowed(
-                    self.captures.get(index).map_or("", String::as_str),
-                ))
+                Some(Cow::Borrowed(self.captures.get(index).map_or("", String::as_str)))
             }
         }
     }
@@ -41,10 +37,7 @@ impl Vars<'_> {
         while let Some(start) = rest.find("{{") {
             out.push_str(&rest[..start]);
             let after = &rest[start + 2..];
-            match after
-                .find("}}")
-                .and_then(|end| self.get(after[..end].trim()).map(|value| (end, value)))
-            {
+            match after.find("}}").and_then(|end| self.get(after[..end].trim()).map(|value| (end, value))) {
                 Some((end, value)) => {
                     out.push_str(&value);
                     rest = &after[end + 2..];
@@ -64,10 +57,7 @@ impl Vars<'_> {
         match value {
             Value::String(text) => Value::String(self.fill(text)),
             Value::Array(values) => values.iter().map(|value| self.fill_value(value)).collect(),
-            Value::Object(map) => map
-                .iter()
-                .map(|(key, value)| (key.clone(), self.fill_value(value)))
-                .collect(),
+            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.fill_value(value))).collect(),
             other => other.clone(),
         }
     }
@@ -79,19 +69,11 @@ mod tests {
 
     #[test]
     fn only_known_names_are_filled() {
-        let vars = Vars {
-            model: "m",
-            seq: 7,
-            message: "row one\nrow two\n",
-            captures: vec!["k=v".into(), "v".into()],
-        };
+        let vars = Vars { model: "m", seq: 7, message: "row one\nrow two\n", captures: vec!["k=v".into(), "v".into()] };
         assert_eq!(
             vars.fill("{{model}} {{ seq }} {{match.1}} {{input.last_line}} {{a.output}} {{match.9}}|{{ {{x}}"),
             "m 7 v row two {{a.output}} |{{ {{x}}"
         );
-        assert_eq!(
-            vars.fill_value(&serde_json::json!({"a": ["{{match.0}}", 1]})),
-            serde_json::json!({"a": ["k=v", 1]})
-        );
+        assert_eq!(vars.fill_value(&serde_json::json!({"a": ["{{match.0}}", 1]})), serde_json::json!({"a": ["k=v", 1]}));
     }
 }

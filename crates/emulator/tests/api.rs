@@ -1,11 +1,7 @@
 //! The emulator over real HTTP: each test is a claim of the emulator checklist (responses-api.md
 //! §10.1); numbers in comments are its items.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests fail like tests"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail like tests")]
 
 #[path = "api/chain.rs"]
 mod chain;

@@ -64,9 +64,7 @@ pub struct BadBlobHash {
 impl FromStr for BlobHash {
     type Err = BadBlobHash;
     fn from_str(text: &str) -> Result<Self, BadBlobHash> {
-        let bad = || BadBlobHash {
-            value: text.chars().take(80).collect(),
-        };
+        let bad = || BadBlobHash { value: text.chars().take(80).collect() };
         let digit = |b: u8| match b {
             b'0'..=b'9' => Some(b - b'0'),
             b'a'..=b'f' => Some(b - b'a' + 10),
@@ -94,10 +92,7 @@ pub struct Blob {
 impl Blob {
     /// Hashes and takes the bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            hash: BlobHash::of(&bytes),
-            bytes,
-        }
+        Self { hash: BlobHash::of(&bytes), bytes }
     }
 
     /// Its name.
@@ -161,11 +156,7 @@ impl Batch {
 
     /// Bytes it carries, as the queue counts them.
     pub fn size(&self) -> usize {
-        let records = self
-            .appends
-            .iter()
-            .flat_map(|(_, records)| records)
-            .map(|r| r.bytes.len() + 64);
+        let records = self.appends.iter().flat_map(|(_, records)| records).map(|r| r.bytes.len() + 64);
         let blobs = self.blobs.iter().map(|(_, blob)| blob.bytes.len() + 128);
         records.chain(blobs).sum::<usize>() + 128
     }
@@ -181,11 +172,7 @@ impl Batch {
 
     /// Refuses what is too large before it reaches the queue.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
-        let records = self
-            .appends
-            .iter()
-            .flat_map(|(_, records)| records)
-            .map(|r| r.bytes.len());
+        let records = self.appends.iter().flat_map(|(_, records)| records).map(|r| r.bytes.len());
         let blobs = self.blobs.iter().map(|(_, blob)| blob.bytes.len());
         let too_large = |what, size, limit| Err(AppendError::TooLarge { what, size, limit });
         if let Some(size) = records.clone().find(|size| *size > RECORD_LIMIT) {

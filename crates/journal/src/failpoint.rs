@@ -2,14 +2,7 @@
 //! `failpoints` there is nothing here: `hit` compiles to no code.
 
 /// The points of this crate, in the order an append passes them.
-pub const NAMES: [&str; 6] = [
-    "in-batch",
-    "before-commit",
-    "after-commit",
-    "after-tickets",
-    "before-checkpoint",
-    "after-checkpoint",
-];
+pub const NAMES: [&str; 6] = ["in-batch", "before-commit", "after-commit", "after-tickets", "before-checkpoint", "after-checkpoint"];
 
 /// Kills the own process with SIGKILL when `BRIGADE_KILL=NAME:N` names this point and it is the Nth hit.
 #[cfg(not(feature = "failpoints"))]
@@ -33,7 +26,6 @@ pub fn hit(name: &str) {
         && asked == name
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }

@@ -84,12 +84,7 @@ pub trait Journal: Send + Sync + Debug {
     ///
     /// # Errors
     /// As `read`.
-    fn read_keyed(
-        &self,
-        stream: &Stream,
-        from: (i64, u64),
-        limit: usize,
-    ) -> Result<Vec<Stored>, ReadError>;
+    fn read_keyed(&self, stream: &Stream, from: (i64, u64), limit: usize) -> Result<Vec<Stored>, ReadError>;
 
     /// Every stream whose name starts with `prefix` (`""` is all), by name, with its version.
     ///

@@ -46,46 +46,25 @@ impl RunLock {
     /// [`LockError::Held`] with the holder's pid.
     pub fn lock(dir: &Path, name: &str) -> Result<Self, LockError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(plain)
-        {
-            return Err(LockError::BadName {
-                name: name.chars().take(80).collect(),
-            });
+        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(LockError::BadName { name: name.chars().take(80).collect() });
         }
         let path = dir.join(format!("{name}.lock"));
-        let unreachable = |source| LockError::Unreachable {
-            path: path.clone(),
-            source,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(unreachable)?;
+        let unreachable = |source| LockError::Unreachable { path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unreachable)?;
         loop {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(unreachable)?;
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unreachable)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Held {
-                        name: name.to_owned(),
-                        pid: holder(&mut file),
-                    });
+                    return Err(LockError::Held { name: name.to_owned(), pid: holder(&mut file) });
                 }
                 Err(TryLockError::Error(source)) => return Err(unreachable(source)),
             }
             // The holder before us may have discarded the file between our open and our lock.
             let ours = file.metadata().map_err(unreachable)?;
-            if fs::metadata(&path)
-                .is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()))
-            {
+            if fs::metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
                 file.set_len(0).map_err(unreachable)?;
                 write!(file, "{}", std::process::id()).map_err(unreachable)?;
                 return Ok(Self { file, path });

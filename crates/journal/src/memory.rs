@@ -40,9 +40,7 @@ impl InMemory {
 
 impl Held {
     fn version(&self, stream: &Stream) -> u64 {
-        self.streams
-            .get(stream)
-            .map_or(0, |kept| kept.records.len() as u64)
+        self.streams.get(stream).map_or(0, |kept| kept.records.len() as u64)
     }
 
     fn append(&mut self, batch: Batch) -> Outcome {
@@ -50,11 +48,7 @@ impl Held {
         for (stream, expected) in &batch.expects {
             let found = self.version(stream);
             if found != *expected {
-                return Err(AppendError::Conflict {
-                    stream: stream.clone(),
-                    expected: *expected,
-                    found,
-                });
+                return Err(AppendError::Conflict { stream: stream.clone(), expected: *expected, found });
             }
         }
         for (_, hash) in &batch.blob_refs {
@@ -69,19 +63,12 @@ impl Held {
             for record in records {
                 let seq = kept.records.len() as u64 + 1;
                 kept.keyed.extend(record.key.map(|key| (key, seq)));
-                kept.records.push(Stored {
-                    seq,
-                    key: record.key,
-                    bytes: record.bytes,
-                });
+                kept.records.push(Stored { seq, key: record.key, bytes: record.bytes });
             }
         }
         for (stream, blob) in batch.blobs {
             self.streams.entry(stream.clone()).or_default();
-            let entry = self
-                .blobs
-                .entry(blob.hash())
-                .or_insert_with(|| (blob.bytes().to_vec(), BTreeSet::new()));
+            let entry = self.blobs.entry(blob.hash()).or_insert_with(|| (blob.bytes().to_vec(), BTreeSet::new()));
             entry.1.insert(stream);
         }
         for (stream, hash) in batch.blob_refs {
@@ -91,10 +78,7 @@ impl Held {
             }
         }
         self.commits += 1;
-        let versions = touched
-            .into_iter()
-            .map(|stream| (stream.clone(), self.version(&stream)))
-            .collect();
+        let versions = touched.into_iter().map(|stream| (stream.clone(), self.version(&stream))).collect();
         Ok(Appended { versions })
     }
 }
@@ -118,8 +102,7 @@ impl Journal for InMemory {
     fn remove(&self, stream: &Stream) -> Ticket {
         let mut held = self.held();
         held.streams.remove(stream);
-        held.blobs
-            .retain(|_, (_, holders)| !holders.remove(stream) || !holders.is_empty());
+        held.blobs.retain(|_, (_, holders)| !holders.remove(stream) || !holders.is_empty());
         held.commits += 1;
         Ticket::resolved(Ok(Appended::default()))
     }
@@ -141,32 +124,19 @@ impl Journal for InMemory {
         Ok(page(kept.records.iter().skip(skip), limit))
     }
 
-    fn read_keyed(
-        &self,
-        stream: &Stream,
-        from: (i64, u64),
-        limit: usize,
-    ) -> Result<Vec<Stored>, ReadError> {
+    fn read_keyed(&self, stream: &Stream, from: (i64, u64), limit: usize) -> Result<Vec<Stored>, ReadError> {
         let held = self.held();
         let Some(kept) = held.streams.get(stream) else {
             return Ok(Vec::new());
         };
-        let records = kept
-            .keyed
-            .range(from..)
-            .filter_map(|(_, seq)| kept.records.get(*seq as usize - 1));
+        let records = kept.keyed.range(from..).filter_map(|(_, seq)| kept.records.get(*seq as usize - 1));
         Ok(page(records, limit))
     }
 
     fn streams(&self, prefix: &str) -> Result<Vec<(Stream, u64)>, ReadError> {
         let held = self.held();
-        let named = held
-            .streams
-            .iter()
-            .filter(|(stream, _)| stream.as_str().starts_with(prefix));
-        Ok(named
-            .map(|(stream, kept)| (stream.clone(), kept.records.len() as u64))
-            .collect())
+        let named = held.streams.iter().filter(|(stream, _)| stream.as_str().starts_with(prefix));
+        Ok(named.map(|(stream, kept)| (stream.clone(), kept.records.len() as u64)).collect())
     }
 
     fn blob(&self, hash: &BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
@@ -179,11 +149,7 @@ impl Journal for InMemory {
 
     fn size_on_disk(&self) -> io::Result<u64> {
         let held = self.held();
-        let records = held
-            .streams
-            .values()
-            .flat_map(|kept| &kept.records)
-            .map(|stored| stored.bytes.len());
+        let records = held.streams.values().flat_map(|kept| &kept.records).map(|stored| stored.bytes.len());
         let blobs = held.blobs.values().map(|(bytes, _)| bytes.len());
         Ok(records.chain(blobs).sum::<usize>() as u64)
     }

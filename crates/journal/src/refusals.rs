@@ -24,9 +24,7 @@ pub enum AppendError {
         path: Arc<str>,
     },
     /// Another program has held the write lock for longer than brigade waits. Appending again is safe.
-    #[error(
-        "the journal {path} has been locked by another program for {waited_s} s: end that program, then resume"
-    )]
+    #[error("the journal {path} has been locked by another program for {waited_s} s: end that program, then resume")]
     Busy {
         /// The journal's file.
         path: Arc<str>,
@@ -35,9 +33,7 @@ pub enum AppendError {
     },
     /// The storage can no longer be trusted; every later append is refused too. Whether this batch
     /// survived is known only when the journal is opened again.
-    #[error(
-        "the journal {path} can no longer be trusted ({reason}): stop, check the disk, start again"
-    )]
+    #[error("the journal {path} can no longer be trusted ({reason}): stop, check the disk, start again")]
     Poisoned {
         /// The journal's file.
         path: Arc<str>,

@@ -40,9 +40,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The home lies on a file system shared between machines.
-    #[error(
-        "{path} lies on a network file system ({kind}), where locks do not hold: point BRIGADE_HOME at a local disk"
-    )]
+    #[error("{path} lies on a network file system ({kind}), where locks do not hold: point BRIGADE_HOME at a local disk")]
     Network {
         /// The home.
         path: PathBuf,
@@ -50,9 +48,7 @@ pub enum OpenError {
         kind: &'static str,
     },
     /// A later brigade wrote it.
-    #[error(
-        "the journal {path} has schema {found}, this brigade knows up to {supported}: use the newer brigade"
-    )]
+    #[error("the journal {path} has schema {found}, this brigade knows up to {supported}: use the newer brigade")]
     Newer {
         /// The file.
         path: PathBuf,
@@ -118,15 +114,9 @@ impl OpenError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { path },
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
-            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged {
-                path,
-                reason: error.to_string(),
-            },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, reason: error.to_string() },
             _ if file::out_of_space(&path) => Self::Full { path },
-            _ => Self::Unreachable {
-                path,
-                source: io::Error::other(error),
-            },
+            _ => Self::Unreachable { path, source: io::Error::other(error) },
         }
     }
 }
@@ -165,11 +155,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            max_bytes: None,
-            queue_bytes: QUEUE_BYTES,
-            patience: Duration::from_secs(120),
-        }
+        Self { max_bytes: None, queue_bytes: QUEUE_BYTES, patience: Duration::from_secs(120) }
     }
 }
 
@@ -203,41 +189,18 @@ impl Sqlite {
 
     fn open_as(path: &Path, options: &Options, steps: &[&str]) -> Result<Self, OpenError> {
         file::prepare(path)?;
-        let unreachable = |source| OpenError::Unreachable {
-            path: path.into(),
-            source,
-        };
+        let unreachable = |source| OpenError::Unreachable { path: path.into(), source };
         let path: Arc<Path> = std::path::absolute(path).map_err(unreachable)?.into();
         let conn = schema::connect_writer(&path, steps)?;
         let identity = file::Identity::of(&path).map_err(unreachable)?;
         let counted = Arc::new(AtomicBool::new(false));
-        let readers = Readers::open(path.clone(), identity, counted.clone())
-            .map_err(|e| OpenError::from_sqlite(&path, e))?;
+        let readers = Readers::open(path.clone(), identity, counted.clone()).map_err(|e| OpenError::from_sqlite(&path, e))?;
         let queue = Arc::new(Queue::new(options.queue_bytes));
-        let writer = Writer::new(
-            conn,
-            path.clone(),
-            identity,
-            queue.clone(),
-            counted,
-            options,
-        )
-        .map_err(|e| OpenError::from_sqlite(&path, e))?;
-        let writer = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || writer.run())
-            .map_err(unreachable)?;
-        let abandoned = AppendError::Poisoned {
-            path: path.to_string_lossy().into(),
-            reason: "its writer ended".into(),
-        };
-        Ok(Self {
-            path,
-            queue,
-            readers,
-            abandoned,
-            writer: Some(writer),
-        })
+        let writer =
+            Writer::new(conn, path.clone(), identity, queue.clone(), counted, options).map_err(|e| OpenError::from_sqlite(&path, e))?;
+        let writer = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run()).map_err(unreachable)?;
+        let abandoned = AppendError::Poisoned { path: path.to_string_lossy().into(), reason: "its writer ended".into() };
+        Ok(Self { path, queue, readers, abandoned, writer: Some(writer) })
     }
 
     /// Where it lies.
@@ -264,9 +227,7 @@ impl Sqlite {
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sqlite")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -306,12 +267,7 @@ impl Journal for Sqlite {
         self.readers.read(stream, from_seq, limit)
     }
 
-    fn read_keyed(
-        &self,
-        stream: &Stream,
-        from: (i64, u64),
-        limit: usize,
-    ) -> Result<Vec<Stored>, ReadError> {
+    fn read_keyed(&self, stream: &Stream, from: (i64, u64), limit: usize) -> Result<Vec<Stored>, ReadError> {
         self.readers.read_keyed(stream, from, limit)
     }
 

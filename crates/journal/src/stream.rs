@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 /// A name that is not a stream's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "stream {value:?} is not a name: use segments of [A-Za-z0-9._:@+-] joined by '/', at most 250 bytes"
-)]
+#[error("stream {value:?} is not a name: use segments of [A-Za-z0-9._:@+-] joined by '/', at most 250 bytes")]
 pub struct BadStream {
     /// The name as given, cut to 80 characters.
     pub value: String,
@@ -25,16 +23,11 @@ impl Stream {
     /// [`BadStream`] with the value.
     pub fn new(name: &str) -> Result<Self, BadStream> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._:@+-".contains(&b);
-        let ok = name.len() <= 250
-            && name
-                .split('/')
-                .all(|part| !part.is_empty() && part.bytes().all(plain));
+        let ok = name.len() <= 250 && name.split('/').all(|part| !part.is_empty() && part.bytes().all(plain));
         if ok {
             return Ok(Self(name.into()));
         }
-        Err(BadStream {
-            value: name.chars().take(80).collect(),
-        })
+        Err(BadStream { value: name.chars().take(80).collect() })
     }
 
     /// The name as text.

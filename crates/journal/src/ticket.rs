@@ -17,10 +17,7 @@ pub struct Appended {
 impl Appended {
     /// The stream's last seq after the batch; `None` when the batch did not touch it.
     pub fn version(&self, stream: &Stream) -> Option<u64> {
-        self.versions
-            .iter()
-            .find(|(name, _)| name == stream)
-            .map(|(_, version)| *version)
+        self.versions.iter().find(|(name, _)| name == stream).map(|(_, version)| *version)
     }
 }
 
@@ -75,10 +72,7 @@ impl Stub {
         let slot = self.slot.take()?;
         let before = std::mem::replace(&mut *slot.lock(), State::Done(outcome));
         match before {
-            State::Waiting { waker, asleep } if asleep || waker.is_some() => Some(Waiting {
-                waker,
-                asleep: asleep.then_some(slot),
-            }),
+            State::Waiting { waker, asleep } if asleep || waker.is_some() => Some(Waiting { waker, asleep: asleep.then_some(slot) }),
             _ => None,
         }
     }
@@ -107,34 +101,13 @@ pub struct Ticket {
 impl Ticket {
     /// A ticket and its stub; `abandoned` is the answer when the stub is dropped.
     pub(crate) fn new(abandoned: AppendError) -> (Self, Stub) {
-        let slot = Arc::new(Slot {
-            state: Mutex::new(State::Waiting {
-                waker: None,
-                asleep: false,
-            }),
-            done: Condvar::new(),
-        });
-        (
-            Self {
-                slot: slot.clone(),
-                gate: None,
-            },
-            Stub {
-                slot: Some(slot),
-                abandoned,
-            },
-        )
+        let slot = Arc::new(Slot { state: Mutex::new(State::Waiting { waker: None, asleep: false }), done: Condvar::new() });
+        (Self { slot: slot.clone(), gate: None }, Stub { slot: Some(slot), abandoned })
     }
 
     pub(crate) fn resolved(outcome: Outcome) -> Self {
-        let slot = Slot {
-            state: Mutex::new(State::Done(outcome)),
-            done: Condvar::new(),
-        };
-        Self {
-            slot: Arc::new(slot),
-            gate: None,
-        }
+        let slot = Slot { state: Mutex::new(State::Done(outcome)), done: Condvar::new() };
+        Self { slot: Arc::new(slot), gate: None }
     }
 
     pub(crate) fn behind(mut self, gate: Arc<dyn Gate>, place: u64) -> Self {
@@ -158,19 +131,10 @@ impl Ticket {
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Done(outcome) => return outcome,
-                State::Waiting { waker, .. } => {
-                    *state = State::Waiting {
-                        waker,
-                        asleep: true,
-                    }
-                }
+                State::Waiting { waker, .. } => *state = State::Waiting { waker, asleep: true },
                 State::Taken => panic!("a ticket was waited for after it had resolved"),
             }
-            state = self
-                .slot
-                .done
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.slot.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -13,11 +13,7 @@ pub struct Watch {
 impl Watch {
     /// Watches for growth beyond `version` (the last seq already seen).
     pub fn new(stream: Stream, version: u64) -> Self {
-        Self {
-            stream,
-            version,
-            pulse: None,
-        }
+        Self { stream, version, pulse: None }
     }
 
     /// The stream's new version when it moved since the last call.

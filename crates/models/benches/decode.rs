@@ -13,26 +13,17 @@ use serde_json::Value;
 
 fn streams() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let data = std::env::var_os("BRIGADE_DATA")
-        .map_or_else(|| root.join("../../../shared/data"), PathBuf::from);
+    let data = std::env::var_os("BRIGADE_DATA").map_or_else(|| root.join("../../../shared/data"), PathBuf::from);
     let mut lines: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(data.join("responses-recordings"))
-        .into_iter()
-        .flatten()
-    {
+    for entry in std::fs::read_dir(data.join("responses-recordings")).into_iter().flatten() {
         let path = entry.expect("the folder can be read").path();
         if path.extension().is_some_and(|ext| ext == "gz") {
             let file = std::fs::File::open(path).expect("the file can be read");
-            lines.extend(
-                BufReader::new(flate2::read::GzDecoder::new(file))
-                    .lines()
-                    .map(|line| line.expect("gzip of UTF-8")),
-            );
+            lines.extend(BufReader::new(flate2::read::GzDecoder::new(file)).lines().map(|line| line.expect("gzip of UTF-8")));
         }
     }
     if lines.is_empty() {
-        let few =
-            std::fs::read_to_string(root.join("tests/recordings/few.jsonl")).expect("committed");
+        let few = std::fs::read_to_string(root.join("tests/recordings/few.jsonl")).expect("committed");
         lines.extend(few.lines().map(str::to_owned));
     }
     let sse = |line: &String| {
@@ -63,11 +54,7 @@ fn main() {
     let bytes: usize = streams.iter().map(Vec::len).sum();
     report(&format!("{} streams, {bytes} bytes", streams.len()));
     for piece in [usize::MAX, 16 << 10, 1_400] {
-        let label = if piece == usize::MAX {
-            "whole".to_owned()
-        } else {
-            format!("pieces of {piece}")
-        };
+        let label = if piece == usize::MAX { "whole".to_owned() } else { format!("pieces of {piece}") };
         measure(&format!("framing, {label}"), bytes, || {
             for stream in &streams {
                 let mut sse = Sse::default();

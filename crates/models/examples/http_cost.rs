@@ -25,18 +25,13 @@ fn answer() -> Vec<u8> {
     let mut events = vec![r#"{"type":"response.created","response":{"id":"resp_1","model":"m","status":"in_progress"}}"#.to_owned()];
     events.push(r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"message","id":"msg_1"}}"#.to_owned());
     for word in ["Hello", ", ", "world", "!"] {
-        events.push(format!(r#"{{"type":"response.output_text.delta","output_index":0,"item_id":"msg_1","content_index":0,"delta":"{word}"}}"#));
+        events.push(format!(
+            r#"{{"type":"response.output_text.delta","output_index":0,"item_id":"msg_1","content_index":0,"delta":"{word}"}}"#
+        ));
     }
     events.push(r#"{"type":"response.completed","response":{"id":"resp_1","model":"m","status":"completed","output":[{"type":"message","id":"msg_1","content":[{"type":"output_text","text":"Hello, world!"}]}],"usage":{"input_tokens":250,"output_tokens":4}}}"#.to_owned());
-    let body: String = events
-        .iter()
-        .map(|event| format!("data: {event}\n\n"))
-        .collect();
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Answers every request the same, for ever.
@@ -68,10 +63,7 @@ fn call() -> Result<Call, Failure> {
     Ok(Call {
         model: ModelRef::new("p/m")?,
         instructions: "Answer briefly.".to_owned(),
-        items: vec![Item::Message {
-            speaker: Speaker::User,
-            text: "x".repeat(850),
-        }],
+        items: vec![Item::Message { speaker: Speaker::User, text: "x".repeat(850) }],
         tools: Vec::new(),
         allowed_tools: Vec::new(),
         format: None,
@@ -88,25 +80,14 @@ fn call() -> Result<Call, Failure> {
 /// User and system time of this process in microseconds (in ticks of 10 ms).
 fn cpu_micros() -> Result<f64, Failure> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(") ")
-        .next()
-        .unwrap_or_default()
-        .split(' ')
-        .collect();
-    let ticks: f64 = fields.get(11).ok_or("utime")?.parse::<f64>()?
-        + fields.get(12).ok_or("stime")?.parse::<f64>()?;
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks: f64 = fields.get(11).ok_or("utime")?.parse::<f64>()? + fields.get(12).ok_or("stime")?.parse::<f64>()?;
     Ok(ticks * 10_000.0)
 }
 
 async fn measure(address: &str, calls: usize, in_flight: usize) -> Result<(), Failure> {
     let start = Instant::now();
-    let model = Arc::new(Http::new(Endpoint::new(
-        "p",
-        Dialect::Responses,
-        format!("http://{address}/v1"),
-        None,
-    ))?);
+    let model = Arc::new(Http::new(Endpoint::new("p", Dialect::Responses, format!("http://{address}/v1"), None))?);
     let made = start.elapsed();
     let call = Arc::new(call()?);
     model.call(&call, &mut |_| ()).await?;
@@ -117,12 +98,7 @@ async fn measure(address: &str, calls: usize, in_flight: usize) -> Result<(), Fa
         .map(|_| {
             let (model, call, left) = (Arc::clone(&model), Arc::clone(&call), Arc::clone(&left));
             tokio::spawn(async move {
-                while left
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                        left.checked_sub(1)
-                    })
-                    .is_ok()
-                {
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
                     model.call(&call, &mut |_| ()).await?;
                 }
                 Ok::<_, Failure>(())
@@ -140,15 +116,9 @@ async fn measure(address: &str, calls: usize, in_flight: usize) -> Result<(), Fa
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the measured client needs its server in another process, and no tool is run"
-)]
+#[expect(clippy::disallowed_methods, reason = "the measured client needs its server in another process, and no tool is run")]
 fn server() -> Result<(std::process::Child, String), Failure> {
-    let mut child = std::process::Command::new(std::env::current_exe()?)
-        .arg("serve")
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = std::process::Command::new(std::env::current_exe()?).arg("serve").stdout(Stdio::piped()).spawn()?;
     let mut address = String::new();
     BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut address)?;
     Ok((child, address.trim().to_owned()))
@@ -156,14 +126,11 @@ fn server() -> Result<(std::process::Child, String), Failure> {
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if arguments.first().is_some_and(|word| word == "serve") {
         return runtime.block_on(serve());
     }
-    let number =
-        |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
     let (calls, in_flight) = (number(0, 20_000)?, number(1, 64)?);
     let (mut child, address) = server()?;
     let outcome = runtime.block_on(async {

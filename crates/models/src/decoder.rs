@@ -63,10 +63,7 @@ impl Decoder {
 
     /// `seed` goes into call ids that have to be invented, so that they differ between calls.
     pub(crate) fn seeded(seed: String) -> Self {
-        Self {
-            seed,
-            ..Self::default()
-        }
+        Self { seed, ..Self::default() }
     }
 
     /// Takes the next bytes.
@@ -86,10 +83,7 @@ impl Decoder {
             Form::Unknown => Heard::Nothing,
             Form::Json(body) => {
                 if body.len() + bytes.len() > BODY_BYTES {
-                    self.broken = Some((
-                        ErrorClass::Garbage,
-                        format!("the body is over {BODY_BYTES} bytes"),
-                    ));
+                    self.broken = Some((ErrorClass::Garbage, format!("the body is over {BODY_BYTES} bytes")));
                     return Heard::Nothing;
                 }
                 body.extend_from_slice(bytes);
@@ -124,17 +118,10 @@ impl Decoder {
         self.lead.extend_from_slice(bytes);
         const BOM: &[u8] = b"\xEF\xBB\xBF";
         let body = self.lead.strip_prefix(BOM).unwrap_or(&self.lead);
-        let Some(first) = body
-            .iter()
-            .find(|byte| !byte.is_ascii_whitespace())
-            .copied()
-        else {
+        let Some(first) = body.iter().find(|byte| !byte.is_ascii_whitespace()).copied() else {
             return Heard::Nothing;
         };
-        if body.len() == self.lead.len()
-            && self.lead.len() < BOM.len()
-            && BOM.starts_with(&self.lead)
-        {
+        if body.len() == self.lead.len() && self.lead.len() < BOM.len() && BOM.starts_with(&self.lead) {
             return Heard::Nothing;
         }
         self.form = match first {
@@ -143,11 +130,7 @@ impl Decoder {
             _ => Form::Stream(Sse::default()),
         };
         let lead = std::mem::take(&mut self.lead);
-        let skip = if matches!(self.form, Form::Stream(_)) || !lead.starts_with(BOM) {
-            0
-        } else {
-            BOM.len()
-        };
+        let skip = if matches!(self.form, Form::Stream(_)) || !lead.starts_with(BOM) { 0 } else { BOM.len() };
         self.push_to(&lead[skip..], sink)
     }
 
@@ -171,10 +154,7 @@ impl Decoder {
     }
 
     /// Ends the input.
-    pub(crate) fn into_reply(
-        mut self,
-        sink: &mut dyn FnMut(Delta<'_>),
-    ) -> Result<Reply, Box<Failure>> {
+    pub(crate) fn into_reply(mut self, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Reply, Box<Failure>> {
         let refuse = |class, message: &str| Err(Failure::ours(class, message));
         if let (Form::Stream(sse), true) = (&mut self.form, self.ended_properly) {
             // A whole JSON object is proof enough; half of one fails to parse and is no event.
@@ -191,12 +171,7 @@ impl Decoder {
             Form::Other(body) => {
                 let text = String::from_utf8_lossy(&body);
                 let title = fault::page_title(&text);
-                refuse(
-                    ErrorClass::Server,
-                    &format!(
-                        "a web page{title} came instead of an answer; is a proxy or a login page in between?"
-                    ),
-                )
+                refuse(ErrorClass::Server, &format!("a web page{title} came instead of an answer; is a proxy or a login page in between?"))
             }
             Form::Stream(_) => {
                 let done = match self.fold {
@@ -206,10 +181,7 @@ impl Decoder {
                 };
                 done.map_err(|fault| match fault {
                     Some(fault) => Failure::said(fault, true),
-                    None => Failure::ours(
-                        ErrorClass::CutStream,
-                        "the stream ended before its terminal event",
-                    ),
+                    None => Failure::ours(ErrorClass::CutStream, "the stream ended before its terminal event"),
                 })
             }
         }
@@ -219,10 +191,7 @@ impl Decoder {
     pub fn finish(self) -> Decoded {
         match self.into_reply(&mut |_| ()) {
             Ok(reply) => Decoded::of(reply),
-            Err(failure) => Decoded {
-                error: Some(DecodedError::of(failure.fault, failure.origin)),
-                ..Decoded::default()
-            },
+            Err(failure) => Decoded { error: Some(DecodedError::of(failure.fault, failure.origin)), ..Decoded::default() },
         }
     }
 }
@@ -236,17 +205,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn said(fault: Fault, content: bool) -> Box<Self> {
-        Box::new(Self {
-            fault,
-            origin: Origin::Stream { content },
-        })
+        Box::new(Self { fault, origin: Origin::Stream { content } })
     }
 
     fn ours(class: ErrorClass, message: &str) -> Box<Self> {
-        let fault = Fault {
-            class: Some(class),
-            ..Fault::said(message)
-        };
+        let fault = Fault { class: Some(class), ..Fault::said(message) };
         Self::said(fault, true)
     }
 }
@@ -274,12 +237,7 @@ impl Fold {
             return Ok(Heard::Nothing);
         }
         let text = without_lone_surrogates(utf8(trimmed));
-        let garbage = |error: serde_json::Error| {
-            Broken(
-                ErrorClass::Garbage,
-                format!("an event of the stream is not JSON: {error}"),
-            )
-        };
+        let garbage = |error: serde_json::Error| Broken(ErrorClass::Garbage, format!("an event of the stream is not JSON: {error}"));
         if let Self::Chat(fold) = self {
             return Ok(fold.take(serde_json::from_str(&text).map_err(garbage)?, &text, sink));
         }
@@ -320,16 +278,10 @@ fn json(body: &[u8], seed: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Repl
     let raw: &RawValue = match serde_json::from_str(&text) {
         Ok(raw) => raw,
         Err(error) if error.is_eof() || at_end(&error, &text) => {
-            return refuse(
-                ErrorClass::CutStream,
-                "the body ended before its closing brace",
-            );
+            return refuse(ErrorClass::CutStream, "the body ended before its closing brace");
         }
         Err(error) => {
-            return refuse(
-                ErrorClass::Garbage,
-                &format!("the body is not JSON: {error}"),
-            );
+            return refuse(ErrorClass::Garbage, &format!("the body is not JSON: {error}"));
         }
     };
     let label: Label<'_> = parse(raw).unwrap_or_default();
@@ -340,12 +292,9 @@ fn json(body: &[u8], seed: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Repl
         }
         // The closing brace is the end, whatever the finish reason.
         fold.done();
-        return fold
-            .finish(seed, sink)
-            .map_err(|fault| Failure::said(fault.unwrap_or_default(), false));
+        return fold.finish(seed, sink).map_err(|fault| Failure::said(fault.unwrap_or_default(), false));
     }
-    let is_response =
-        label.output.is_some() || label.status.as_str().is_some() || label.input_tokens.0.is_some();
+    let is_response = label.output.is_some() || label.status.as_str().is_some() || label.input_tokens.0.is_some();
     if let Some(reply) = is_response.then(|| responses::whole(raw)).flatten() {
         for piece in &reply.pieces {
             responses::show_piece(piece, sink);
@@ -355,10 +304,7 @@ fn json(body: &[u8], seed: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Repl
     if let Some(fault) = Fault::of_text(&text) {
         return Err(Failure::said(fault, false));
     }
-    refuse(
-        ErrorClass::Garbage,
-        "the body is JSON but no answer: it has neither `output` nor `choices` nor `error`",
-    )
+    refuse(ErrorClass::Garbage, "the body is JSON but no answer: it has neither `output` nor `choices` nor `error`")
 }
 
 /// Whether a syntax error lies at the very end: half a number or half a word, cut.
@@ -429,10 +375,7 @@ pub struct DecodedError {
 impl Decoded {
     fn of(mut reply: Reply) -> Self {
         // For a reader of recordings, an answer that is still queued is a status and no failure.
-        let pending = matches!(
-            reply.status.as_deref(),
-            Some("queued" | "in_progress" | "cancelled")
-        );
+        let pending = matches!(reply.status.as_deref(), Some("queued" | "in_progress" | "cancelled"));
         let error = if pending { None } else { reply.take_fault() };
         let item = |piece: &crate::reply::Piece| DecodedItem {
             kind: piece.kind.clone(),
@@ -454,13 +397,7 @@ impl Decoded {
 impl DecodedError {
     fn of(fault: Fault, origin: Origin) -> Self {
         let class = fault.class(origin);
-        Self {
-            class,
-            kind: fault.kind,
-            code: fault.code,
-            param: fault.param,
-            message: fault.message,
-        }
+        Self { class, kind: fault.kind, code: fault.code, param: fault.param, message: fault.message }
     }
 }
 

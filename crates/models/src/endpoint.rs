@@ -92,22 +92,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint with the capabilities known for its address.
-    pub fn new(
-        name: impl Into<String>,
-        dialect: Dialect,
-        base_url: impl Into<String>,
-        key: Option<Secret>,
-    ) -> Self {
+    pub fn new(name: impl Into<String>, dialect: Dialect, base_url: impl Into<String>, key: Option<Secret>) -> Self {
         let base_url = base_url.into();
         let capabilities = Capabilities::known(dialect, &base_url);
-        Self {
-            name: name.into(),
-            dialect,
-            base_url,
-            key,
-            capabilities,
-            headers: Vec::new(),
-        }
+        Self { name: name.into(), dialect, base_url, key, capabilities, headers: Vec::new() }
     }
 }
 
@@ -127,11 +115,6 @@ impl std::fmt::Debug for Endpoint {
 fn host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    host.split(':')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.split(':').next().unwrap_or_default().to_ascii_lowercase()
 }

@@ -53,10 +53,7 @@ struct Body<'a> {
 
 impl Fault {
     pub(crate) fn said(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            ..Self::default()
-        }
+        Self { message: message.into(), ..Self::default() }
     }
 
     /// Reads a JSON error of any shape; `None` when it is no error object.
@@ -72,16 +69,10 @@ impl Fault {
             return list.first().and_then(|first| Self::of_text(first.get()));
         }
         if text.starts_with('"') {
-            return serde_json::from_str(text)
-                .ok()
-                .map(|message: String| Self::said(message));
+            return serde_json::from_str(text).ok().map(|message: String| Self::said(message));
         }
         let body: Body<'_> = serde_json::from_str(text).ok()?;
-        if let Some(fault) = body
-            .error
-            .filter(|error| error.get().starts_with(['{', '"', '[']))
-            .and_then(Self::of_json)
-        {
+        if let Some(fault) = body.error.filter(|error| error.get().starts_with(['{', '"', '['])).and_then(Self::of_json) {
             return Some(fault);
         }
         let message = body.message.or(body.detail).and_then(string_or_json);
@@ -92,13 +83,7 @@ impl Fault {
             return None;
         }
         let kind = kind.or_else(|| body.status.owned());
-        Some(Self {
-            code,
-            kind,
-            param: body.param.owned(),
-            message: message.unwrap_or_default(),
-            class: None,
-        })
+        Some(Self { code, kind, param: body.param.owned(), message: message.unwrap_or_default(), class: None })
     }
 
     /// Reads the body of an HTTP error; a body that is no JSON becomes the message, a web page its title.
@@ -123,11 +108,7 @@ impl Fault {
             code: self.code.or(other.code),
             kind: self.kind.or(other.kind),
             param: self.param.or(other.param),
-            message: if self.message.is_empty() {
-                other.message
-            } else {
-                self.message
-            },
+            message: if self.message.is_empty() { other.message } else { self.message },
             class: self.class.or(other.class),
         }
     }
@@ -140,11 +121,7 @@ impl Fault {
         let status = match origin {
             Origin::Http(status) => Some(status),
             // Gateways put the status that was meant into `code`.
-            Origin::Stream { .. } => self
-                .code
-                .as_deref()
-                .and_then(|code| code.parse().ok())
-                .filter(|status| (400..600).contains(status)),
+            Origin::Stream { .. } => self.code.as_deref().and_then(|code| code.parse().ok()).filter(|status| (400..600).contains(status)),
         };
         let words = [self.code.as_deref(), self.kind.as_deref()];
         words
@@ -170,21 +147,14 @@ impl Fault {
                 | ErrorClass::UnsupportedField
                 | ErrorClass::BadRequest
         );
-        let retry_after = class
-            .is_availability()
-            .then(|| pace::said_wait(&self.message))
-            .flatten();
+        let retry_after = class.is_availability().then(|| pace::said_wait(&self.message)).flatten();
         let param = match class {
             ErrorClass::UnsupportedField => self.param.or_else(|| field_named(&self.message)),
             _ => self.param,
         };
         CallError {
             class,
-            message: cut(if self.message.is_empty() {
-                "no message"
-            } else {
-                &self.message
-            }),
+            message: cut(if self.message.is_empty() { "no message" } else { &self.message }),
             status: match origin {
                 Origin::Http(status) => Some(status),
                 Origin::Stream { .. } => None,
@@ -218,9 +188,7 @@ pub(crate) fn error(class: ErrorClass, message: impl AsRef<str>, sent: bool) -> 
 pub(crate) fn heed_should_retry(error: &mut CallError, should_retry: Option<bool>) {
     match (should_retry, error.class) {
         (Some(false), ErrorClass::RateLimited) => error.class = ErrorClass::QuotaExhausted,
-        (Some(false), ErrorClass::Overloaded | ErrorClass::Server) => {
-            error.class = ErrorClass::BadRequest
-        }
+        (Some(false), ErrorClass::Overloaded | ErrorClass::Server) => error.class = ErrorClass::BadRequest,
         (Some(true), ErrorClass::BadRequest) => error.class = ErrorClass::Server,
         _ => {}
     }
@@ -247,18 +215,14 @@ fn by_word(word: &str) -> Option<ErrorClass> {
         "context_length_exceeded" | "exceed_context_size_error" => ErrorClass::ContextTooLong,
         "previous_response_not_found" => ErrorClass::LostReference,
         "model_not_found" | "DeploymentNotFound" => ErrorClass::ModelNotFound,
-        "unsupported_parameter" | "unsupported_value" | "unknown_parameter" => {
-            ErrorClass::UnsupportedField
-        }
+        "unsupported_parameter" | "unsupported_value" | "unknown_parameter" => ErrorClass::UnsupportedField,
         "invalid_api_key"
         | "authentication_error"
         | "permission_error"
         | "PERMISSION_DENIED"
         | "UNAUTHENTICATED"
         | "unsupported_country_region_territory" => ErrorClass::Refused,
-        "server_error" | "internal_error" | "vector_store_timeout" | "timeout" => {
-            ErrorClass::Server
-        }
+        "server_error" | "internal_error" | "vector_store_timeout" | "timeout" => ErrorClass::Server,
         "invalid_prompt"
         | "invalid_json_schema"
         | "missing_required_parameter"
@@ -274,24 +238,13 @@ fn by_word(word: &str) -> Option<ErrorClass> {
 fn by_message(message: &str, status: Option<u16>) -> Option<ErrorClass> {
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let ours = status.is_none_or(|status| (400..500).contains(&status));
-    if status == Some(429)
-        && has(&[
-            "exceeded your current quota",
-            "insufficient_quota",
-            "check your plan and billing",
-        ])
-    {
+    if status == Some(429) && has(&["exceeded your current quota", "insufficient_quota", "check your plan and billing"]) {
         return Some(ErrorClass::QuotaExhausted);
     }
     if status == Some(429) || !ours {
         return None;
     }
-    if has(&[
-        "maximum context length",
-        "exceeds the context window",
-        "exceeds the available context size",
-        "prompt is too long",
-    ]) {
+    if has(&["maximum context length", "exceeds the context window", "exceeds the available context size", "prompt is too long"]) {
         return Some(ErrorClass::ContextTooLong);
     }
     if has(&["Items are not persisted", "Previous response with id"]) {
@@ -307,8 +260,7 @@ fn by_message(message: &str, status: Option<u16>) -> Option<ErrorClass> {
     ]) {
         return Some(ErrorClass::UnsupportedField);
     }
-    let about_model = message.contains("model")
-        && has(&["does not exist", "not found", "not exist", "not_found"]);
+    let about_model = message.contains("model") && has(&["does not exist", "not found", "not exist", "not_found"]);
     (status == Some(404) && about_model).then_some(ErrorClass::ModelNotFound)
 }
 
@@ -321,13 +273,7 @@ fn by_status(status: Option<u16>, kind: Option<&str>, param: Option<&str>) -> Er
         Some(429) => ErrorClass::RateLimited,
         Some(503 | 529) => ErrorClass::Overloaded,
         Some(400..500) => ErrorClass::BadRequest,
-        None if matches!(
-            kind,
-            Some("invalid_request_error" | "BadRequestError" | "image_generation_user_error")
-        ) =>
-        {
-            ErrorClass::BadRequest
-        }
+        None if matches!(kind, Some("invalid_request_error" | "BadRequestError" | "image_generation_user_error")) => ErrorClass::BadRequest,
         _ => ErrorClass::Server,
     }
 }
@@ -337,10 +283,7 @@ fn field_named(message: &str) -> Option<String> {
     let at = message.find(['\'', '"'])?;
     let quote = message[at..].chars().next()?;
     let name = message[at + 1..].split(quote).next()?;
-    let plain = name.len() <= 100
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_.[]-".contains(&b));
+    let plain = name.len() <= 100 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.[]-".contains(&b));
     (plain && !name.is_empty()).then(|| name.to_owned())
 }
 
@@ -353,9 +296,7 @@ pub(crate) fn page_title(page: &str) -> String {
         let end = start + lower[start..].find("</title")?;
         Some(page[start..end].trim())
     });
-    title.map_or_else(String::new, |title| {
-        format!(" titled {:?}", title.chars().take(120).collect::<String>())
-    })
+    title.map_or_else(String::new, |title| format!(" titled {:?}", title.chars().take(120).collect::<String>()))
 }
 
 fn cut(message: &str) -> String {

@@ -34,9 +34,7 @@ const ERROR_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadEndpoint {
     /// The address is no URL, or not one of HTTP.
-    #[error(
-        "provider {name}: base_url {url:?} is not an http or https address; write it like https://host/v1"
-    )]
+    #[error("provider {name}: base_url {url:?} is not an http or https address; write it like https://host/v1")]
     Url {
         /// The provider.
         name: String,
@@ -44,9 +42,7 @@ pub enum BadEndpoint {
         url: String,
     },
     /// A header or the key cannot be sent.
-    #[error(
-        "provider {name}: {what} holds a character that no HTTP header may hold; remove line breaks and the like"
-    )]
+    #[error("provider {name}: {what} holds a character that no HTTP header may hold; remove line breaks and the like")]
     Header {
         /// The provider.
         name: String,
@@ -77,49 +73,29 @@ impl Http {
         let base = endpoint.base_url.trim().trim_end_matches('/');
         let join = |path: &str| -> Result<Url, BadEndpoint> {
             // The address is judged before the path is added, which would pass for a host.
-            let usable = Url::parse(base)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let url = Url::parse(&format!("{base}/{path}"))
-                .ok()
-                .filter(|_| usable);
-            url.ok_or_else(|| BadEndpoint::Url {
-                name: name.clone(),
-                url: without_password(base),
-            })
+            let usable = Url::parse(base).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let url = Url::parse(&format!("{base}/{path}")).ok().filter(|_| usable);
+            url.ok_or_else(|| BadEndpoint::Url { name: name.clone(), url: without_password(base) })
         };
         let url = join(match endpoint.dialect {
             Dialect::Responses => "responses",
             Dialect::Chat => "chat/completions",
         })?;
         let models_url = join("models")?;
-        let bad = |what: &str| BadEndpoint::Header {
-            name: name.clone(),
-            what: what.to_owned(),
-        };
+        let bad = |what: &str| BadEndpoint::Header { name: name.clone(), what: what.to_owned() };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (key, value) in &endpoint.headers {
             let header = HeaderName::try_from(key.as_str()).map_err(|_| bad(key))?;
-            headers.insert(
-                header,
-                HeaderValue::try_from(value.as_str()).map_err(|_| bad(key))?,
-            );
+            headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad(key))?);
         }
         if let Some(key) = endpoint.key.as_ref().filter(|key| !key.is_empty()) {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                .map_err(|_| bad("the key"))?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| bad("the key"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let redactor = Redactor::new(&endpoint.key);
-        Ok(Self {
-            endpoint,
-            url,
-            models_url,
-            headers,
-            redactor,
-            client: OnceLock::new(),
-        })
+        Ok(Self { endpoint, url, models_url, headers, redactor, client: OnceLock::new() })
     }
 
     /// The provider's name in configuration.
@@ -135,16 +111,10 @@ impl Http {
     }
 
     fn client(&self) -> Result<&reqwest::Client, CallError> {
-        let made = self
-            .client
-            .get_or_init(|| client(&self.url).map_err(|error| chain(&error)));
+        let made = self.client.get_or_init(|| client(&self.url).map_err(|error| chain(&error)));
         made.as_ref().map_err(|message| {
             let message = format!("cannot set up TLS for {}: {message}", place(&self.url));
-            fault::error(
-                ErrorClass::Unreachable,
-                self.redactor.redact(&message),
-                false,
-            )
+            fault::error(ErrorClass::Unreachable, self.redactor.redact(&message), false)
         })
     }
 
@@ -152,17 +122,11 @@ impl Http {
     pub(crate) async fn get_models(&self, deadline: Duration) -> Result<(u16, Vec<u8>), CallError> {
         let client = self.client()?;
         let mut request = Request::new(Method::GET, self.models_url.clone());
-        request.headers_mut().extend(
-            self.headers
-                .iter()
-                .filter(|(name, _)| *name != CONTENT_TYPE)
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+        request
+            .headers_mut()
+            .extend(self.headers.iter().filter(|(name, _)| *name != CONTENT_TYPE).map(|(name, value)| (name.clone(), value.clone())));
         let exchange = async {
-            let mut response = client
-                .execute(request)
-                .await
-                .map_err(|error| self.transport(&error))?;
+            let mut response = client.execute(request).await.map_err(|error| self.transport(&error))?;
             let status = response.status().as_u16();
             let body = self.some_body(&mut response, crate::sse::EVENT_BYTES).await;
             if status >= 300 {
@@ -170,26 +134,14 @@ impl Http {
             }
             Ok((status, body))
         };
-        tokio::time::timeout(deadline, exchange)
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!(
-                    "{} did not answer within {} s",
-                    place(&self.models_url),
-                    deadline.as_secs()
-                );
-                Err(fault::error(ErrorClass::TimedOut, message, true))
-            })
+        tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| {
+            let message = format!("{} did not answer within {} s", place(&self.models_url), deadline.as_secs());
+            Err(fault::error(ErrorClass::TimedOut, message, true))
+        })
     }
 
     fn body(&self, call: &Call) -> Result<Vec<u8>, CallError> {
-        let refuse = |what: &str| {
-            Err(fault::error(
-                ErrorClass::BadRequest,
-                format!("not supported yet: {what}"),
-                false,
-            ))
-        };
+        let refuse = |what: &str| Err(fault::error(ErrorClass::BadRequest, format!("not supported yet: {what}"), false));
         if call.service == Service::Batch {
             return refuse("service batch");
         }
@@ -202,42 +154,26 @@ impl Http {
         })
     }
 
-    async fn ask(
-        &self,
-        call: &Call,
-        sink: &mut (dyn FnMut(Delta<'_>) + Send),
-    ) -> Result<Answer, CallError> {
+    async fn ask(&self, call: &Call, sink: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<Answer, CallError> {
         let clock = Clock::start(call.deadlines);
         let mut request = Request::new(Method::POST, self.url.clone());
         self.headers.clone_into(request.headers_mut());
-        let request_id = HeaderValue::try_from(call.request_id.as_str())
-            .ok()
-            .filter(|_| call.request_id.is_ascii() && call.request_id.len() <= 512);
+        let request_id =
+            HeaderValue::try_from(call.request_id.as_str()).ok().filter(|_| call.request_id.is_ascii() && call.request_id.len() <= 512);
         let Some(request_id) = request_id else {
-            let message = format!(
-                "request_id {:?} is not ASCII of at most 512 bytes",
-                call.request_id
-            );
+            let message = format!("request_id {:?} is not ASCII of at most 512 bytes", call.request_id);
             return Err(fault::error(ErrorClass::BadRequest, message, false));
         };
         request.headers_mut().insert(REQUEST_ID, request_id);
         *request.body_mut() = Some(self.body(call)?.into());
         let sent = clock.bound(self.client()?.execute(request)).await;
         let mut response = sent?.map_err(|error| self.transport(&error))?;
-        let provider_request_id = header(response.headers(), "x-request-id")
-            .map(|id| id.chars().take(200).collect::<String>());
+        let provider_request_id = header(response.headers(), "x-request-id").map(|id| id.chars().take(200).collect::<String>());
         let limits = pace::limits(|name| header(response.headers(), name));
         let outcome = self.read(call, &mut response, clock, sink).await;
         match outcome {
-            Ok(answer) => Ok(Answer {
-                provider_request_id,
-                limits,
-                ..answer
-            }),
-            Err(error) => Err(CallError {
-                provider_request_id,
-                ..error
-            }),
+            Ok(answer) => Ok(Answer { provider_request_id, limits, ..answer }),
+            Err(error) => Err(CallError { provider_request_id, ..error }),
         }
     }
 
@@ -254,21 +190,12 @@ impl Http {
             return Err(self.refusal(status, response.headers(), &body));
         }
         let garbage = |message: String| fault::error(ErrorClass::Garbage, message, true);
-        if let Some(other) =
-            header(response.headers(), "x-client-request-id").filter(|id| *id != call.request_id)
-        {
-            let message = format!(
-                "this is the answer to another request ({other:?} instead of {:?})",
-                call.request_id
-            );
+        if let Some(other) = header(response.headers(), "x-client-request-id").filter(|id| *id != call.request_id) {
+            let message = format!("this is the answer to another request ({other:?} instead of {:?})", call.request_id);
             return Err(garbage(self.redactor.redact(&message)));
         }
-        if let Some(coding) =
-            header(response.headers(), "content-encoding").filter(|coding| *coding != "identity")
-        {
-            return Err(garbage(format!(
-                "the answer is compressed ({coding}), which was not asked for"
-            )));
+        if let Some(coding) = header(response.headers(), "content-encoding").filter(|coding| *coding != "identity") {
+            return Err(garbage(format!("the answer is compressed ({coding}), which was not asked for")));
         }
         let mut decoder = Decoder::seeded(seed(&call.request_id));
         let mut content = false;
@@ -282,10 +209,7 @@ impl Http {
                 // Whatever came after the finish reason or the error event was only a supplement.
                 _ if decoder.is_whole() || decoder.has_failed() => break,
                 Ok(Err(error)) => {
-                    let message = self.redactor.redact(&format!(
-                        "the connection broke during the answer: {}",
-                        chain(&error)
-                    ));
+                    let message = self.redactor.redact(&format!("the connection broke during the answer: {}", chain(&error)));
                     return Err(fault::error(ErrorClass::CutStream, message, true));
                 }
                 Err(timeout) => return Err(timeout),
@@ -305,19 +229,13 @@ impl Http {
                 clock.nearly_done();
             }
         }
-        let cap = (!self.endpoint.capabilities.reports_length)
-            .then_some(u64::from(call.max_output_tokens));
-        let judge = Judge {
-            model: call.model.as_str(),
-            cap,
-        };
+        let cap = (!self.endpoint.capabilities.reports_length).then_some(u64::from(call.max_output_tokens));
+        let judge = Judge { model: call.model.as_str(), cap };
         let outcome = decoder
             .into_reply(&mut *sink)
             .map_err(|failure| {
                 let origin = match failure.origin {
-                    Origin::Stream { content: said } => Origin::Stream {
-                        content: content && said,
-                    },
+                    Origin::Stream { content: said } => Origin::Stream { content: content && said },
                     other => other,
                 };
                 Box::new(failure.fault.into_error(origin))
@@ -354,26 +272,20 @@ impl Http {
     /// The typed error of a status that is no success.
     fn refusal(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> CallError {
         let mut error = if (300..400).contains(&status) {
-            let to =
-                header(headers, "location").map_or_else(|| "nowhere".to_owned(), without_password);
-            let message = format!(
-                "{} redirects to {to}, which is not followed; set base_url to the real address",
-                place(&self.url)
-            );
+            let to = header(headers, "location").map_or_else(|| "nowhere".to_owned(), without_password);
+            let message = format!("{} redirects to {to}, which is not followed; set base_url to the real address", place(&self.url));
             let mut error = fault::error(ErrorClass::Server, message, false);
             error.status = Some(status);
             error
         } else {
             Fault::of_body(body, status).into_error(Origin::Http(status))
         };
-        let should_retry =
-            header(headers, "x-should-retry").and_then(|text| text.trim().parse().ok());
+        let should_retry = header(headers, "x-should-retry").and_then(|text| text.trim().parse().ok());
         fault::heed_should_retry(&mut error, should_retry);
         let stated = pace::header_wait(|name| header(headers, name), SystemTime::now());
         error.retry_after = stated.or(error.retry_after);
         error.message = self.redactor.redact(&error.message);
-        error.provider_request_id =
-            header(headers, "x-request-id").map(|id| id.chars().take(200).collect());
+        error.provider_request_id = header(headers, "x-request-id").map(|id| id.chars().take(200).collect());
         error
     }
 
@@ -381,20 +293,12 @@ impl Http {
     fn transport(&self, error: &reqwest::Error) -> CallError {
         let sent = !(error.is_connect() || error.is_builder());
         let message = format!("cannot reach {}: {}", place(&self.url), chain(error));
-        fault::error(
-            ErrorClass::Unreachable,
-            self.redactor.redact(&message),
-            sent,
-        )
+        fault::error(ErrorClass::Unreachable, self.redactor.redact(&message), sent)
     }
 }
 
 impl Model for Http {
-    fn call<'a>(
-        &'a self,
-        call: &'a Call,
-        sink: &'a mut (dyn FnMut(Delta<'_>) + Send),
-    ) -> BoxFuture<'a, Result<Answer, CallError>> {
+    fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>> {
         Box::pin(self.ask(call, sink))
     }
 }
@@ -430,17 +334,8 @@ struct Clock {
 impl Clock {
     fn start(deadlines: Deadlines) -> Self {
         let now = Instant::now();
-        let (first, total) = (
-            Duration::from(deadlines.first_token),
-            Duration::from(deadlines.total),
-        );
-        Self {
-            deadlines,
-            end: later(now, total),
-            next: later(now, first),
-            which: "first_token",
-            millis: deadlines.first_token.0,
-        }
+        let (first, total) = (Duration::from(deadlines.first_token), Duration::from(deadlines.total));
+        Self { deadlines, end: later(now, total), next: later(now, first), which: "first_token", millis: deadlines.first_token.0 }
     }
 
     /// Content came: the idle deadline starts anew. Keep-alives never get here.
@@ -455,17 +350,10 @@ impl Clock {
     }
 
     async fn bound<T>(&self, what: impl Future<Output = T>) -> Result<T, CallError> {
-        let (at, which, millis) = if self.end < self.next {
-            (self.end, "total", self.deadlines.total.0)
-        } else {
-            (self.next, self.which, self.millis)
-        };
+        let (at, which, millis) =
+            if self.end < self.next { (self.end, "total", self.deadlines.total.0) } else { (self.next, self.which, self.millis) };
         tokio::time::timeout_at(at, what).await.map_err(|_| {
-            let message = format!(
-                "the {which} deadline of {} s passed without {}",
-                millis as f64 / 1e3,
-                missing(which)
-            );
+            let message = format!("the {which} deadline of {} s passed without {}", millis as f64 / 1e3, missing(which));
             fault::error(ErrorClass::TimedOut, message, true)
         })
     }
@@ -491,11 +379,7 @@ fn client(url: &Url) -> reqwest::Result<reqwest::Client> {
     let home = url.origin();
     let policy = reqwest::redirect::Policy::custom(move |attempt| {
         let same = attempt.url().origin() == home && attempt.previous().len() < 3;
-        if same {
-            attempt.follow()
-        } else {
-            attempt.stop()
-        }
+        if same { attempt.follow() } else { attempt.stop() }
     });
     let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT)
@@ -527,13 +411,7 @@ fn without_password(url: impl AsRef<str>) -> String {
     let url = url.as_ref();
     match Url::parse(url) {
         Ok(url) if url.has_host() => place(&url),
-        _ => url
-            .split('@')
-            .next_back()
-            .unwrap_or_default()
-            .chars()
-            .take(200)
-            .collect(),
+        _ => url.split('@').next_back().unwrap_or_default().chars().take(200).collect(),
     }
 }
 
@@ -555,10 +433,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// A short mark of a request for invented call ids; the same request gets the same one.
 fn seed(request_id: &str) -> String {
     // FNV-1a: spread is all that is needed.
-    let hash = request_id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = request_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }

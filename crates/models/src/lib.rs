@@ -48,11 +48,7 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// A [`CallError`] whose class says what may be done about it.
-    fn call<'a>(
-        &'a self,
-        call: &'a Call,
-        sink: &'a mut (dyn FnMut(Delta<'_>) + Send),
-    ) -> BoxFuture<'a, Result<Answer, CallError>>;
+    fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>>;
 }
 
 /// A piece of an answer while it arrives.

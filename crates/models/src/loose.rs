@@ -217,8 +217,7 @@ pub(crate) fn without_lone_surrogates(text: Cow<'_, str>) -> Cow<'_, str> {
     if memchr::memchr(b'\\', bytes).is_none() {
         return text;
     }
-    let suspicious = memchr::memmem::find_iter(bytes, b"\\u")
-        .any(|at| matches!(bytes.get(at + 2), Some(b'd' | b'D')));
+    let suspicious = memchr::memmem::find_iter(bytes, b"\\u").any(|at| matches!(bytes.get(at + 2), Some(b'd' | b'D')));
     if !suspicious {
         return text;
     }
@@ -272,20 +271,12 @@ mod tests {
             #[serde(borrow, default)]
             content: Content<'a>,
         }
-        for (text, count) in [
-            ("null", "null"),
-            ("{\"a\":1}", "{}"),
-            ("[1]", "[[]]"),
-            ("true", "false"),
-        ] {
+        for (text, count) in [("null", "null"), ("{\"a\":1}", "{}"), ("[1]", "[[]]"), ("true", "false")] {
             let json = format!(r#"{{"text":{text},"count":{count},"content":{count}}}"#);
             let row: Row<'_> = serde_json::from_str(&json).unwrap();
             assert_eq!((row.text.0, row.count.0), (None, None), "{json}");
         }
-        let row: Row<'_> = serde_json::from_str(
-            r#"{"text":400,"count":3.0,"content":[{"type":"text","text":"a"},{"text":"b"}]}"#,
-        )
-        .unwrap();
+        let row: Row<'_> = serde_json::from_str(r#"{"text":400,"count":3.0,"content":[{"type":"text","text":"a"},{"text":"b"}]}"#).unwrap();
         assert_eq!((row.text.as_str(), row.count.0), (Some("400"), Some(3)));
         assert_eq!(row.content.0.as_deref(), Some("ab"));
     }

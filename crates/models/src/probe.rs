@@ -68,45 +68,21 @@ impl Http {
     pub async fn list_models(&self) -> Result<Vec<ListedModel>, CallError> {
         let (_, body) = self.get_models(DEADLINE).await?;
         let text = String::from_utf8_lossy(&body);
-        let garbage = || {
-            fault::error(
-                ErrorClass::Garbage,
-                "the answer to /models is no list of models",
-                true,
-            )
-        };
+        let garbage = || fault::error(ErrorClass::Garbage, "the answer to /models is no list of models", true);
         let list: List<'_> = serde_json::from_str(&text).map_err(|_| garbage())?;
-        let rows = list
-            .data
-            .or(list.models)
-            .and_then(parse::<Vec<Row<'_>>>)
-            .ok_or_else(garbage)?;
+        let rows = list.data.or(list.models).and_then(parse::<Vec<Row<'_>>>).ok_or_else(garbage)?;
         let models = rows.into_iter().filter_map(|row| {
             let id = row.id.filled().or(row.name.filled())?.to_owned();
-            Some(ListedModel {
-                id,
-                shutdown_date: row.shutdown_date.owned(),
-                window_tokens: row.max_model_len.0,
-            })
+            Some(ListedModel { id, shutdown_date: row.shutdown_date.owned(), window_tokens: row.max_model_len.0 })
         });
         Ok(models.collect())
     }
 
     /// Finds out whether the provider is there and takes the key, without spending a token.
     pub async fn probe(&self) -> Probe {
-        let has_key = self
-            .endpoint
-            .key
-            .as_ref()
-            .is_some_and(|key| !key.is_empty());
+        let has_key = self.endpoint.key.as_ref().is_some_and(|key| !key.is_empty());
         match self.list_models().await {
-            Ok(models) => Probe {
-                reachable: true,
-                key_accepted: has_key.then_some(true),
-                lists_models: true,
-                models,
-                error: None,
-            },
+            Ok(models) => Probe { reachable: true, key_accepted: has_key.then_some(true), lists_models: true, models, error: None },
             Err(error) => {
                 let reachable = error.status.is_some() || error.class == ErrorClass::Garbage;
                 let key_accepted = match error.class {
@@ -114,13 +90,7 @@ impl Http {
                     // Whoever answers 404 or 429 has not refused the key; whether it was looked at is unknown.
                     _ => None,
                 };
-                Probe {
-                    reachable,
-                    key_accepted,
-                    lists_models: false,
-                    models: Vec::new(),
-                    error: Some(error),
-                }
+                Probe { reachable, key_accepted, lists_models: false, models: Vec::new(), error: Some(error) }
             }
         }
     }

@@ -92,37 +92,21 @@ pub(crate) struct Judge<'a> {
 impl Reply {
     /// All message text without a separator.
     pub(crate) fn text(&self) -> String {
-        self.pieces
-            .iter()
-            .filter(|piece| piece.is_message())
-            .filter_map(|piece| piece.text.as_deref())
-            .collect()
+        self.pieces.iter().filter(|piece| piece.is_message()).filter_map(|piece| piece.text.as_deref()).collect()
     }
 
     /// The fault this reply stands for, if it is one.
     pub(crate) fn take_fault(&mut self) -> Option<Fault> {
         let status = self.status.as_deref().unwrap_or_default();
         match status {
-            "failed" => Some(
-                self.fault
-                    .take()
-                    .unwrap_or_else(|| Fault::said("the provider says the response failed")),
-            ),
+            "failed" => Some(self.fault.take().unwrap_or_else(|| Fault::said("the provider says the response failed"))),
             "cancelled" => {
                 let fault = Fault::said("the response was cancelled at the provider");
-                Some(Fault {
-                    class: Some(ErrorClass::Cancelled),
-                    ..fault
-                })
+                Some(Fault { class: Some(ErrorClass::Cancelled), ..fault })
             }
             "queued" | "in_progress" => {
-                let fault = Fault::said(format!(
-                    "the provider answered before it was done (status {status:?})"
-                ));
-                Some(Fault {
-                    class: Some(ErrorClass::Garbage),
-                    ..fault
-                })
+                let fault = Fault::said(format!("the provider answered before it was done (status {status:?})"));
+                Some(Fault { class: Some(ErrorClass::Garbage), ..fault })
             }
             _ => self.fault.take(),
         }
@@ -132,15 +116,11 @@ impl Reply {
     pub(crate) fn judge(mut self, with: Judge<'_>) -> Result<Answer, Box<CallError>> {
         let usage = self.usage.and_then(Counts::usage);
         if let Some(fault) = self.take_fault() {
-            let mut error = fault.into_error(Origin::Stream {
-                content: !self.pieces.is_empty() || usage.is_some(),
-            });
+            let mut error = fault.into_error(Origin::Stream { content: !self.pieces.is_empty() || usage.is_some() });
             error.usage = usage;
             return Err(Box::new(error));
         }
-        let capped = with
-            .cap
-            .is_some_and(|cap| usage.is_some_and(|usage| usage.output_tokens >= cap));
+        let capped = with.cap.is_some_and(|cap| usage.is_some_and(|usage| usage.output_tokens >= cap));
         let end = match (self.status.as_deref(), self.reason.as_deref()) {
             (Some("incomplete"), Some("content_filter")) => End::ContentFilter,
             // A reason nobody knows still means that the text is cut.
@@ -148,23 +128,12 @@ impl Reply {
             _ if capped => End::Length,
             _ => End::Completed,
         };
-        let mut refusals = self
-            .pieces
-            .iter()
-            .filter_map(|piece| piece.refusal.as_deref())
-            .peekable();
-        let refusal = refusals
-            .peek()
-            .is_some()
-            .then(|| refusals.collect::<String>());
+        let mut refusals = self.pieces.iter().filter_map(|piece| piece.refusal.as_deref()).peekable();
+        let refusal = refusals.peek().is_some().then(|| refusals.collect::<String>());
         Ok(Answer {
             text: self.text(),
             refusal,
-            items: self
-                .pieces
-                .into_iter()
-                .filter_map(|piece| piece.into_item(with.model))
-                .collect(),
+            items: self.pieces.into_iter().filter_map(|piece| piece.into_item(with.model)).collect(),
             end,
             usage,
             model: self.model,
@@ -190,10 +159,7 @@ impl Piece {
             }
             "message" => {
                 let text = self.text.or(self.refusal)?;
-                Some(Item::Message {
-                    speaker: Speaker::Assistant,
-                    text,
-                })
+                Some(Item::Message { speaker: Speaker::Assistant, text })
             }
             "function_call" | "custom_tool_call" => Some(Item::ToolCall {
                 call_id: self.call_id.unwrap_or_default(),
@@ -202,8 +168,7 @@ impl Piece {
             }),
             _ => {
                 let mut raw: Value = serde_json::from_str(self.raw?.get()).ok()?;
-                raw.as_object_mut()?
-                    .insert(MADE_BY.to_owned(), Value::from(model));
+                raw.as_object_mut()?.insert(MADE_BY.to_owned(), Value::from(model));
                 Some(Item::Opaque { raw })
             }
         }

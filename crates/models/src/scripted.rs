@@ -40,10 +40,7 @@ impl Scripted {
     /// Adds a reply that is given once, after those added before it.
     #[must_use]
     pub fn then(self, reply: Reply) -> Self {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(reply);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(reply);
         self
     }
 
@@ -56,25 +53,15 @@ impl Scripted {
 
     /// Every call so far, in the order they came.
     pub fn calls(&self) -> Vec<Call> {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A plain text answer with the usage given as input and output tokens.
     pub fn text(text: &str, input_tokens: u64, output_tokens: u64) -> Reply {
         Ok(Answer {
             text: text.to_owned(),
-            items: vec![Item::Message {
-                speaker: Speaker::Assistant,
-                text: text.to_owned(),
-            }],
-            usage: Some(Usage {
-                input_tokens,
-                output_tokens,
-                ..Usage::default()
-            }),
+            items: vec![Item::Message { speaker: Speaker::Assistant, text: text.to_owned() }],
+            usage: Some(Usage { input_tokens, output_tokens, ..Usage::default() }),
             ..Answer::default()
         })
     }
@@ -88,23 +75,14 @@ impl Scripted {
         };
         Ok(Answer {
             items: calls.iter().map(call).collect(),
-            usage: Some(Usage {
-                input_tokens,
-                output_tokens,
-                ..Usage::default()
-            }),
+            usage: Some(Usage { input_tokens, output_tokens, ..Usage::default() }),
             ..Answer::default()
         })
     }
 
     fn reply(&self, call: &Call) -> Reply {
         let reply = self.rules.iter().find_map(|rule| rule(call));
-        let reply = reply.or_else(|| {
-            self.queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front()
-        });
+        let reply = reply.or_else(|| self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front());
         let mut answer = reply.unwrap_or_else(|| {
             Err(CallError {
                 class: ErrorClass::BadRequest,
@@ -118,33 +96,22 @@ impl Scripted {
                 provider_request_id: None,
             })
         })?;
-        answer
-            .model
-            .get_or_insert_with(|| call.model.model().to_owned());
+        answer.model.get_or_insert_with(|| call.model.model().to_owned());
         Ok(answer)
     }
 }
 
 impl std::fmt::Debug for Scripted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scripted")
-            .field("rules", &self.rules.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Scripted").field("rules", &self.rules.len()).finish_non_exhaustive()
     }
 }
 
 impl Model for Scripted {
-    fn call<'a>(
-        &'a self,
-        call: &'a Call,
-        sink: &'a mut (dyn FnMut(Delta<'_>) + Send),
-    ) -> BoxFuture<'a, Result<Answer, CallError>> {
+    fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>> {
         Box::pin(async move {
             // Logged before the wait: a cancelled call was still made.
-            self.calls
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(call.clone());
+            self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
             if let Some(delay) = self.delay {
                 tokio::time::sleep(delay).await;
             }

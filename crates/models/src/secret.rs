@@ -70,17 +70,11 @@ impl Redactor {
         found.push(hex.to_uppercase());
         found.push(hex);
         found.push(percent(key));
-        found.push(
-            serde_json::Value::from(key)
-                .to_string()
-                .trim_matches('"')
-                .to_owned(),
-        );
+        found.push(serde_json::Value::from(key).to_string().trim_matches('"').to_owned());
         found.retain(|needle| needle.len() >= SHORTEST);
         self.needles.extend(found);
         // The longest first, so that no needle leaves the tail of a longer one behind.
-        self.needles
-            .sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
         self.needles.dedup();
     }
 
@@ -105,10 +99,7 @@ fn base64_inner(key: &[u8], shift: usize) -> String {
         let byte = key.get((at / 8).wrapping_sub(shift)).copied().unwrap_or(0);
         usize::from(byte >> (7 - at % 8) & 1)
     };
-    (start..end)
-        .map(|place| (0..6).fold(0, |six, offset| six << 1 | bit(place * 6 + offset)))
-        .map(|six| ALPHABET[six] as char)
-        .collect()
+    (start..end).map(|place| (0..6).fold(0, |six, offset| six << 1 | bit(place * 6 + offset))).map(|six| ALPHABET[six] as char).collect()
 }
 
 fn percent(key: &str) -> String {
@@ -142,10 +133,7 @@ mod tests {
         for case in cases {
             let clean = redactor.redact(case);
             assert!(clean.contains(BLOT), "{case} -> {clean}");
-            assert!(
-                !clean.contains("Ab+9") && !clean.contains("QWIrOS8"),
-                "{case} -> {clean}"
-            );
+            assert!(!clean.contains("Ab+9") && !clean.contains("QWIrOS8"), "{case} -> {clean}");
         }
         assert_eq!(redactor.redact("nothing to hide"), "nothing to hide");
     }

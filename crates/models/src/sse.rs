@@ -43,11 +43,7 @@ pub struct Sse {
 
 impl Sse {
     /// Reads one piece and hands each event that closed to `take`.
-    pub fn push<E: From<TooLong>>(
-        &mut self,
-        mut piece: &[u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn push<E: From<TooLong>>(&mut self, mut piece: &[u8], take: &mut impl FnMut(Frame<'_>) -> Result<(), E>) -> Result<(), E> {
         self.total += piece.len() as u64;
         if self.total > STREAM_BYTES {
             return Err(TooLong::Stream.into());
@@ -81,10 +77,7 @@ impl Sse {
                         return Err(TooLong::Event.into());
                     }
                     piece = skip_eol(rest, &mut self.after_cr);
-                    take(Frame {
-                        event: &self.event,
-                        data: value,
-                    })?;
+                    take(Frame { event: &self.event, data: value })?;
                     self.event.clear();
                     continue;
                 }
@@ -110,27 +103,17 @@ impl Sse {
             self.data.push(b'\n');
         }
         let data = self.data.strip_suffix(b"\n")?;
-        Some(Frame {
-            event: &self.event,
-            data,
-        })
+        Some(Frame { event: &self.event, data })
     }
 
-    fn line<E: From<TooLong>>(
-        &mut self,
-        mut line: &[u8],
-        take: &mut impl FnMut(Frame<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn line<E: From<TooLong>>(&mut self, mut line: &[u8], take: &mut impl FnMut(Frame<'_>) -> Result<(), E>) -> Result<(), E> {
         if !self.started {
             self.started = true;
             line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
         }
         if line.is_empty() {
             if let Some(data) = self.data.strip_suffix(b"\n") {
-                let taken = take(Frame {
-                    event: &self.event,
-                    data,
-                });
+                let taken = take(Frame { event: &self.event, data });
                 self.data.clear();
                 taken?;
             }

@@ -27,12 +27,7 @@ pub struct NotStrict {
 /// # Errors
 /// [`NotStrict`] names the first place that does not fit.
 pub fn check(schema: &Value) -> Result<(), NotStrict> {
-    let mut walk = Walk {
-        root: schema,
-        properties: 0,
-        name_chars: 0,
-        enum_values: 0,
-    };
+    let mut walk = Walk { root: schema, properties: 0, name_chars: 0, enum_values: 0 };
     let Some(root) = schema.as_object() else {
         return Err(no("", "the root must be an object schema"));
     };
@@ -44,36 +39,21 @@ pub fn check(schema: &Value) -> Result<(), NotStrict> {
     }
     walk.schema(schema, "", 0)?;
     for key in ["$defs", "definitions"] {
-        for (name, definition) in root
-            .get(key)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (name, definition) in root.get(key).and_then(Value::as_object).into_iter().flatten() {
             walk.name_chars += name.chars().count();
             walk.schema(definition, &format!("/{key}/{name}"), 0)?;
         }
     }
     match () {
-        () if walk.properties > PROPERTIES => {
-            Err(no("", &format!("more than {PROPERTIES} properties")))
-        }
-        () if walk.name_chars > NAME_CHARS => Err(no(
-            "",
-            &format!("more than {NAME_CHARS} characters of names and values"),
-        )),
-        () if walk.enum_values > ENUM_VALUES => {
-            Err(no("", &format!("more than {ENUM_VALUES} enum values")))
-        }
+        () if walk.properties > PROPERTIES => Err(no("", &format!("more than {PROPERTIES} properties"))),
+        () if walk.name_chars > NAME_CHARS => Err(no("", &format!("more than {NAME_CHARS} characters of names and values"))),
+        () if walk.enum_values > ENUM_VALUES => Err(no("", &format!("more than {ENUM_VALUES} enum values"))),
         () => Ok(()),
     }
 }
 
 fn no(path: &str, why: &str) -> NotStrict {
-    NotStrict {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    }
+    NotStrict { path: path.to_owned(), why: why.to_owned() }
 }
 
 struct Walk<'a> {
@@ -100,14 +80,9 @@ impl Walk<'_> {
             return self.reference(object, target, path);
         }
         if let Some(format) = object.get("format")
-            && !format
-                .as_str()
-                .is_some_and(|format| FORMATS.contains(&format))
+            && !format.as_str().is_some_and(|format| FORMATS.contains(&format))
         {
-            return Err(no(
-                path,
-                &format!("format {format} is not in the strict subset"),
-            ));
+            return Err(no(path, &format!("format {format} is not in the strict subset")));
         }
         self.values(object, path)?;
         if let Some(branches) = object.get("anyOf") {
@@ -117,10 +92,7 @@ impl Walk<'_> {
             for (place, branch) in branches.iter().enumerate() {
                 self.schema(branch, &format!("{path}/anyOf/{place}"), level)?;
             }
-        } else if !["type", "enum", "const"]
-            .iter()
-            .any(|key| object.contains_key(*key))
-        {
+        } else if !["type", "enum", "const"].iter().any(|key| object.contains_key(*key)) {
             return Err(no(path, "needs a type, enum, const, anyOf or $ref"));
         }
         let types = types(object, path)?;
@@ -136,25 +108,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn reference(
-        &self,
-        object: &Map<String, Value>,
-        target: &Value,
-        path: &str,
-    ) -> Result<(), NotStrict> {
+    fn reference(&self, object: &Map<String, Value>, target: &Value, path: &str) -> Result<(), NotStrict> {
         if object.keys().any(|key| key != "$ref") {
             return Err(no(path, "$ref must stand alone"));
         }
         let target = target.as_str().unwrap_or_default();
-        let known = target == "#"
-            || target
-                .strip_prefix('#')
-                .is_some_and(|pointer| self.root.pointer(pointer).is_some());
-        if known {
-            Ok(())
-        } else {
-            Err(no(path, &format!("$ref {target:?} points nowhere")))
-        }
+        let known = target == "#" || target.strip_prefix('#').is_some_and(|pointer| self.root.pointer(pointer).is_some());
+        if known { Ok(()) } else { Err(no(path, &format!("$ref {target:?} points nowhere"))) }
     }
 
     fn values(&mut self, object: &Map<String, Value>, path: &str) -> Result<(), NotStrict> {
@@ -165,12 +125,7 @@ impl Walk<'_> {
             };
             let total: usize = values.iter().map(chars).sum();
             if values.len() > LONG_ENUM_VALUES && total > LONG_ENUM_CHARS {
-                return Err(no(
-                    path,
-                    &format!(
-                        "an enum of over {LONG_ENUM_VALUES} values has over {LONG_ENUM_CHARS} characters"
-                    ),
-                ));
+                return Err(no(path, &format!("an enum of over {LONG_ENUM_VALUES} values has over {LONG_ENUM_CHARS} characters")));
             }
             self.enum_values += values.len();
             self.name_chars += total;
@@ -179,48 +134,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn object(
-        &mut self,
-        object: &Map<String, Value>,
-        path: &str,
-        level: usize,
-    ) -> Result<(), NotStrict> {
+    fn object(&mut self, object: &Map<String, Value>, path: &str, level: usize) -> Result<(), NotStrict> {
         if object.get("additionalProperties") != Some(&Value::Bool(false)) {
             return Err(no(path, "an object needs additionalProperties: false"));
         }
         let empty = Map::new();
-        let properties = object
-            .get("properties")
-            .and_then(Value::as_object)
-            .unwrap_or(&empty);
-        let required: Vec<&str> = object
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let properties = object.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let required: Vec<&str> =
+            object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, property) in properties {
             if !required.contains(&name.as_str()) {
-                return Err(no(
-                    path,
-                    &format!(
-                        "property {name:?} must be listed in required; make it optional by a union with null"
-                    ),
-                ));
+                return Err(no(path, &format!("property {name:?} must be listed in required; make it optional by a union with null")));
             }
             self.properties += 1;
             self.name_chars += name.chars().count();
             self.schema(property, &format!("{path}/properties/{name}"), level + 1)?;
         }
-        match required
-            .iter()
-            .find(|name| !properties.contains_key(**name))
-        {
-            Some(name) => Err(no(
-                path,
-                &format!("required names {name:?}, which is no property"),
-            )),
+        match required.iter().find(|name| !properties.contains_key(**name)) {
+            Some(name) => Err(no(path, &format!("required names {name:?}, which is no property"))),
             None => Ok(()),
         }
     }
@@ -234,28 +165,13 @@ fn types<'a>(object: &'a Map<String, Value>, path: &str) -> Result<Vec<&'a str>,
         Some(other) => return Err(no(path, &format!("type {other} is no type"))),
     };
     match types.iter().find(|name| !TYPES.contains(name)) {
-        Some(name) => Err(no(
-            path,
-            &format!("type {name:?} is not in the strict subset"),
-        )),
+        Some(name) => Err(no(path, &format!("type {name:?} is not in the strict subset"))),
         None => Ok(types),
     }
 }
 
-const TYPES: [&str; 7] = [
-    "string", "number", "integer", "boolean", "object", "array", "null",
-];
-const FORMATS: [&str; 9] = [
-    "date-time",
-    "time",
-    "date",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uuid",
-];
+const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
+const FORMATS: [&str; 9] = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
 /// Everything else, `allOf`, `not`, `if`, `default`, `oneOf` and `uniqueItems` included, is refused by some provider.
 const KEYWORDS: [&str; 23] = [
     "type",
@@ -307,71 +223,33 @@ mod tests {
 
     #[test]
     fn each_rule_of_the_subset_is_enforced_with_its_path() {
-        let inside = |property: Value| json!({"type": "object", "properties": {"p": property}, "required": ["p"], "additionalProperties": false});
+        let inside =
+            |property: Value| json!({"type": "object", "properties": {"p": property}, "required": ["p"], "additionalProperties": false});
         let cases = [
             (json!(true), "", "root"),
             (json!({"anyOf": []}), "", "anyOf"),
-            (
-                json!({"type": "array", "items": {"type": "string"}}),
-                "",
-                "type object",
-            ),
-            (
-                json!({"type": "object", "properties": {}}),
-                "",
-                "additionalProperties",
-            ),
+            (json!({"type": "array", "items": {"type": "string"}}), "", "type object"),
+            (json!({"type": "object", "properties": {}}), "", "additionalProperties"),
             (
                 json!({"type": "object", "properties": {"p": {"type": "string"}}, "required": [], "additionalProperties": false}),
                 "",
                 "required",
             ),
-            (
-                json!({"type": "object", "properties": {}, "required": ["q"], "additionalProperties": false}),
-                "",
-                "no property",
-            ),
-            (
-                inside(json!({"type": "object"})),
-                "/properties/p",
-                "additionalProperties",
-            ),
+            (json!({"type": "object", "properties": {}, "required": ["q"], "additionalProperties": false}), "", "no property"),
+            (inside(json!({"type": "object"})), "/properties/p", "additionalProperties"),
             (inside(json!({"allOf": []})), "/properties/p", "allOf"),
-            (
-                inside(json!({"type": "string", "default": "x"})),
-                "/properties/p",
-                "default",
-            ),
-            (
-                inside(json!({"type": "string", "format": "uri"})),
-                "/properties/p",
-                "format",
-            ),
+            (inside(json!({"type": "string", "default": "x"})), "/properties/p", "default"),
+            (inside(json!({"type": "string", "format": "uri"})), "/properties/p", "format"),
             (inside(json!({"type": "text"})), "/properties/p", "\"text\""),
             (inside(json!({"type": "array"})), "/properties/p", "items"),
             (inside(json!({})), "/properties/p", "needs a type"),
-            (
-                inside(json!({"$ref": "#/$defs/gone"})),
-                "/properties/p",
-                "nowhere",
-            ),
-            (
-                inside(json!({"$ref": "#", "description": "x"})),
-                "/properties/p",
-                "alone",
-            ),
-            (
-                inside(json!({"type": "array", "items": {"oneOf": []}})),
-                "/properties/p/items",
-                "oneOf",
-            ),
+            (inside(json!({"$ref": "#/$defs/gone"})), "/properties/p", "nowhere"),
+            (inside(json!({"$ref": "#", "description": "x"})), "/properties/p", "alone"),
+            (inside(json!({"type": "array", "items": {"oneOf": []}})), "/properties/p/items", "oneOf"),
         ];
         for (schema, path, why) in cases {
             let error = check(&schema).unwrap_err();
-            assert!(
-                error.path == path && error.why.contains(why),
-                "{schema}: {error:?}"
-            );
+            assert!(error.path == path && error.why.contains(why), "{schema}: {error:?}");
         }
     }
 

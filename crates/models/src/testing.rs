@@ -9,10 +9,7 @@ pub(crate) fn call() -> Call {
     Call {
         model: ModelRef::new("p/m-1").unwrap(),
         instructions: "Rules.".to_owned(),
-        items: vec![Item::Message {
-            speaker: Speaker::User,
-            text: "Hello".to_owned(),
-        }],
+        items: vec![Item::Message { speaker: Speaker::User, text: "Hello".to_owned() }],
         tools: Vec::new(),
         allowed_tools: Vec::new(),
         format: None,
@@ -27,14 +24,10 @@ pub(crate) fn call() -> Call {
 }
 
 pub(crate) fn tool(name: &str, strict: bool) -> ToolSpec {
-    let mut parameters = json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false});
+    let mut parameters =
+        json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false});
     if !strict {
         parameters["required"] = json!([]);
     }
-    ToolSpec {
-        name: name.to_owned(),
-        description: format!("Does {name}."),
-        parameters,
-        effect: Effect::Repeatable,
-    }
+    ToolSpec { name: name.to_owned(), description: format!("Does {name}."), parameters, effect: Effect::Repeatable }
 }

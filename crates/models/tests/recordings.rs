@@ -3,11 +3,7 @@
 //! The few in `tests/recordings` always run; the rest when `BRIGADE_DATA` (or `../shared/data` beside the
 //! workspace) has them. `BRIGADE_CUTS` sets the number of random splits of each (default 10, of up to 8 cuts).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test says what went wrong by failing"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what went wrong by failing")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -26,25 +22,13 @@ struct Recording {
 
 fn parse(line: &str) -> Recording {
     let row: Value = serde_json::from_str(line).unwrap();
-    let bytes = row["sse"].as_str().map_or_else(
-        || row["json"].to_string().into_bytes(),
-        |sse| sse.as_bytes().to_vec(),
-    );
-    Recording {
-        id: row["id"].as_str().unwrap().to_owned(),
-        bytes,
-        stream: row["stream"] == true,
-        expected: row["expected"].clone(),
-    }
+    let bytes = row["sse"].as_str().map_or_else(|| row["json"].to_string().into_bytes(), |sse| sse.as_bytes().to_vec());
+    Recording { id: row["id"].as_str().unwrap().to_owned(), bytes, stream: row["stream"] == true, expected: row["expected"].clone() }
 }
 
 fn committed() -> Vec<Recording> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/few.jsonl");
-    std::fs::read_to_string(file)
-        .unwrap()
-        .lines()
-        .map(parse)
-        .collect()
+    std::fs::read_to_string(file).unwrap().lines().map(parse).collect()
 }
 
 fn data() -> PathBuf {
@@ -55,10 +39,7 @@ fn data() -> PathBuf {
 fn all() -> Vec<Recording> {
     let mut all = committed();
     let Ok(folder) = std::fs::read_dir(data().join("responses-recordings")) else {
-        eprintln!(
-            "note: no responses-recordings in {}; only the committed few are tested",
-            data().display()
-        );
+        eprintln!("note: no responses-recordings in {}; only the committed few are tested", data().display());
         return all;
     };
     for entry in folder {
@@ -85,10 +66,7 @@ fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Decoded {
 fn assert_as_expected(recording: &Recording, decoded: &Decoded) {
     let (id, expected) = (&recording.id, &recording.expected);
     if let Some(body) = expected.get("error_body") {
-        let error = decoded
-            .error
-            .as_ref()
-            .unwrap_or_else(|| panic!("{id}: no error"));
+        let error = decoded.error.as_ref().unwrap_or_else(|| panic!("{id}: no error"));
         let got = json!({"code": error.code, "message": error.message, "param": error.param, "type": error.kind});
         assert_eq!(&got, body, "{id}");
         assert_eq!((&decoded.status, &decoded.text), (&None, &None), "{id}");
@@ -98,30 +76,12 @@ fn assert_as_expected(recording: &Recording, decoded: &Decoded) {
         assert_eq!(decoded.error, None, "{id}");
         return;
     };
-    let texts: String = last["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|text| text.as_str().unwrap())
-        .collect();
+    let texts: String = last["messages"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
     assert_eq!(decoded.text.as_deref(), Some(texts.as_str()), "{id}");
     assert_eq!(json!(decoded.status), last["status"], "{id}");
     assert_eq!(json!(decoded.model), last["model"], "{id}");
-    assert_eq!(
-        json!(
-            decoded
-                .items
-                .iter()
-                .map(|item| &item.kind)
-                .collect::<Vec<_>>()
-        ),
-        last["items"],
-        "{id}"
-    );
-    for (kind, list, field) in [
-        ("function_call", "function_calls", "arguments"),
-        ("custom_tool_call", "custom_tool_calls", "input"),
-    ] {
+    assert_eq!(json!(decoded.items.iter().map(|item| &item.kind).collect::<Vec<_>>()), last["items"], "{id}");
+    for (kind, list, field) in [("function_call", "function_calls", "arguments"), ("custom_tool_call", "custom_tool_calls", "input")] {
         let calls: Vec<Value> = decoded
             .items
             .iter()
@@ -135,32 +95,14 @@ fn assert_as_expected(recording: &Recording, decoded: &Decoded) {
         ("input_tokens", "/usage/input_tokens"),
         ("output_tokens", "/usage/output_tokens"),
         ("cached_tokens", "/usage/input_tokens_details/cached_tokens"),
-        (
-            "cache_write_tokens",
-            "/usage/input_tokens_details/cache_write_tokens",
-        ),
-        (
-            "reasoning_tokens",
-            "/usage/output_tokens_details/reasoning_tokens",
-        ),
+        ("cache_write_tokens", "/usage/input_tokens_details/cache_write_tokens"),
+        ("reasoning_tokens", "/usage/output_tokens_details/reasoning_tokens"),
     ] {
-        assert_eq!(
-            usage.get(ours).unwrap_or(&Value::Null),
-            last.pointer(theirs).unwrap_or(&Value::Null),
-            "{id} {ours}"
-        );
+        assert_eq!(usage.get(ours).unwrap_or(&Value::Null), last.pointer(theirs).unwrap_or(&Value::Null), "{id} {ours}");
     }
-    let error = decoded
-        .error
-        .as_ref()
-        .map(|error| (error.code.clone(), error.message.clone()));
+    let error = decoded.error.as_ref().map(|error| (error.code.clone(), error.message.clone()));
     let said = last.get("error").filter(|error| !error.is_null());
-    let said = said.map(|error| {
-        (
-            error["code"].as_str().map(str::to_owned),
-            error["message"].as_str().unwrap().to_owned(),
-        )
-    });
+    let said = said.map(|error| (error["code"].as_str().map(str::to_owned), error["message"].as_str().unwrap().to_owned()));
     assert_eq!(error, said, "{id}");
 }
 
@@ -169,9 +111,7 @@ fn cuts(seed: u64, length: usize, count: usize) -> Vec<usize> {
     let mut state = seed;
     let mut cuts: Vec<usize> = (0..count)
         .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % (length + 1)
         })
         .collect();
@@ -193,12 +133,7 @@ fn every_split_of_the_bytes_decodes_the_same() {
         let whole = decode(&recording.bytes);
         let mut forms = vec![recording.bytes.clone()];
         if recording.stream {
-            forms.push(
-                String::from_utf8(recording.bytes.clone())
-                    .unwrap()
-                    .replace('\n', "\r\n")
-                    .into_bytes(),
-            );
+            forms.push(String::from_utf8(recording.bytes.clone()).unwrap().replace('\n', "\r\n").into_bytes());
         }
         for bytes in forms {
             assert_eq!(decode(&bytes), whole, "{}", recording.id);
@@ -209,12 +144,7 @@ fn every_split_of_the_bytes_decodes_the_same() {
             }
             for round in 0..rounds {
                 let cuts = cuts(round, bytes.len(), 1 + round as usize % 8);
-                assert_eq!(
-                    in_pieces(&bytes, &cuts),
-                    whole,
-                    "{} at {cuts:?}",
-                    recording.id
-                );
+                assert_eq!(in_pieces(&bytes, &cuts), whole, "{} at {cuts:?}", recording.id);
             }
         }
     }
@@ -225,41 +155,21 @@ fn a_cut_at_any_byte_is_never_taken_for_the_whole() {
     for recording in all() {
         let end = recording.bytes.trim_ascii_end().len();
         // A file of several answers is whole after each of them.
-        let several = recording
-            .expected
-            .pointer("/event_counts/response.completed")
-            .and_then(Value::as_u64)
-            > Some(1);
-        if several || (recording.bytes.len() > 30_000 && std::env::var_os("BRIGADE_CUTS").is_none())
-        {
+        let several = recording.expected.pointer("/event_counts/response.completed").and_then(Value::as_u64) > Some(1);
+        if several || (recording.bytes.len() > 30_000 && std::env::var_os("BRIGADE_CUTS").is_none()) {
             continue;
         }
         // Each byte of the last event, and a spread over the rest.
         let tail = end.saturating_sub(400);
         let spread = cuts(7, tail, 100);
-        for cut in spread
-            .into_iter()
-            .chain(tail..end + usize::from(recording.stream))
-        {
+        for cut in spread.into_iter().chain(tail..end + usize::from(recording.stream)) {
             let decoded = decode(&recording.bytes[..cut]);
-            let Some(error) = &decoded.error else {
-                panic!("{} cut at {cut} of {end} passed as whole", recording.id)
-            };
-            let resumable = error.class == ErrorClass::CutStream
-                || (cut == 0 && error.class == ErrorClass::Garbage);
+            let Some(error) = &decoded.error else { panic!("{} cut at {cut} of {end} passed as whole", recording.id) };
+            let resumable = error.class == ErrorClass::CutStream || (cut == 0 && error.class == ErrorClass::Garbage);
             // A stream that reported its failure before the cut has failed, cut or not.
             let failed = recording.id.contains("openai-error");
-            assert!(
-                resumable || failed,
-                "{} cut at {cut}: {error:?}",
-                recording.id
-            );
-            assert_eq!(
-                (&decoded.text, &decoded.usage),
-                (&None, &None),
-                "{} cut at {cut}",
-                recording.id
-            );
+            assert!(resumable || failed, "{} cut at {cut}: {error:?}", recording.id);
+            assert_eq!((&decoded.text, &decoded.usage), (&None, &None), "{} cut at {cut}", recording.id);
         }
     }
 }

@@ -45,7 +45,8 @@ pub fn specs() -> Vec<ToolSpec> {
 fn ask() -> ToolSpec {
     ToolSpec {
         name: "ask".to_owned(),
-        description: "Asks the person behind this work one question and waits for the answer. Only when you cannot go on without it.".to_owned(),
+        description: "Asks the person behind this work one question and waits for the answer. Only when you cannot go on without it."
+            .to_owned(),
         parameters: serde_json::json!({
             "type": "object",
             "properties": {"question": {"type": "string"}},

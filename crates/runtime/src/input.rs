@@ -140,7 +140,8 @@ impl Rows {
         }
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
         let header = |reason: String| InputError::Header { path: self.path.clone(), reason };
-        let names: Vec<String> = reader.headers().map_err(|e| header(e.to_string()))?.iter().map(|n| n.trim_start_matches('\u{feff}').to_owned()).collect();
+        let names: Vec<String> =
+            reader.headers().map_err(|e| header(e.to_string()))?.iter().map(|n| n.trim_start_matches('\u{feff}').to_owned()).collect();
         if names.is_empty() || names.iter().all(String::is_empty) {
             return Err(header("the first line names no column".to_owned()));
         }
@@ -176,7 +177,8 @@ impl Rows {
                         Ok(Some(Err(format!("line {line} has {} fields, the header has {}", record.len(), names.len()))))
                     }
                     Ok(true) => {
-                        let fields: Map<String, Value> = names.iter().cloned().zip(record.iter().map(|f| Value::String(f.to_owned()))).collect();
+                        let fields: Map<String, Value> =
+                            names.iter().cloned().zip(record.iter().map(|f| Value::String(f.to_owned()))).collect();
                         Ok(Some(Ok(Value::Object(fields))))
                     }
                     Err(e) => match e.into_kind() {

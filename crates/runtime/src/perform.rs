@@ -106,10 +106,19 @@ fn cancelled() -> CallError {
     }
 }
 
-async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, tree: Option<String>, workspace: &str, world: &World, stream: &Stream) -> Fact {
+async fn act(
+    action: Action,
+    spec: Option<Arc<brigade_kernel::plan::Subtask>>,
+    tree: Option<String>,
+    workspace: &str,
+    world: &World,
+    stream: &Stream,
+) -> Fact {
     let start = Instant::now();
     match action {
-        Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => gather(unit, files, limit_bytes, view, reset_to, world, stream).await,
+        Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => {
+            gather(unit, files, limit_bytes, view, reset_to, world, stream).await
+        }
         Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
             if writes {
@@ -164,7 +173,15 @@ async fn act(action: Action, spec: Option<Arc<brigade_kernel::plan::Subtask>>, t
     }
 }
 
-async fn gather(unit: Unit, files: Vec<String>, limit_bytes: u64, view: bool, reset_to: Option<String>, world: &World, stream: &Stream) -> Fact {
+async fn gather(
+    unit: Unit,
+    files: Vec<String>,
+    limit_bytes: u64,
+    view: bool,
+    reset_to: Option<String>,
+    world: &World,
+    stream: &Stream,
+) -> Fact {
     let mut tree = None;
     if view {
         if let Some(reset_to) = reset_to
@@ -232,4 +249,3 @@ pub fn excerpts_on_record(journal: &dyn Journal, parts: &[GatheredPart]) -> Vec<
     };
     parts.iter().filter_map(text).collect()
 }
-

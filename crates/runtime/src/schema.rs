@@ -16,7 +16,8 @@ pub fn check(schema: &Value, answer: &str) -> (Verdict, String) {
         Ok(validator) => validator,
         Err(e) => return (Verdict::Unsure, format!("the schema itself cannot be used: {e}")),
     };
-    let faults: Vec<String> = validator.iter_errors(&value).take(MOST).map(|e| format!("at {}: {e}", path(&e.instance_path().to_string()))).collect();
+    let faults: Vec<String> =
+        validator.iter_errors(&value).take(MOST).map(|e| format!("at {}: {e}", path(&e.instance_path().to_string()))).collect();
     if faults.is_empty() { (Verdict::Pass, String::new()) } else { (Verdict::Fail, faults.join("\n")) }
 }
 

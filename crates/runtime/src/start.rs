@@ -90,7 +90,12 @@ impl Shared {
     ///
     /// # Errors
     /// [`StartError`]; nothing was spent.
-    pub fn begin(&self, start: RunStarted, plan: Option<Fact>, show: Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> {
+    pub fn begin(
+        &self,
+        start: RunStarted,
+        plan: Option<Fact>,
+        show: Option<mpsc::UnboundedSender<Recorded>>,
+    ) -> Result<Engine, StartError> {
         let lock = self.home.lock(&start.run)?;
         let world = self.world(&start.run, &start.workspace);
         let mut run = Run::new(self.catalog.clone(), hands::specs().into());
@@ -106,7 +111,13 @@ impl Shared {
     ///
     /// # Errors
     /// [`StartError`]; nothing was spent.
-    pub fn resume(&self, id: &RunId, policy: Option<Policy>, facts: Vec<Fact>, show: Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> {
+    pub fn resume(
+        &self,
+        id: &RunId,
+        policy: Option<Policy>,
+        facts: Vec<Fact>,
+        show: Option<mpsc::UnboundedSender<Recorded>>,
+    ) -> Result<Engine, StartError> {
         let lock = self.home.lock(id)?;
         let (mut run, version) = record::load(&*self.home.journal(), id, self.catalog.clone(), hands::specs().into())?;
         let retried = facts.iter().any(|f| matches!(f, Fact::RetryFailed(_)));

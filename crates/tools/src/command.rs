@@ -83,23 +83,12 @@ pub fn run_command_spec() -> ToolSpec {
 ///
 /// # Errors
 /// [`CommandError::Refused`] goes back to the model, [`CommandError::Infrastructure`] to the person.
-pub async fn run_command(
-    sandbox: &Sandbox,
-    place: &Place,
-    arguments: &Value,
-) -> Result<Ran, CommandError> {
+pub async fn run_command(sandbox: &Sandbox, place: &Place, arguments: &Value) -> Result<Ran, CommandError> {
     let (argv, timeout) = parse(arguments).map_err(CommandError::Refused)?;
-    let spec = Spec {
-        writable: place.writable,
-        scratch_dir: place.scratch_dir.clone(),
-        timeout,
-        ..Spec::new(&place.view_dir, argv)
-    };
+    let spec = Spec { writable: place.writable, scratch_dir: place.scratch_dir.clone(), timeout, ..Spec::new(&place.view_dir, argv) };
     match sandbox.run(spec).await {
         Ok(finished) => Ok(Ran { finished, timeout }),
-        Err(SandboxError::CannotStart { program, reason }) => {
-            Err(CommandError::Refused(not_started(&program, &reason)))
-        }
+        Err(SandboxError::CannotStart { program, reason }) => Err(CommandError::Refused(not_started(&program, &reason))),
         Err(error) => Err(CommandError::Infrastructure(error)),
     }
 }
@@ -108,12 +97,7 @@ pub async fn run_command(
 ///
 /// # Errors
 /// Whatever kept the command from being tried: the check has no verdict then.
-pub async fn check(
-    sandbox: &Sandbox,
-    place: &Place,
-    argv: &[String],
-    timeout: Duration,
-) -> Result<Checked, SandboxError> {
+pub async fn check(sandbox: &Sandbox, place: &Place, argv: &[String], timeout: Duration) -> Result<Checked, SandboxError> {
     let spec = Spec {
         writable: place.writable,
         scratch_dir: place.scratch_dir.clone(),
@@ -123,51 +107,30 @@ pub async fn check(
     let finished = match sandbox.run(spec).await {
         Ok(finished) => finished,
         Err(SandboxError::CannotStart { program, reason }) => {
-            return Ok(Checked {
-                ok: false,
-                evidence: not_started(&program, &reason),
-                exit_code: None,
-            });
+            return Ok(Checked { ok: false, evidence: not_started(&program, &reason), exit_code: None });
         }
         Err(error) => return Err(error),
     };
     let text = finished.stdout.text();
-    let cut = text
-        .char_indices()
-        .rev()
-        .nth(EVIDENCE - 1)
-        .map_or(0, |(at, _)| at);
+    let cut = text.char_indices().rev().nth(EVIDENCE - 1).map_or(0, |(at, _)| at);
     let exit_code = match finished.status {
         Status::Exit(code) => Some(code),
         Status::Signal(_) | Status::TimedOut | Status::Killed(_) => None,
     };
-    Ok(Checked {
-        ok: finished.status.success(),
-        evidence: format!("{}\n{}", ending(finished.status, timeout), &text[cut..]),
-        exit_code,
-    })
+    Ok(Checked { ok: finished.status.success(), evidence: format!("{}\n{}", ending(finished.status, timeout), &text[cut..]), exit_code })
 }
 
 fn not_started(program: &str, reason: &str) -> String {
-    format!(
-        "cannot start {program:?}: {reason}; use a program installed on this machine, or a path inside the workspace"
-    )
+    format!("cannot start {program:?}: {reason}; use a program installed on this machine, or a path inside the workspace")
 }
 
 /// The gate: what a model wrote, or the fault in words that it can act on.
 fn parse(arguments: &Value) -> Result<(Vec<String>, Duration), String> {
     let Value::Object(fields) = arguments else {
-        return Err(
-            "the arguments must be an object like {\"argv\": [\"cargo\", \"test\"]}".to_owned(),
-        );
+        return Err("the arguments must be an object like {\"argv\": [\"cargo\", \"test\"]}".to_owned());
     };
-    if let Some(unknown) = fields
-        .keys()
-        .find(|name| !matches!(name.as_str(), "argv" | "timeout_s"))
-    {
-        return Err(format!(
-            "unknown argument {unknown:?}: run_command takes argv and timeout_s"
-        ));
+    if let Some(unknown) = fields.keys().find(|name| !matches!(name.as_str(), "argv" | "timeout_s")) {
+        return Err(format!("unknown argument {unknown:?}: run_command takes argv and timeout_s"));
     }
     let argv = match fields.get("argv") {
         Some(Value::Array(parts)) => parts
@@ -177,31 +140,21 @@ fn parse(arguments: &Value) -> Result<(Vec<String>, Duration), String> {
             .ok_or("argv must hold strings only")?,
         Some(Value::String(line)) => {
             let line: String = line.chars().take(80).collect();
-            return Err(format!(
-                "argv must be an array of strings, not the shell line {line:?}: split it into program and arguments"
-            ));
+            return Err(format!("argv must be an array of strings, not the shell line {line:?}: split it into program and arguments"));
         }
         _ => {
-            return Err(
-                "argv is missing: give the program and its arguments as an array of strings"
-                    .to_owned(),
-            );
+            return Err("argv is missing: give the program and its arguments as an array of strings".to_owned());
         }
     };
     if argv.first().is_none_or(String::is_empty) {
         return Err("argv is empty: its first entry is the program to run".to_owned());
     }
     if argv.len() > MAX_ENTRIES {
-        return Err(format!(
-            "argv has {} entries, at most {MAX_ENTRIES} are allowed: name a directory or a pattern instead",
-            argv.len()
-        ));
+        return Err(format!("argv has {} entries, at most {MAX_ENTRIES} are allowed: name a directory or a pattern instead", argv.len()));
     }
     let bytes: usize = argv.iter().map(|part| part.len() + 1).sum();
     if bytes > MAX_BYTES {
-        return Err(format!(
-            "argv has {bytes} bytes, at most {MAX_BYTES} are allowed: write long text to a file first"
-        ));
+        return Err(format!("argv has {bytes} bytes, at most {MAX_BYTES} are allowed: write long text to a file first"));
     }
     if argv.iter().any(|part| part.contains('\0')) {
         return Err("argv holds a NUL character: remove it".to_owned());
@@ -212,9 +165,7 @@ fn parse(arguments: &Value) -> Result<(Vec<String>, Duration), String> {
         Some(value) => value
             .as_u64()
             .filter(|seconds| (1..=longest).contains(seconds))
-            .ok_or_else(|| {
-                format!("timeout_s {value} is not accepted: give whole seconds from 1 to {longest}")
-            })?,
+            .ok_or_else(|| format!("timeout_s {value} is not accepted: give whole seconds from 1 to {longest}"))?,
     };
     Ok((argv, Duration::from_secs(seconds)))
 }
@@ -260,10 +211,8 @@ impl Ran {
     pub fn output(&self, saved_as: Option<&str>) -> ToolOutput {
         let out: &Captured = &self.finished.stdout;
         let full = self.full_text();
-        let way = saved_as.map_or_else(
-            || "run it again with less output to see it".to_owned(),
-            |id| format!("open_output {{\"id\": {id:?}}} shows it"),
-        );
+        let way = saved_as
+            .map_or_else(|| "run it again with less output to see it".to_owned(), |id| format!("open_output {{\"id\": {id:?}}} shows it"));
         let mut text = if full.len() > SHOWN {
             let head = &full[..floor(&full, SHOWN / 2)];
             let tail = &full[floor(&full, full.len() - SHOWN / 2)..];
@@ -281,28 +230,15 @@ impl Ran {
         let ending = ending(self.finished.status, self.timeout);
         let truncated = self.is_cut() || out.dropped() > 0;
         if self.finished.status.success() {
-            return ToolOutput {
-                ok: true,
-                output: format!("{ending}\n{text}"),
-                error: None,
-                truncated,
-            };
+            return ToolOutput { ok: true, output: format!("{ending}\n{text}"), error: None, truncated };
         }
-        ToolOutput {
-            ok: false,
-            output: text,
-            error: Some(ending),
-            truncated,
-        }
+        ToolOutput { ok: false, output: text, error: Some(ending), truncated }
     }
 }
 
 /// The last character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    (0..=at)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0)
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -312,15 +248,7 @@ mod tests {
     fn ran(status: Status, output: &[u8]) -> Ran {
         let mut stdout = Captured::new(1 << 20);
         stdout.push(output);
-        Ran {
-            finished: Finished {
-                status,
-                stdout,
-                stderr: Captured::new(2),
-                duration: Duration::ZERO,
-            },
-            timeout: Duration::from_secs(5),
-        }
+        Ran { finished: Finished { status, stdout, stderr: Captured::new(2), duration: Duration::ZERO }, timeout: Duration::from_secs(5) }
     }
 
     #[test]
@@ -338,48 +266,23 @@ mod tests {
             (json!({"argv": ["ls"], "timeout_s": 0}), "timeout_s 0"),
             (json!({"argv": ["ls"], "timeout_s": 601}), "timeout_s 601"),
             (json!({"argv": ["ls"], "timeout_s": "9"}), "whole seconds"),
-            (
-                json!({"argv": ["ls"], "cwd": "/"}),
-                "unknown argument \"cwd\"",
-            ),
+            (json!({"argv": ["ls"], "cwd": "/"}), "unknown argument \"cwd\""),
         ];
         for (arguments, words) in refused {
             let error = parse(&arguments).unwrap_err();
             assert!(error.contains(words), "{arguments}: {error}");
         }
-        assert_eq!(
-            parse(&json!({"argv": ["ls"], "timeout_s": null}))
-                .unwrap()
-                .1,
-            Duration::from_secs(120)
-        );
-        assert_eq!(
-            parse(&json!({"argv": vec!["x"; 256]})).unwrap().0.len(),
-            256
-        );
+        assert_eq!(parse(&json!({"argv": ["ls"], "timeout_s": null})).unwrap().1, Duration::from_secs(120));
+        assert_eq!(parse(&json!({"argv": vec!["x"; 256]})).unwrap().0.len(), 256);
     }
 
     #[test]
     fn the_exit_status_comes_first() {
-        assert_eq!(
-            ran(Status::Exit(0), b"fine\n").output(None).for_model(),
-            "exit status 0\nfine\n"
-        );
-        assert_eq!(
-            ran(Status::Exit(101), b"").output(None).for_model(),
-            "error: exit status 101\n(no output)"
-        );
+        assert_eq!(ran(Status::Exit(0), b"fine\n").output(None).for_model(), "exit status 0\nfine\n");
+        assert_eq!(ran(Status::Exit(101), b"").output(None).for_model(), "error: exit status 101\n(no output)");
         let killed = ran(Status::Signal(11), b"x").output(None);
-        assert_eq!(
-            killed.error.as_deref(),
-            Some("ended by signal 11 (segmentation fault)")
-        );
-        assert!(
-            ran(Status::TimedOut, b"x")
-                .output(None)
-                .for_model()
-                .contains("still running after 5 s")
-        );
+        assert_eq!(killed.error.as_deref(), Some("ended by signal 11 (segmentation fault)"));
+        assert!(ran(Status::TimedOut, b"x").output(None).for_model().contains("still running after 5 s"));
     }
 
     #[test]
@@ -387,13 +290,7 @@ mod tests {
         let long = "ä".repeat(SHOWN);
         let shown = ran(Status::Exit(0), long.as_bytes()).output(Some("out-7"));
         assert!(shown.truncated && shown.output.len() < SHOWN + 200);
-        assert!(
-            shown
-                .output
-                .contains("bytes cut here; open_output {\"id\": \"out-7\"} shows it"),
-            "{}",
-            &shown.output[8000..8300]
-        );
+        assert!(shown.output.contains("bytes cut here; open_output {\"id\": \"out-7\"} shows it"), "{}", &shown.output[8000..8300]);
         let binary = ran(Status::Exit(0), b"\xff").output(None);
         assert!(binary.output.contains("not UTF-8"));
     }

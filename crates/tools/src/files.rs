@@ -16,17 +16,8 @@ const SCAN_BYTES: u64 = 1 << 30;
 pub(crate) type Shown = (String, bool);
 
 /// The files in scope, one per line, sorted; folders are not listed.
-pub(crate) fn list(
-    view: &View,
-    scope: &Scope,
-    path: Option<&str>,
-    glob: Option<&str>,
-    limit: usize,
-) -> Result<Shown, String> {
-    let mut query = Query {
-        hidden: true,
-        ..parse(&["--files".to_owned()]).map_err(|e| e.to_string())?
-    };
+pub(crate) fn list(view: &View, scope: &Scope, path: Option<&str>, glob: Option<&str>, limit: usize) -> Result<Shown, String> {
+    let mut query = Query { hidden: true, ..parse(&["--files".to_owned()]).map_err(|e| e.to_string())? };
     if let Some(path) = path
         && let Some(path) = RelPath::or_root(path).map_err(|e| e.to_string())?
     {
@@ -35,30 +26,16 @@ pub(crate) fn list(
     // A glob here picks files; it does not bring ignored ones back, as ripgrep's -g would.
     let only = match glob {
         None => None,
-        Some(glob) if glob.contains('/') => {
-            Some(crate::gate::Globs::new(&[glob]).map_err(|e| e.to_string())?)
-        }
-        Some(glob) => Some(
-            crate::gate::Globs::new(&[glob.to_owned(), format!("**/{glob}")])
-                .map_err(|e| e.to_string())?,
-        ),
+        Some(glob) if glob.contains('/') => Some(crate::gate::Globs::new(&[glob]).map_err(|e| e.to_string())?),
+        Some(glob) => Some(crate::gate::Globs::new(&[glob.to_owned(), format!("**/{glob}")]).map_err(|e| e.to_string())?),
     };
     let answer = run(view, scope, &query, usize::MAX).map_err(|e| e.to_string())?;
     let mut text = String::with_capacity(answer.stdout.len());
-    for name in answer
-        .stdout
-        .lines()
-        .filter(|name| only.as_ref().is_none_or(|only| only.holds(name)))
-    {
+    for name in answer.stdout.lines().filter(|name| only.as_ref().is_none_or(|only| only.holds(name))) {
         text.push_str(name);
         text.push('\n');
     }
-    let how = |first: usize, _: usize, _: usize| {
-        format!(
-            "narrow it with `path` or `glob` to see what follows file {}",
-            first - 1
-        )
-    };
+    let how = |first: usize, _: usize, _: usize| format!("narrow it with `path` or `glob` to see what follows file {}", first - 1);
     Ok(match output::cut(&text, limit, how) {
         Some(cut) => (cut, true),
         None => (text, answer.stopped.is_some()),
@@ -66,19 +43,9 @@ pub(crate) fn list(
 }
 
 /// A file's text, or the lines from `start` to `end` (counted from 1, both included).
-pub(crate) fn read(
-    view: &View,
-    scope: &Scope,
-    path: &str,
-    start: Option<u64>,
-    end: Option<u64>,
-    limit: usize,
-) -> Result<Shown, String> {
+pub(crate) fn read(view: &View, scope: &Scope, path: &str, start: Option<u64>, end: Option<u64>, limit: usize) -> Result<Shown, String> {
     let path = RelPath::new(path).map_err(|e| e.to_string())?;
-    let opened = view
-        .root()
-        .open_read(scope, &path)
-        .map_err(|e| hint(view, scope, e))?;
+    let opened = view.root().open_read(scope, &path).map_err(|e| hint(view, scope, e))?;
     let (start_line, end_line) = (start.unwrap_or(1), end.unwrap_or(u64::MAX));
     if start_line == 0 || end_line < start_line {
         return Err(format!(
@@ -86,21 +53,13 @@ pub(crate) fn read(
         ));
     }
     if opened.bytes > WHOLE_BYTES && end.is_none() {
-        return Err(format!(
-            "{path:?} has {} bytes; give start_line and end_line",
-            opened.bytes,
-            path = path.as_str()
-        ));
+        return Err(format!("{path:?} has {} bytes; give start_line and end_line", opened.bytes, path = path.as_str()));
     }
     let mut reader = BufReader::new(opened.file.take(SCAN_BYTES));
     let (mut bytes, mut line, mut number) = (Vec::new(), Vec::new(), 0);
     while number < end_line {
         line.clear();
-        let read = reader
-            .by_ref()
-            .take(WHOLE_BYTES)
-            .read_until(b'\n', &mut line)
-            .map_err(|e| format!("cannot read {path}: {e}"))?;
+        let read = reader.by_ref().take(WHOLE_BYTES).read_until(b'\n', &mut line).map_err(|e| format!("cannot read {path}: {e}"))?;
         if read == 0 {
             break;
         }
@@ -109,25 +68,16 @@ pub(crate) fn read(
             bytes.extend_from_slice(&line);
         }
         if bytes.len() as u64 > 2 * WHOLE_BYTES {
-            return Err(format!(
-                "lines {start_line} to {number} of {path} already hold {} bytes; ask for fewer",
-                bytes.len()
-            ));
+            return Err(format!("lines {start_line} to {number} of {path} already hold {} bytes; ask for fewer", bytes.len()));
         }
     }
     if start.is_some() && number < start_line {
-        return Err(format!(
-            "{path} has {number} lines; start_line {start_line} is past its end"
-        ));
+        return Err(format!("{path} has {number} lines; start_line {start_line} is past its end"));
     }
     if bytes.contains(&0) {
-        return Err(format!(
-            "{path} is binary ({} bytes), not text",
-            opened.bytes
-        ));
+        return Err(format!("{path} is binary ({} bytes), not text", opened.bytes));
     }
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     let skipped = usize::try_from(start_line - 1).unwrap_or(usize::MAX);
     let how = |first: usize, last: usize, _: usize| {
         format!(
@@ -144,33 +94,14 @@ pub(crate) fn read(
 }
 
 /// Writes a whole file.
-pub(crate) fn write(
-    view: &View,
-    scope: &Scope,
-    path: &str,
-    content: &str,
-) -> Result<Shown, String> {
+pub(crate) fn write(view: &View, scope: &Scope, path: &str, content: &str) -> Result<Shown, String> {
     let path = RelPath::new(path).map_err(|e| e.to_string())?;
     let existed = view.root().look(&path).is_some();
-    let to = NewFile {
-        bytes: content.as_bytes().to_vec(),
-        executable: None,
-    };
-    let edit = Edit {
-        path: path.clone(),
-        base: Base::Any,
-        to: Some(to),
-    };
+    let to = NewFile { bytes: content.as_bytes().to_vec(), executable: None };
+    let edit = Edit { path: path.clone(), base: Base::Any, to: Some(to) };
     view.commit(scope, &[edit]).map_err(|e| e.to_string())?;
     let verb = if existed { "replaced" } else { "created" };
-    Ok((
-        format!(
-            "{verb} {path} ({} lines, {} bytes)\n",
-            content.lines().count(),
-            content.len()
-        ),
-        false,
-    ))
+    Ok((format!("{verb} {path} ({} lines, {} bytes)\n", content.lines().count(), content.len()), false))
 }
 
 /// A refusal, with the files of the same name when there are a few: models misplace folders more than names.

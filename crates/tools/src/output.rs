@@ -5,44 +5,27 @@ pub const OUTPUT_CHARS: usize = 40_000;
 
 /// `text` within `limit` characters; `how` is told the first and last line cut (counted from 1) and how many there are,
 /// and says how to get them. `None` when nothing needs to be cut.
-pub fn cut(
-    text: &str,
-    limit: usize,
-    how: impl FnOnce(usize, usize, usize) -> String,
-) -> Option<String> {
+pub fn cut(text: &str, limit: usize, how: impl FnOnce(usize, usize, usize) -> String) -> Option<String> {
     // Bytes are never fewer than characters.
     if text.len() <= limit || text.chars().count() <= limit {
         return None;
     }
     let tail_chars = limit / 4;
     let head_end = boundary(text, limit - tail_chars);
-    let tail_start = text
-        .char_indices()
-        .rev()
-        .nth(tail_chars.saturating_sub(1))
-        .map_or(text.len(), |(at, _)| at);
+    let tail_start = text.char_indices().rev().nth(tail_chars.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
     // Whole lines where there are any.
-    let head = text[..head_end]
-        .rfind('\n')
-        .map_or(&text[..head_end], |at| &text[..=at]);
-    let tail = text[tail_start..]
-        .find('\n')
-        .map_or(&text[tail_start..], |at| &text[tail_start + at + 1..]);
+    let head = text[..head_end].rfind('\n').map_or(&text[..head_end], |at| &text[..=at]);
+    let tail = text[tail_start..].find('\n').map_or(&text[tail_start..], |at| &text[tail_start + at + 1..]);
     let newlines = |part: &str| part.bytes().filter(|b| *b == b'\n').count();
     let total = text.lines().count();
     let first = newlines(head) + 1;
     let last = (total - tail.lines().count()).max(first);
     let gap = if head.ends_with('\n') { "" } else { "\n" };
-    Some(format!(
-        "{head}{gap}[… lines {first} to {last} of {total} left out; {} …]\n{tail}",
-        how(first, last, total)
-    ))
+    Some(format!("{head}{gap}[… lines {first} to {last} of {total} left out; {} …]\n{tail}", how(first, last, total)))
 }
 
 fn boundary(text: &str, chars: usize) -> usize {
-    text.char_indices()
-        .nth(chars)
-        .map_or(text.len(), |(at, _)| at)
+    text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -52,30 +35,13 @@ mod tests {
     #[test]
     fn a_long_text_keeps_its_head_and_tail_and_says_what_is_missing() {
         let text: String = (1..=1000).map(|i| format!("line {i}\n")).collect();
-        let shown =
-            cut(&text, 400, |a, b, _| format!("read lines {a}-{b}")).expect("it is over the limit");
-        assert!(
-            shown.starts_with("line 1\n") && shown.ends_with("line 1000\n"),
-            "{shown}"
-        );
-        let missing = shown
-            .lines()
-            .find(|line| line.starts_with('['))
-            .expect("a line says so");
-        let head: Vec<&str> = shown
-            .lines()
-            .take_while(|line| !line.starts_with('['))
-            .collect();
+        let shown = cut(&text, 400, |a, b, _| format!("read lines {a}-{b}")).expect("it is over the limit");
+        assert!(shown.starts_with("line 1\n") && shown.ends_with("line 1000\n"), "{shown}");
+        let missing = shown.lines().find(|line| line.starts_with('[')).expect("a line says so");
+        let head: Vec<&str> = shown.lines().take_while(|line| !line.starts_with('[')).collect();
         let tail_first = shown.lines().nth(head.len() + 1).expect("a tail");
         let last: usize = tail_first[5..].parse::<usize>().expect("a number") - 1;
-        assert_eq!(
-            missing,
-            format!(
-                "[… lines {} to {last} of 1000 left out; read lines {}-{last} …]",
-                head.len() + 1,
-                head.len() + 1
-            )
-        );
+        assert_eq!(missing, format!("[… lines {} to {last} of 1000 left out; read lines {}-{last} …]", head.len() + 1, head.len() + 1));
     }
 
     #[test]

@@ -25,9 +25,7 @@ pub fn escape_for_screen(text: &str) -> Cow<'_, str> {
         match c {
             c if !unsafe_char(c) => out.push(c),
             '\r' => out.push_str("\\r"),
-            c if (c as u32) < 0x100 && c.is_control() => {
-                out.push_str(&format!("\\x{:02x}", c as u32))
-            }
+            c if (c as u32) < 0x100 && c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
             c => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
         }
     }
@@ -43,10 +41,7 @@ mod tests {
     fn escapes_are_readable_and_plain_text_is_untouched() {
         for (given, shown) in [
             ("plain\ttext\nnaïve ✅ 日本", "plain\ttext\nnaïve ✅ 日本"),
-            (
-                "\x1b[31mred\x1b]52;c;eA==\x07",
-                "\\x1b[31mred\\x1b]52;c;eA==\\x07",
-            ),
+            ("\x1b[31mred\x1b]52;c;eA==\x07", "\\x1b[31mred\\x1b]52;c;eA==\\x07"),
             ("ok\rfake", "ok\\rfake"),
             ("a\u{202e}b\u{2066}", "a\\u{202e}b\\u{2066}"),
             ("\u{9b}31m\u{7f}", "\\x9b31m\\x7f"),

@@ -36,35 +36,15 @@ impl Grant {
     ///
     /// # Errors
     /// A glob that is none.
-    pub fn new<S: AsRef<str>>(
-        tools: &[S],
-        files: &[S],
-        writes: &[S],
-    ) -> Result<Self, crate::Refusal> {
-        let read = if files.is_empty() {
-            Globs::all()
-        } else {
-            Globs::new(files)?
-        };
+    pub fn new<S: AsRef<str>>(tools: &[S], files: &[S], writes: &[S]) -> Result<Self, crate::Refusal> {
+        let read = if files.is_empty() { Globs::all() } else { Globs::new(files)? };
         let tools = tools.iter().map(|name| name.as_ref().to_owned()).collect();
-        Ok(Self {
-            tools,
-            scope: Scope {
-                read,
-                write: Globs::new(writes)?,
-            },
-        })
+        Ok(Self { tools, scope: Scope { read, write: Globs::new(writes)? } })
     }
 
     /// Every built-in tool on the whole workspace: for a person's own `brigade tool call`.
     pub fn whole() -> Self {
-        Self {
-            tools: Builtin::ALL
-                .iter()
-                .map(|tool| tool.name().to_owned())
-                .collect(),
-            scope: Scope::whole(),
-        }
+        Self { tools: Builtin::ALL.iter().map(|tool| tool.name().to_owned()).collect(), scope: Scope::whole() }
     }
 }
 
@@ -76,9 +56,7 @@ pub struct Toolbox {
 
 impl Default for Toolbox {
     fn default() -> Self {
-        Self {
-            output_chars: OUTPUT_CHARS,
-        }
+        Self { output_chars: OUTPUT_CHARS }
     }
 }
 
@@ -95,13 +73,7 @@ enum Builtin {
 const ELSEWHERE: &[&str] = &["run_command", "view_image", "open_output", "ask"];
 
 impl Builtin {
-    const ALL: [Self; 5] = [
-        Self::Search,
-        Self::ListFiles,
-        Self::ReadFile,
-        Self::ApplyPatch,
-        Self::WriteFile,
-    ];
+    const ALL: [Self; 5] = [Self::Search, Self::ListFiles, Self::ReadFile, Self::ApplyPatch, Self::WriteFile];
 
     fn name(self) -> &'static str {
         match self {
@@ -143,27 +115,16 @@ impl Builtin {
                 Effect::Keyed,
             ),
         };
-        let required: Vec<&String> = properties
-            .as_object()
-            .into_iter()
-            .flat_map(Map::keys)
-            .collect();
+        let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
         let parameters = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        ToolSpec {
-            name: self.name().to_owned(),
-            description: description.to_owned(),
-            parameters,
-            effect,
-        }
+        ToolSpec { name: self.name().to_owned(), description: description.to_owned(), parameters, effect }
     }
 }
 
 impl Toolbox {
     /// A toolbox that shows at most `output_chars` characters of a result.
     pub fn with_output_chars(output_chars: usize) -> Self {
-        Self {
-            output_chars: output_chars.max(1_000),
-        }
+        Self { output_chars: output_chars.max(1_000) }
     }
 
     /// All tools of this crate's file side, in fixed order. `run_command` describes itself.
@@ -172,145 +133,70 @@ impl Toolbox {
     }
 
     /// Calls a tool. Never fails: what goes wrong is told to the model.
-    pub async fn call(
-        &self,
-        view: &View,
-        grant: &Grant,
-        name: &str,
-        arguments: &str,
-    ) -> ToolOutput {
+    pub async fn call(&self, view: &View, grant: &Grant, name: &str, arguments: &str) -> ToolOutput {
         let (tool, fields) = match admit(grant, name, arguments) {
             Ok(admitted) => admitted,
             Err(refused) => return ToolOutput::refused(refused),
         };
         let (view, scope, limit) = (view.clone(), grant.scope.clone(), self.output_chars);
-        let done =
-            tokio::task::spawn_blocking(move || perform(tool, &view, &scope, &fields, limit)).await;
-        done.unwrap_or_else(|_| {
-            ToolOutput::refused(format!("{name} broke down; try other arguments"))
-        })
+        let done = tokio::task::spawn_blocking(move || perform(tool, &view, &scope, &fields, limit)).await;
+        done.unwrap_or_else(|_| ToolOutput::refused(format!("{name} broke down; try other arguments")))
     }
 }
 
 /// Checks that the tool exists and is granted, and its arguments against its schema.
-fn admit(
-    grant: &Grant,
-    name: &str,
-    arguments: &str,
-) -> Result<(Builtin, Map<String, Value>), String> {
-    let granted = || {
-        grant
-            .tools
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+fn admit(grant: &Grant, name: &str, arguments: &str) -> Result<(Builtin, Map<String, Value>), String> {
+    let granted = || grant.tools.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let shown: String = name.chars().take(64).collect();
     let Some(tool) = Builtin::ALL.into_iter().find(|tool| tool.name() == name) else {
         if ELSEWHERE.contains(&name) {
             return Err(format!("not supported yet: {name}"));
         }
-        return Err(format!(
-            "there is no tool {shown:?}; yours are: {}",
-            granted()
-        ));
+        return Err(format!("there is no tool {shown:?}; yours are: {}", granted()));
     };
     if !grant.tools.contains(name) {
-        return Err(format!(
-            "the tool {shown:?} is not granted to this subtask; yours are: {}",
-            granted()
-        ));
+        return Err(format!("the tool {shown:?} is not granted to this subtask; yours are: {}", granted()));
     }
-    Ok((
-        tool,
-        arguments::check(name, arguments, &tool.spec().parameters)?,
-    ))
+    Ok((tool, arguments::check(name, arguments, &tool.spec().parameters)?))
 }
 
-fn perform(
-    tool: Builtin,
-    view: &View,
-    scope: &Scope,
-    fields: &Map<String, Value>,
-    limit: usize,
-) -> ToolOutput {
+fn perform(tool: Builtin, view: &View, scope: &Scope, fields: &Map<String, Value>, limit: usize) -> ToolOutput {
     let text = |field: &str| fields.get(field).and_then(Value::as_str);
     let must = |field: &str| text(field).unwrap_or_default();
     let number = |field: &str| fields.get(field).and_then(Value::as_u64);
     let result = match tool {
         Builtin::Search => searched(view, scope, fields, limit),
         Builtin::ListFiles => files::list(view, scope, text("path"), text("glob"), limit),
-        Builtin::ReadFile => files::read(
-            view,
-            scope,
-            must("path"),
-            number("start_line"),
-            number("end_line"),
-            limit,
-        ),
+        Builtin::ReadFile => files::read(view, scope, must("path"), number("start_line"), number("end_line"), limit),
         Builtin::ApplyPatch => patched(view, scope, must("patch")),
         Builtin::WriteFile => files::write(view, scope, must("path"), must("content")),
     };
     match result {
-        Ok((output, truncated)) => ToolOutput {
-            ok: true,
-            output,
-            error: None,
-            truncated,
-        },
-        Err(error) => ToolOutput::refused(
-            output::cut(&error, 4_000, |_, _, _| "…".to_owned()).unwrap_or(error),
-        ),
+        Ok((output, truncated)) => ToolOutput { ok: true, output, error: None, truncated },
+        Err(error) => ToolOutput::refused(output::cut(&error, 4_000, |_, _, _| "…".to_owned()).unwrap_or(error)),
     }
 }
 
-fn searched(
-    view: &View,
-    scope: &Scope,
-    fields: &Map<String, Value>,
-    limit: usize,
-) -> Result<files::Shown, String> {
-    let args: Vec<String> = fields["args"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+fn searched(view: &View, scope: &Scope, fields: &Map<String, Value>, limit: usize) -> Result<files::Shown, String> {
+    let args: Vec<String> = fields["args"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let query = search::parse(&args).map_err(|e| e.to_string())?;
     let answer = search::run(view, scope, &query, limit).map_err(|e| e.to_string())?;
     let narrower = "give a narrower pattern, a path, -g GLOB, -l or -c";
     let mut out = answer.stdout;
     // The order of results says nothing of their worth, and the rest was never looked for: no tail to show.
-    let end = out
-        .char_indices()
-        .nth(limit)
-        .map(|(at, _)| out[..at].rfind('\n').map_or(at, |newline| newline + 1));
+    let end = out.char_indices().nth(limit).map(|(at, _)| out[..at].rfind('\n').map_or(at, |newline| newline + 1));
     if let Some(end) = end {
         out.truncate(end);
     }
     let truncated = end.is_some() || answer.stopped.is_some();
     if truncated {
-        let why = if answer.stopped == Some("time") {
-            "the search ran out of time"
-        } else {
-            "there is more"
-        };
-        let gap = if out.is_empty() || out.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
+        let why = if answer.stopped == Some("time") { "the search ran out of time" } else { "there is more" };
+        let gap = if out.is_empty() || out.ends_with('\n') { "" } else { "\n" };
         out.push_str(&format!("{gap}[… {why}; {narrower} …]\n"));
     }
     if !answer.notes.is_empty() {
         let shown: Vec<&str> = answer.notes.iter().take(5).map(String::as_str).collect();
-        let more = if answer.notes.len() > 5 {
-            format!(" and {} more", answer.notes.len() - 5)
-        } else {
-            String::new()
-        };
+        let more = if answer.notes.len() > 5 { format!(" and {} more", answer.notes.len() - 5) } else { String::new() };
         out.push_str(&format!("[not searched: {}{more}]\n", shown.join("; ")));
     }
     Ok((out, truncated))
@@ -326,8 +212,7 @@ fn patched(view: &View, scope: &Scope, text: &str) -> Result<files::Shown, Strin
         patch::PatchError::Gate(refused) => format!("{refused}. Nothing was changed."),
         other => other.to_string(),
     })?;
-    view.commit(scope, &edits)
-        .map_err(|e| format!("{e}. Nothing was changed."))?;
+    view.commit(scope, &edits).map_err(|e| format!("{e}. Nothing was changed."))?;
     let mut out = String::new();
     for change in changes {
         out.push_str(&match change {

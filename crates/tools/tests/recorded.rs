@@ -16,41 +16,26 @@ type Tree = BTreeMap<String, String>;
 
 /// A committed sample (see tests/samples/SOURCE.md).
 fn sample(file: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/samples")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(file);
     let text = fs::read_to_string(path).expect("samples are committed");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("JSON lines"))
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect()
 }
 
 fn rows(file: &str) -> Option<Vec<Value>> {
-    let data = std::env::var_os("BRIGADE_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data =
+        std::env::var_os("BRIGADE_DATA").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let Ok(packed) = fs::read(data.join(file)) else {
         eprintln!("skipped: no {file}; set BRIGADE_DATA");
         return None;
     };
     let mut text = String::new();
-    flate2::read::GzDecoder::new(&packed[..])
-        .read_to_string(&mut text)
-        .expect("the data is gzip");
-    Some(
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("the data is JSON lines"))
-            .collect(),
-    )
+    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("the data is gzip");
+    Some(text.lines().map(|line| serde_json::from_str(line).expect("the data is JSON lines")).collect())
 }
 
 fn tree_of(value: &Value) -> Tree {
     let files = value.as_object().expect("an object of files");
-    files
-        .iter()
-        .map(|(path, text)| (path.clone(), text.as_str().expect("text").to_owned()))
-        .collect()
+    files.iter().map(|(path, text)| (path.clone(), text.as_str().expect("text").to_owned())).collect()
 }
 
 fn write_tree(dir: &Path, tree: &Tree) {
@@ -70,12 +55,7 @@ fn read_tree(dir: &Path) -> Tree {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let name = path
-                    .strip_prefix(dir)
-                    .expect("beneath")
-                    .to_str()
-                    .expect("UTF-8")
-                    .to_owned();
+                let name = path.strip_prefix(dir).expect("beneath").to_str().expect("UTF-8").to_owned();
                 tree.insert(name, fs::read_to_string(&path).expect("text"));
             }
         }
@@ -85,9 +65,7 @@ fn read_tree(dir: &Path) -> Tree {
 
 fn call(dir: &Path, name: &str, arguments: &Value) -> ToolOutput {
     let view = View::in_place(dir).expect("a workspace");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let toolbox = Toolbox::with_output_chars(4_000_000);
     runtime.block_on(toolbox.call(&view, &Grant::whole(), name, &arguments.to_string()))
 }
@@ -99,10 +77,7 @@ fn patched(input: &Tree, patch: &str) -> (ToolOutput, Tree) {
     fs::create_dir(&dir).expect("mkdir");
     write_tree(&dir, input);
     let answer = call(&dir, "apply_patch", &json!({"patch": patch}));
-    let beside: Vec<_> = fs::read_dir(outside.path())
-        .expect("read")
-        .map(|e| e.expect("entry").file_name())
-        .collect();
+    let beside: Vec<_> = fs::read_dir(outside.path()).expect("read").map(|e| e.expect("entry").file_name()).collect();
     assert_eq!(beside, ["workspace"], "something was written outside");
     let tree = read_tree(&dir);
     (answer, tree)
@@ -121,13 +96,7 @@ fn codex_scenarios_end_in_the_expected_tree() {
         if id.starts_with("015") {
             // A later failure takes the earlier change back.
             assert!(!answer.ok && tree == input, "{id}");
-            assert!(
-                answer
-                    .error
-                    .unwrap_or_default()
-                    .contains("othing was changed"),
-                "{id} does not say so"
-            );
+            assert!(answer.error.unwrap_or_default().contains("othing was changed"), "{id} does not say so");
             continue;
         }
         assert_eq!(tree, tree_of(&row["expected"]), "{id}: {answer:?}");
@@ -141,15 +110,9 @@ fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
     let Some(rows) = rows("apply-patch/recorded.jsonl.gz") else {
         return;
     };
-    let key = |id: &str| {
-        id.split_once(':')
-            .map_or(String::new(), |(_, key)| key.to_owned())
-    };
-    let plain: HashMap<String, &Value> = rows
-        .iter()
-        .filter(|row| row["kind"] == "plain")
-        .map(|row| (key(row["id"].as_str().unwrap()), row))
-        .collect();
+    let key = |id: &str| id.split_once(':').map_or(String::new(), |(_, key)| key.to_owned());
+    let plain: HashMap<String, &Value> =
+        rows.iter().filter(|row| row["kind"] == "plain").map(|row| (key(row["id"].as_str().unwrap()), row)).collect();
     let after = |row: &Value| {
         let mut tree = tree_of(&row["input"]);
         tree.extend(tree_of(&row["expected"]));
@@ -161,10 +124,7 @@ fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
     let mut wrong = Vec::new();
     let mut counts = BTreeMap::new();
     for row in &rows {
-        let (id, kind) = (
-            row["id"].as_str().expect("id"),
-            row["kind"].as_str().expect("kind"),
-        );
+        let (id, kind) = (row["id"].as_str().expect("id"), row["kind"].as_str().expect("kind"));
         let input = tree_of(&row["input"]);
         let (answer, tree) = patched(&input, row["patch"].as_str().expect("patch"));
         let refused = !answer.ok && tree == input && answer.error.is_some();
@@ -176,9 +136,7 @@ fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
         } else if expected != input {
             ("partial", refused || tree == expected)
         } else if ["fenced", "no_end", "two_begin"].contains(&kind) {
-            let same = plain
-                .get(&key(id))
-                .is_some_and(|row| row["rc"] == 0 && after(row) == tree);
+            let same = plain.get(&key(id)).is_some_and(|row| row["rc"] == 0 && after(row) == tree);
             ("refused", refused || (answer.ok && same))
         } else {
             ("refused", refused)
@@ -188,27 +146,14 @@ fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
             wrong.push(format!("{id} ({class}): {:?}", answer.error));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {} wrong ({counts:?}):\n{}",
-        wrong.len(),
-        rows.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} wrong ({counts:?}):\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     assert_eq!(rows.len(), 894);
 }
 
 fn searched(dir: &Path, row: &Value, wrong: &mut Vec<String>) {
     let answer = call(dir, "search", &json!({"args": row["args"]}));
-    let (rc, stdout) = (
-        row["rc"].as_u64().expect("rc"),
-        row["stdout"].as_str().expect("stdout"),
-    );
-    let right = if rc == 2 {
-        !answer.ok && answer.error.is_some()
-    } else {
-        answer.ok && answer.output == stdout
-    };
+    let (rc, stdout) = (row["rc"].as_u64().expect("rc"), row["stdout"].as_str().expect("stdout"));
+    let right = if rc == 2 { !answer.ok && answer.error.is_some() } else { answer.ok && answer.output == stdout };
     if !right {
         let cut = |text: &str| text.chars().take(400).collect::<String>();
         wrong.push(format!(
@@ -224,30 +169,18 @@ fn searched(dir: &Path, row: &Value, wrong: &mut Vec<String>) {
 
 #[test]
 fn search_prints_what_ripgrep_printed_over_the_workspaces() {
-    let (Some(queries), Some(spaces)) = (
-        rows("search/rg_recorded.jsonl.gz"),
-        rows("workspaces/workspaces.jsonl.gz"),
-    ) else {
+    let (Some(queries), Some(spaces)) = (rows("search/rg_recorded.jsonl.gz"), rows("workspaces/workspaces.jsonl.gz")) else {
         return;
     };
     let dir = tempfile::tempdir().expect("tempdir");
     for space in &spaces {
-        write_tree(
-            &dir.path().join(space["id"].as_str().expect("id")),
-            &tree_of(&space["files"]),
-        );
+        write_tree(&dir.path().join(space["id"].as_str().expect("id")), &tree_of(&space["files"]));
     }
     let mut wrong = Vec::new();
     for query in &queries {
         searched(dir.path(), query, &mut wrong);
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {} wrong:\n{}",
-        wrong.len(),
-        queries.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
     assert_eq!(queries.len(), 145);
 }
 
@@ -262,13 +195,7 @@ fn ignored(rows: &[Value]) {
         write_tree(dir.path(), &files);
         searched(dir.path(), row, &mut wrong);
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {} wrong:\n{}",
-        wrong.len(),
-        rows.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -287,9 +214,7 @@ fn known_fixes_travel_from_a_view_into_the_users_tree() {
     let Some(spaces) = rows("workspaces/workspaces.jsonl.gz") else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     for space in &spaces {
         let dir = tempfile::tempdir().expect("tempdir");
         let user = dir.path().join("user");
@@ -298,26 +223,14 @@ fn known_fixes_travel_from_a_view_into_the_users_tree() {
         let view = View::create(&user, &dir.path().join("view")).expect("a view");
         for (path, text) in &fix {
             let arguments = json!({"path": path, "content": text}).to_string();
-            let answer = runtime.block_on(Toolbox::default().call(
-                &view,
-                &Grant::whole(),
-                "write_file",
-                &arguments,
-            ));
+            let answer = runtime.block_on(Toolbox::default().call(&view, &Grant::whole(), "write_file", &arguments));
             assert!(answer.ok, "{}: {answer:?}", space["id"]);
         }
-        assert_eq!(
-            read_tree(&user),
-            before,
-            "{} changed before its patch landed",
-            space["id"]
-        );
+        assert_eq!(read_tree(&user), before, "{} changed before its patch landed", space["id"]);
         let patch = view.diff().expect("a diff");
         assert_eq!(patch.left_out, [], "{}", space["id"]);
         let root = brigade_tools::gate::Root::open(&user).expect("root");
-        patch
-            .apply_to(&root, &brigade_tools::Scope::whole())
-            .expect("it lands");
+        patch.apply_to(&root, &brigade_tools::Scope::whole()).expect("it lands");
         let mut after = before;
         after.extend(fix);
         assert_eq!(read_tree(&user), after, "{}", space["id"]);

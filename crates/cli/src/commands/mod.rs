@@ -40,26 +40,8 @@ pub enum Verb {
     Apply(apply::Args),
     /// Go on with a run that stands still
     Resume(resume::Args),
-    /// Ask for a plan without running it, or judge a plan file
-    Plan(plan::Args),
-    /// Play a plan through on a virtual clock
-    Simulate(simulate::Args),
-    /// Serve a scripted model API
-    Emulate(emulate::Args),
-    /// Decode a recorded answer of a model API
-    Decode(decode::Args),
-    /// List the built-in tools, or call one
-    Tool(tool::Args),
-    /// Show tiers and models: windows, prices, dates
-    Models(models::Args),
-    /// Show the effective configuration
-    Config(config::Args),
-    /// Write a commented config.toml, unless there is one
-    Init(init::Args),
-    /// Say what works, what is missing, and how to mend it
-    Doctor(doctor::Args),
-    /// Print completions for a shell
-    Completions(completions::Args),
+<<<<<<< HEAD
+=======
     /// List runs, newest first
     Ps(ps::Args),
     /// Look closer at a run
@@ -80,6 +62,50 @@ pub enum Verb {
     Forget(forget::Args),
     /// Remove runs that ended long ago
     Prune(prune::Args),
+>>>>>>> seeing
+    /// Ask for a plan without running it, or judge a plan file
+    Plan(plan::Args),
+    /// Play a plan through on a virtual clock
+    Simulate(simulate::Args),
+    /// Serve a scripted model API
+    Emulate(emulate::Args),
+    /// Decode a recorded answer of a model API
+    Decode(decode::Args),
+    /// List the built-in tools, or call one
+    Tool(tool::Args),
+    /// Show tiers and models: windows, prices, dates
+    Models(models::Args),
+    /// Show the effective configuration
+    Config(config::Args),
+    /// Write a commented config.toml, unless there is one
+    Init(init::Args),
+    /// Say what works, what is missing, and how to mend it
+    Doctor(doctor::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+<<<<<<< HEAD
+    /// List runs, newest first
+    Ps(ps::Args),
+    /// Look closer at a run
+    Show(show::Args),
+    /// List what waits for a person
+    Inbox(inbox::Args),
+    /// Answer what waits for a person
+    Answer(answer::Args),
+    /// Stop a run for good
+    Cancel(cancel::Args),
+    /// Steer a run: its planner hears this at its next turn
+    Tell(tell::Args),
+    /// Follow a run of another process
+    Attach(attach::Args),
+    /// Try what failed again
+    Retry(retry::Args),
+    /// Remove a run
+    Forget(forget::Args),
+    /// Remove runs that ended long ago
+    Prune(prune::Args),
+=======
+>>>>>>> seeing
     /// Verbs to come, and slips of the finger
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -95,6 +121,19 @@ impl Verb {
             Self::Run(args) => run::run(*args),
             Self::Apply(args) => apply::run(&args),
             Self::Resume(args) => resume::run(&args),
+<<<<<<< HEAD
+=======
+            Self::Ps(args) => ps::run(&args),
+            Self::Show(args) => show::run(&args),
+            Self::Inbox(args) => inbox::run(&args),
+            Self::Answer(args) => answer::run(&args),
+            Self::Cancel(args) => cancel::run(&args),
+            Self::Tell(args) => tell::run(&args),
+            Self::Attach(args) => attach::run(&args),
+            Self::Retry(args) => retry::run(&args),
+            Self::Forget(args) => forget::run(&args),
+            Self::Prune(args) => prune::run(&args),
+>>>>>>> seeing
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Emulate(args) => emulate::run(&args),
@@ -106,6 +145,7 @@ impl Verb {
             Self::Doctor(args) => doctor::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Other(words) => Err(later::refuse(&words)),
+<<<<<<< HEAD
             Self::Ps(args) => ps::run(&args),
             Self::Show(args) => show::run(&args),
             Self::Inbox(args) => inbox::run(&args),
@@ -116,6 +156,8 @@ impl Verb {
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),
             Self::Prune(args) => prune::run(&args),
+=======
+>>>>>>> seeing
         }
     }
 }

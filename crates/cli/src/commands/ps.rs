@@ -11,7 +11,7 @@ use brigade_runtime::{Clock, Home, record};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::screen::table::{Column, Table, span};
+use crate::screen::columns::{Column, Table, span};
 use crate::standing::{Standing, fold};
 use crate::wiring;
 

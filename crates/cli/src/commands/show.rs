@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::commands::inbox;
 use crate::commands::run::run_id;
 use crate::exit::{Exit, Failure};
-use crate::screen::{Level, Progress, seen};
+use crate::screen::{Level, Progress, json_line, seen};
 use crate::standing::{Standing, fold};
 use crate::{session, wiring};
 
@@ -109,7 +109,7 @@ fn events(journal: &dyn Journal, id: &brigade_kernel::ids::RunId, json: bool) ->
         let mut open = true;
         record::events(journal, id, 1, |recorded| {
             if let Some(event) = public(id, recorded.seq, &recorded.stamped).filter(|_| open) {
-                open = writeln!(out, "{event}").is_ok();
+                open = out.write_all(json_line(&event).as_bytes()).is_ok();
             }
         })?;
         let _ = out.flush();

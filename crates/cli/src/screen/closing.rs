@@ -8,7 +8,7 @@ use brigade_kernel::view::count;
 use brigade_tools::escape_for_screen;
 
 use super::seen::against_flagship;
-use super::table::{Column, Table};
+use super::columns::{Column, Table};
 
 /// The closing lines.
 pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {

@@ -1,11 +1,15 @@
 //! What a person sees: progress while a run works, tables afterwards. Everything is a fold of recorded events.
 
 mod closing;
+pub mod columns;
 mod progress;
 mod results;
 mod say;
 pub mod seen;
+<<<<<<< HEAD
 pub mod table;
+=======
+>>>>>>> seeing
 
 pub use closing::closing;
 pub use progress::{Level, Progress};

@@ -10,7 +10,7 @@ use brigade_kernel::view::count;
 use brigade_runtime::Recorded;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::table::{colours, one_line};
+use super::columns::{colours, one_line};
 
 /// How often the living line moves while nothing happens.
 const TICK: std::time::Duration = std::time::Duration::from_millis(250);

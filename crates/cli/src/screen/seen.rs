@@ -8,7 +8,7 @@ use brigade_kernel::view::timeline::{Line, Timeline};
 use brigade_kernel::view::{count, rfc3339};
 use brigade_tools::escape_for_screen;
 
-use super::table::{Column, Table, cut, one_line};
+use super::columns::{Column, Table, cut, one_line};
 use crate::standing::Standing;
 
 /// Subtasks shown in a table; all of them are in `--json`.

@@ -33,13 +33,19 @@ fn json_lines_come_in_order_with_their_fields_and_show_repeats_them() {
         let at = line["at"].as_str().unwrap();
         assert!(at.len() == 24 && at.ends_with('Z'), "{at}");
         if line["type"].as_str().unwrap().starts_with("attempt.") {
-            assert!(line["subtask"].is_string() && line["attempt"].is_u64() && line["tier"].is_string() && line["model"].is_string(), "{line}");
+            assert!(
+                line["subtask"].is_string() && line["attempt"].is_u64() && line["tier"].is_string() && line["model"].is_string(),
+                "{line}"
+            );
         }
     }
     let end = lines.last().unwrap();
     assert_eq!(end["status"], "completed");
     assert_eq!(end["output"], "It says alpha and beta.");
-    assert!(end["cost_usd"].as_f64().unwrap() > 0.0 && end["all_flagship_cost_usd"].as_f64().unwrap() > end["cost_usd"].as_f64().unwrap(), "{end}");
+    assert!(
+        end["cost_usd"].as_f64().unwrap() > 0.0 && end["all_flagship_cost_usd"].as_f64().unwrap() > end["cost_usd"].as_f64().unwrap(),
+        "{end}"
+    );
     assert_eq!(end["usage"]["flagship"]["calls"], 1);
     let id = lines[0]["run_id"].as_str().unwrap();
     assert_eq!(stage.brigade(&["show", id, "--events", "--json"]).exits(0).out, live.out);
@@ -50,7 +56,10 @@ fn a_finished_run_is_shown_from_every_side() {
     let stage = Stage::new(ANSWERS);
     stage.run(THREE, &["-q"]).exits(0);
     let listed = stage.brigade(&["ps", "--json"]).exits(0).lines();
-    assert_eq!((listed[0]["state"].as_str(), &listed[0]["subtasks_done"], &listed[0]["subtasks"]), (Some("completed"), &3.into(), &3.into()));
+    assert_eq!(
+        (listed[0]["state"].as_str(), &listed[0]["subtasks_done"], &listed[0]["subtasks"]),
+        (Some("completed"), &3.into(), &3.into())
+    );
     let id = listed[0]["run_id"].as_str().unwrap();
     stage.brigade(&["ps"]).exits(0).says(&["completed", "3/3", id]);
     stage.brigade(&["show", id]).exits(0).says(&["completed", "all there", "It says alpha and beta.", "(computed)", "saved"]);
@@ -92,7 +101,8 @@ fn a_shown_plan_runs_again_with_what_a_person_wrote() {
 fn without_a_key_three_lines_say_what_to_do_and_nothing_is_spent() {
     let stage = Stage::new(ANSWERS);
     stage.file("plan.toml", THREE);
-    let output = stage.command(&["run", "--plan", "plan.toml"]).env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").output().unwrap();
+    let output =
+        stage.command(&["run", "--plan", "plan.toml"]).env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(err.lines().count(), 3, "{err}");

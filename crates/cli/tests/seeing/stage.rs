@@ -179,7 +179,13 @@ impl Ended {
     #[track_caller]
     pub fn says(self, words: &[&str]) -> Self {
         for word in words {
-            assert!(self.err.contains(word) || self.out.contains(word), "{}: no {word:?}\n--- stdout\n{}\n--- stderr\n{}", self.what, self.out, self.err);
+            assert!(
+                self.err.contains(word) || self.out.contains(word),
+                "{}: no {word:?}\n--- stdout\n{}\n--- stderr\n{}",
+                self.what,
+                self.out,
+                self.err
+            );
         }
         self
     }

@@ -111,7 +111,11 @@ reply = { status = 400, error = { message = "no", code = "invalid_prompt" } }
         stage.brigade(&["resume", &id, "-q"]);
     }
     let shown = &stage.brigade(&["show", &id, "--json"]).lines()[0];
-    assert_eq!((shown["subtasks"][1]["state"].as_str(), shown["subtasks"][2]["state"].as_str()), (Some("failed"), Some("skipped")), "{shown}");
+    assert_eq!(
+        (shown["subtasks"][1]["state"].as_str(), shown["subtasks"][2]["state"].as_str()),
+        (Some("failed"), Some("skipped")),
+        "{shown}"
+    );
     stage.brigade(&["retry", &id]).exits(2);
     stage.brigade(&["retry", &id, "--failed", "-q"]).exits(0);
     let shown = &stage.brigade(&["show", &id, "--json"]).lines()[0];

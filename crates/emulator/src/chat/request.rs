@@ -7,10 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::ask::{self, Ask, Choice, Dialect, Format, Kind, Piece, Tool, ToolKind};
 use crate::refusal::Refusal;
-use crate::responses::checks::{
-    check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model, named,
-    too_long,
-};
+use crate::responses::checks::{check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long};
 use crate::responses::fields::{Fields, parse};
 use crate::responses::items::{check_pairs, text_of};
 use crate::scenario::Scenario;
@@ -123,10 +120,7 @@ struct ChoiceFunction {
 fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Refusal> {
     let entries: Vec<Message<'a>> = parse(raw, "messages")?;
     if entries.is_empty() {
-        return Err(Refusal::bad(
-            "messages",
-            "Invalid 'messages': empty array. Expected at least one message.",
-        ));
+        return Err(Refusal::bad("messages", "Invalid 'messages': empty array. Expected at least one message."));
     }
     for (at, message) in entries.into_iter().enumerate() {
         let param = |name: &str| format!("messages[{at}].{name}");
@@ -136,61 +130,34 @@ fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Re
             None => None,
         };
         let missing = |name: &str| {
-            Refusal::bad(
-                &param(name),
-                format!("Missing required parameter: '{}'.", param(name)),
-            )
-            .code("missing_required_parameter")
+            Refusal::bad(&param(name), format!("Missing required parameter: '{}'.", param(name))).code("missing_required_parameter")
         };
         match message.role.as_ref() {
             "system" | "developer" => {
                 let text = text.ok_or_else(|| missing("content"))?;
-                pieces.push(Piece {
-                    kind: Kind::Instructions,
-                    text,
-                    call_id: None,
-                });
+                pieces.push(Piece { kind: Kind::Instructions, text, call_id: None });
             }
             "user" => {
                 let text = text.ok_or_else(|| missing("content"))?;
-                pieces.push(Piece {
-                    kind: Kind::Message,
-                    text,
-                    call_id: None,
-                });
+                pieces.push(Piece { kind: Kind::Message, text, call_id: None });
             }
             "assistant" => {
                 if let Some(text) = text {
-                    pieces.push(Piece {
-                        kind: Kind::Reply,
-                        text,
-                        call_id: None,
-                    });
+                    pieces.push(Piece { kind: Kind::Reply, text, call_id: None });
                 }
                 for call in message.tool_calls.into_iter().flatten() {
                     let text = format!("{} {}", call.function.name, call.function.arguments).into();
-                    pieces.push(Piece {
-                        kind: Kind::Call,
-                        text,
-                        call_id: Some(call.id.into()),
-                    });
+                    pieces.push(Piece { kind: Kind::Call, text, call_id: Some(call.id.into()) });
                 }
             }
             "tool" => {
-                let id = message
-                    .tool_call_id
-                    .ok_or_else(|| missing("tool_call_id"))?;
+                let id = message.tool_call_id.ok_or_else(|| missing("tool_call_id"))?;
                 let text = text.ok_or_else(|| missing("content"))?;
-                pieces.push(Piece {
-                    kind: Kind::Output,
-                    text,
-                    call_id: Some(id.into()),
-                });
+                pieces.push(Piece { kind: Kind::Output, text, call_id: Some(id.into()) });
             }
             other => {
-                let message = format!(
-                    "Invalid value: '{other}'. Supported values are: 'system', 'developer', 'assistant', 'user', and 'tool'."
-                );
+                let message =
+                    format!("Invalid value: '{other}'. Supported values are: 'system', 'developer', 'assistant', 'user', and 'tool'.");
                 return Err(Refusal::bad(&param("role"), message).code("invalid_value"));
             }
         }
@@ -207,121 +174,62 @@ fn format<'a>(fields: &Fields<'a>, schemas: &Schemas) -> Result<Option<Format<'a
         ("json_schema", Some(wire)) => {
             let param = "response_format.json_schema.schema";
             check_name(&wire.name, "response_format.json_schema.name")?;
-            let schema = wire.schema.ok_or_else(|| {
-                Refusal::bad(param, format!("Missing required parameter: '{param}'."))
-                    .code("missing_required_parameter")
-            })?;
+            let schema = wire
+                .schema
+                .ok_or_else(|| Refusal::bad(param, format!("Missing required parameter: '{param}'.")).code("missing_required_parameter"))?;
             let strict = wire.strict.unwrap_or(false);
             if strict {
                 check_schema(schema, param, &wire.name, schemas)?;
             }
-            Ok(Some(Format {
-                name: wire.name.into(),
-                schema,
-                strict,
-            }))
+            Ok(Some(Format { name: wire.name.into(), schema, strict }))
         }
-        (other, _) => Err(Refusal::bad(
-            "response_format",
-            format!("Invalid 'response_format': type '{other}' or its json_schema."),
-        )),
+        (other, _) => Err(Refusal::bad("response_format", format!("Invalid 'response_format': type '{other}' or its json_schema."))),
     }
 }
 
 /// Reads a request.
-pub(crate) fn read<'a>(
-    fields: &Fields<'a>,
-    scenario: &'a Scenario,
-    schemas: &Schemas,
-) -> Result<Ask<'a>, Refusal> {
+pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Schemas) -> Result<Ask<'a>, Refusal> {
     if let Some(name) = fields.unknown(&KNOWN).filter(|_| scenario.server.strict) {
-        return Err(
-            Refusal::bad(name, format!("Unknown parameter: '{name}'.")).code("unknown_parameter")
-        );
+        return Err(Refusal::bad(name, format!("Unknown parameter: '{name}'.")).code("unknown_parameter"));
     }
-    let missing = |name: &str| {
-        Refusal::bad(name, format!("Missing required parameter: '{name}'."))
-            .code("missing_required_parameter")
-    };
+    let missing = |name: &str| Refusal::bad(name, format!("Missing required parameter: '{name}'.")).code("missing_required_parameter");
     let name = fields.text("model")?.ok_or_else(|| missing("model"))?;
     let model = known_model(scenario, &name)?;
     let mut pieces = Vec::new();
-    messages(
-        fields.raw("messages").ok_or_else(|| missing("messages"))?,
-        &mut pieces,
-    )?;
+    messages(fields.raw("messages").ok_or_else(|| missing("messages"))?, &mut pieces)?;
     check_pairs(&pieces, None).map_err(|refusal| refusal.param("messages"))?;
     if fields.get::<u64>("n")?.is_some_and(|n| n != 1) {
-        return Err(Refusal::bad(
-            "n",
-            "not supported yet by the emulator: n other than 1",
-        ));
+        return Err(Refusal::bad("n", "not supported yet by the emulator: n other than 1"));
     }
     let stream = fields.get::<bool>("stream")?.unwrap_or(false);
     let options: Option<StreamOptions> = fields.get("stream_options")?;
     if options.is_some() && !stream {
-        return Err(Refusal::bad(
-            "stream_options",
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-        ));
+        return Err(Refusal::bad("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled."));
     }
-    let limit_name = if fields.raw("max_completion_tokens").is_some() {
-        "max_completion_tokens"
-    } else {
-        "max_tokens"
-    };
+    let limit_name = if fields.raw("max_completion_tokens").is_some() { "max_completion_tokens" } else { "max_tokens" };
     let max_output = fields.get::<u64>(limit_name)?;
     // Chat takes limits below 16
     check_limit(max_output.map(|limit| limit.max(16)), model, limit_name)?;
-    let effort = effort(
-        fields.text("reasoning_effort")?,
-        model,
-        &name,
-        "reasoning_effort",
-    )?;
+    let effort = effort(fields.text("reasoning_effort")?, model, &name, "reasoning_effort")?;
     check_sampling(fields, &effort)?;
     let format = format(fields, schemas)?;
     let mut tools = Vec::new();
-    for (at, tool) in fields
-        .get::<Vec<ToolWire<'a>>>("tools")?
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-    {
+    for (at, tool) in fields.get::<Vec<ToolWire<'a>>>("tools")?.unwrap_or_default().into_iter().enumerate() {
         let tool = tool.function;
         check_name(&tool.name, &format!("tools[{at}].function.name"))?;
         if let (Some(true), Some(parameters)) = (tool.strict, tool.parameters) {
-            check_schema(
-                parameters,
-                &format!("tools[{at}].function.parameters"),
-                &tool.name,
-                schemas,
-            )?;
+            check_schema(parameters, &format!("tools[{at}].function.parameters"), &tool.name, schemas)?;
         }
-        tools.push(Tool {
-            kind: ToolKind::Function,
-            name: tool.name.into(),
-            parameters: tool.parameters,
-        });
+        tools.push(Tool { kind: ToolKind::Function, name: tool.name.into(), parameters: tool.parameters });
     }
     let choice = match fields.raw("tool_choice") {
         None => Choice::Auto,
-        Some(raw) if raw.get().starts_with('"') => {
-            choice_word(&parse::<String>(raw, "tool_choice")?, &tools)?
-        }
-        Some(raw) => named(
-            &parse::<ChoiceWire>(raw, "tool_choice")?.function.name,
-            &tools,
-        )?,
+        Some(raw) if raw.get().starts_with('"') => choice_word(&parse::<String>(raw, "tool_choice")?, &tools)?,
+        Some(raw) => named(&parse::<ChoiceWire>(raw, "tool_choice")?.function.name, &tools)?,
     };
-    let schema_tokens = format
-        .as_ref()
-        .map_or(0, |format| ask::tokens(format.schema.get()));
-    let tool_tokens = fields
-        .raw("tools")
-        .map_or(0, |tools| ask::tokens(tools.get()));
-    let input_tokens =
-        ask::REQUEST_TOKENS + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
+    let schema_tokens = format.as_ref().map_or(0, |format| ask::tokens(format.schema.get()));
+    let tool_tokens = fields.raw("tools").map_or(0, |tools| ask::tokens(tools.get()));
+    let input_tokens = ask::REQUEST_TOKENS + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
     if let Some(window) = model.window.filter(|window| input_tokens > *window) {
         return Err(too_long(input_tokens, window, "messages"));
     }

@@ -11,13 +11,7 @@ fn finish(answer: &Answer) -> &'static str {
     match answer.incomplete {
         Some("content_filter") => "content_filter",
         Some(_) => "length",
-        None if answer
-            .items
-            .iter()
-            .any(|item| matches!(item, Item::Call { .. })) =>
-        {
-            "tool_calls"
-        }
+        None if answer.items.iter().any(|item| matches!(item, Item::Call { .. })) => "tool_calls",
         None => "stop",
     }
 }
@@ -32,15 +26,9 @@ fn usage(out: &mut Vec<u8>, answer: &Answer, faults: &Faults) {
     json::number(out, usage.input_tokens + usage.output_tokens);
     json::raw(out, ",\"prompt_tokens_details\":{\"cached_tokens\":");
     json::number(out, usage.cached_tokens);
-    json::raw(
-        out,
-        ",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":",
-    );
+    json::raw(out, ",\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":");
     json::number(out, usage.reasoning_tokens);
-    json::raw(
-        out,
-        ",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}",
-    );
+    json::raw(out, ",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}");
     if faults.has(Fault::ExtraUsage) {
         json::raw(out, ",\"speculation_details\":{\"accepted_tokens\":1}");
     }
@@ -70,22 +58,13 @@ pub(crate) fn whole(id: &str, created: i64, answer: &Answer, faults: &Faults) ->
             _ => None,
         })
     };
-    json::raw(
-        &mut out,
-        ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":",
-    );
+    json::raw(&mut out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
     json::string_or_null(&mut out, message(false));
     json::raw(&mut out, ",\"refusal\":");
     json::string_or_null(&mut out, message(true));
     let mut calls = 0;
     for item in &answer.items {
-        let Item::Call {
-            call_id,
-            name,
-            arguments,
-            ..
-        } = item
-        else {
+        let Item::Call { call_id, name, arguments, .. } = item else {
             continue;
         };
         json::raw(&mut out, if calls == 0 { ",\"tool_calls\":[" } else { "," });
@@ -128,11 +107,7 @@ struct Chunks<'a> {
 
 impl Chunks<'_> {
     fn line_end(&mut self) {
-        let end: &[u8] = if self.faults.has(Fault::Crlf) {
-            b"\r\n"
-        } else {
-            b"\n"
-        };
+        let end: &[u8] = if self.faults.has(Fault::Crlf) { b"\r\n" } else { b"\n" };
         self.draft.bytes.extend_from_slice(end);
     }
 
@@ -143,11 +118,7 @@ impl Chunks<'_> {
             self.line_end();
         }
         self.started = true;
-        let cut = if self.faults.has(Fault::MultiLineData) {
-            data.iter().position(|byte| *byte == b',')
-        } else {
-            None
-        };
+        let cut = if self.faults.has(Fault::MultiLineData) { data.iter().position(|byte| *byte == b',') } else { None };
         json::raw(&mut self.draft.bytes, "data: ");
         match cut {
             Some(cut) => {
@@ -166,26 +137,13 @@ impl Chunks<'_> {
     fn chunk(&mut self, tokens: u64, finish: Option<&str>, delta: impl FnOnce(&mut Vec<u8>)) {
         let opening_chunk = !self.started;
         let mut out = Vec::with_capacity(256);
-        opening(
-            &mut out,
-            self.id,
-            "chat.completion.chunk",
-            self.created,
-            self.answer,
-        );
+        opening(&mut out, self.id, "chat.completion.chunk", self.created, self.answer);
         json::raw(&mut out, ",\"choices\":[{\"index\":0,\"delta\":{");
         delta(&mut out);
         json::raw(&mut out, "},\"logprobs\":null,\"finish_reason\":");
         json::string_or_null(&mut out, finish);
         json::raw(&mut out, "}]");
-        json::raw(
-            &mut out,
-            if self.stream_usage {
-                ",\"usage\":null}"
-            } else {
-                "}"
-            },
-        );
+        json::raw(&mut out, if self.stream_usage { ",\"usage\":null}" } else { "}" });
         self.data(&out, tokens, opening_chunk);
     }
 
@@ -217,11 +175,7 @@ impl Chunks<'_> {
         for item in &answer.items {
             match item {
                 Item::Message { text, refusal, .. } => {
-                    let field = if *refusal {
-                        "\"refusal\":"
-                    } else {
-                        "\"content\":"
-                    };
+                    let field = if *refusal { "\"refusal\":" } else { "\"content\":" };
                     let fill = |out: &mut Vec<u8>, delta: &str| {
                         json::raw(out, field);
                         json::string(out, delta);
@@ -230,12 +184,7 @@ impl Chunks<'_> {
                         return true;
                     }
                 }
-                Item::Call {
-                    call_id,
-                    name,
-                    arguments,
-                    ..
-                } => {
+                Item::Call { call_id, name, arguments, .. } => {
                     let index = calls;
                     calls += 1;
                     self.chunk(crate::ask::tokens(name), None, |out| {
@@ -266,38 +215,12 @@ impl Chunks<'_> {
 }
 
 /// The whole stream; what is sent when is decided by its marks.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the parts of one answer, used once"
-)]
-pub(crate) fn stream(
-    id: &str,
-    created: i64,
-    answer: &Answer,
-    stream_usage: bool,
-    pace: Pace,
-    faults: &Faults,
-    error: &Error,
-) -> Draft {
+#[allow(clippy::too_many_arguments, reason = "the parts of one answer, used once")]
+pub(crate) fn stream(id: &str, created: i64, answer: &Answer, stream_usage: bool, pace: Pace, faults: &Faults, error: &Error) -> Draft {
     let total = answer.items.iter().map(item_tokens).sum();
     let draft = Draft::default();
-    let mut chunks = Chunks {
-        draft,
-        id,
-        created,
-        answer,
-        faults,
-        pace,
-        total,
-        started: false,
-        stream_usage,
-    };
-    chunks.chunk(0, None, |out| {
-        json::raw(
-            out,
-            "\"role\":\"assistant\",\"content\":\"\",\"refusal\":null",
-        )
-    });
+    let mut chunks = Chunks { draft, id, created, answer, faults, pace, total, started: false, stream_usage };
+    chunks.chunk(0, None, |out| json::raw(out, "\"role\":\"assistant\",\"content\":\"\",\"refusal\":null"));
     let interrupted = chunks.items();
     chunks.draft.terminal_here();
     if interrupted {

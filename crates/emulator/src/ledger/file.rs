@@ -58,8 +58,7 @@ pub(super) fn at<S: Serializer>(at: &i64, serializer: S) -> Result<S::Ok, S::Err
 }
 
 fn rfc3339(at: i64) -> String {
-    jiff::Timestamp::from_millisecond(at)
-        .map_or_else(|_| at.to_string(), |time| format!("{time:.3}"))
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| format!("{time:.3}"))
 }
 
 pub(super) fn hex<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -92,11 +91,7 @@ pub(super) fn arrival_line(call: &CallRecord, counted: &[usize]) -> Vec<u8> {
 }
 
 pub(super) fn end_line(seq: u64, outcome: Outcome, usage: Option<&Spent>) -> Vec<u8> {
-    line(&Line::End {
-        seq,
-        outcome,
-        usage: usage.copied(),
-    })
+    line(&Line::End { seq, outcome, usage: usage.copied() })
 }
 
 /// Reads what an earlier emulator wrote. A torn last line is what a crash leaves: it is skipped.
@@ -110,49 +105,21 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
     let mut kept = Kept::default();
     let mut same = false;
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    for (number, bytes) in lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-    {
+    for (number, bytes) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
         let parsed: Line = match serde_json::from_slice(bytes) {
             Ok(parsed) => parsed,
             // a crash tears only a last line; the next process then starts a new one with "start"
-            Err(_)
-                if lines.get(number + 1).is_none_or(|next| {
-                    next.is_empty() || next.starts_with(b"{\"event\":\"start\"")
-                }) =>
-            {
+            Err(_) if lines.get(number + 1).is_none_or(|next| next.is_empty() || next.starts_with(b"{\"event\":\"start\"")) => {
                 continue;
             }
             Err(error) => {
-                let message = format!(
-                    "line {} is no ledger line ({error}): move the file away",
-                    number + 1
-                );
-                return Err(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    message,
-                ));
+                let message = format!("line {} is no ledger line ({error}): move the file away", number + 1);
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
             }
         };
         match parsed {
             Line::Start { scenario: name } => same = name == format!("{scenario:016x}"),
-            Line::Arrival {
-                seq,
-                at,
-                path,
-                model,
-                request_id,
-                fingerprint,
-                rule,
-                counted,
-                status,
-                stream,
-                in_flight,
-                usage_sent,
-                note,
-            } => {
+            Line::Arrival { seq, at, path, model, request_id, fingerprint, rule, counted, status, stream, in_flight, usage_sent, note } => {
                 if same {
                     kept.counted.extend(counted);
                     kept.answered.extend(rule);
@@ -160,9 +127,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
                 kept.last_seq = kept.last_seq.max(seq);
                 kept.calls.push(CallRecord {
                     seq,
-                    at: at
-                        .parse::<jiff::Timestamp>()
-                        .map_or(0, jiff::Timestamp::as_millisecond),
+                    at: at.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_millisecond),
                     path: known_path(&path),
                     model: model.into(),
                     request_id: request_id.map(Into::into),
@@ -177,11 +142,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
                     note: note.map(Into::into),
                 });
             }
-            Line::End {
-                seq,
-                outcome,
-                usage,
-            } => {
+            Line::End { seq, outcome, usage } => {
                 // ends come soon after their arrivals: look from the back
                 if let Some(call) = kept.calls.iter_mut().rev().find(|call| call.seq == seq) {
                     call.outcome = outcome;
@@ -196,11 +157,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
 
 fn known_path(path: &str) -> &'static str {
     use crate::ask::Dialect;
-    if path == Dialect::Chat.path() {
-        Dialect::Chat.path()
-    } else {
-        Dialect::Responses.path()
-    }
+    if path == Dialect::Chat.path() { Dialect::Chat.path() } else { Dialect::Responses.path() }
 }
 
 /// What an arrival waits for.
@@ -236,14 +193,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn open(path: &Path, durable: bool, scenario: u64) -> std::io::Result<Self> {
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(path)?;
-        let mut start = line(&Line::Start {
-            scenario: format!("{scenario:016x}"),
-        });
+        let mut file = File::options().create(true).append(true).read(true).open(path)?;
+        let mut start = line(&Line::Start { scenario: format!("{scenario:016x}") });
         if file.metadata()?.len() > 0 {
             // after a torn line this begins a new one
             start.insert(0, b'\n');
@@ -257,14 +208,8 @@ impl Writer {
             }
         }
         let (entries, queue) = channel();
-        let thread = std::thread::Builder::new()
-            .name("emulator-ledger".into())
-            .spawn(move || write_all(&file, &queue, durable))?;
-        Ok(Self {
-            entries: Some(entries),
-            durable,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("emulator-ledger".into()).spawn(move || write_all(&file, &queue, durable))?;
+        Ok(Self { entries: Some(entries), durable, thread: Some(thread) })
     }
 
     pub(super) fn arrive(&self, line: Vec<u8>) -> Ack {
@@ -273,10 +218,7 @@ impl Writer {
             return Ack::None;
         }
         let (ack, wait) = tokio::sync::oneshot::channel();
-        self.send(Entry {
-            line,
-            ack: Some(ack),
-        });
+        self.send(Entry { line, ack: Some(ack) });
         Ack::Durable(wait)
     }
 
@@ -310,9 +252,7 @@ fn write_all(mut file: &File, queue: &Receiver<Entry>, durable: bool) {
             bytes.extend_from_slice(&entry.line);
             acks.extend(entry.ack);
         }
-        let written = file
-            .write_all(&bytes)
-            .and_then(|()| if durable { file.sync_data() } else { Ok(()) });
+        let written = file.write_all(&bytes).and_then(|()| if durable { file.sync_data() } else { Ok(()) });
         for ack in acks.drain(..) {
             let _ = ack.send(written.is_ok());
         }

@@ -26,12 +26,7 @@ pub(crate) fn known_model<'s>(scenario: &'s Scenario, name: &str) -> Result<&'s 
 }
 
 /// Effort of a request, within what its model offers.
-pub(crate) fn effort<'a>(
-    asked: Option<Cow<'a, str>>,
-    model: &'a Model,
-    name: &str,
-    param: &str,
-) -> Result<Cow<'a, str>, Refusal> {
+pub(crate) fn effort<'a>(asked: Option<Cow<'a, str>>, model: &'a Model, name: &str, param: &str) -> Result<Cow<'a, str>, Refusal> {
     let Some(effort) = asked else {
         return Ok(model.effort.as_deref().unwrap_or("none").into());
     };
@@ -42,10 +37,7 @@ pub(crate) fn effort<'a>(
     if offered(&effort) {
         return Ok(effort);
     }
-    let known = model
-        .efforts
-        .as_ref()
-        .map_or_else(|| EFFORTS.join("', '"), |efforts| efforts.join("', '"));
+    let known = model.efforts.as_ref().map_or_else(|| EFFORTS.join("', '"), |efforts| efforts.join("', '"));
     Err(Refusal::bad(
         param,
         format!("Unsupported value: '{effort}' is not supported with the '{name}' model. Supported values are: '{known}'."),
@@ -60,15 +52,11 @@ pub(crate) fn check_sampling(fields: &Fields<'_>, effort: &str) -> Result<(), Re
             continue;
         };
         if effort != "none" {
-            let message =
-                format!("Unsupported parameter: '{name}' is not supported with this model.");
+            let message = format!("Unsupported parameter: '{name}' is not supported with this model.");
             return Err(Refusal::bad(name, message).code("unsupported_value"));
         }
         if !(0.0..=most).contains(&value) {
-            return Err(Refusal::bad(
-                name,
-                format!("Invalid '{name}': {value} is not within 0 and {most}."),
-            ));
+            return Err(Refusal::bad(name, format!("Invalid '{name}': {value} is not within 0 and {most}.")));
         }
     }
     Ok(())
@@ -78,16 +66,12 @@ pub(crate) fn check_sampling(fields: &Fields<'_>, effort: &str) -> Result<(), Re
 pub(crate) fn check_limit(limit: Option<u64>, model: &Model, param: &str) -> Result<(), Refusal> {
     let Some(limit) = limit else { return Ok(()) };
     if limit < 16 {
-        let message = format!(
-            "Invalid '{param}': integer below minimum value. Expected a value >= 16, but got {limit} instead."
-        );
+        let message = format!("Invalid '{param}': integer below minimum value. Expected a value >= 16, but got {limit} instead.");
         return Err(Refusal::bad(param, message).code("integer_below_min_value"));
     }
     match model.max_output {
         Some(most) if limit > most => {
-            let message = format!(
-                "Invalid '{param}': integer above maximum value. Expected a value <= {most}, but got {limit} instead."
-            );
+            let message = format!("Invalid '{param}': integer above maximum value. Expected a value <= {most}, but got {limit} instead.");
             Err(Refusal::bad(param, message).code("integer_above_max_value"))
         }
         _ => Ok(()),
@@ -96,40 +80,24 @@ pub(crate) fn check_limit(limit: Option<u64>, model: &Model, param: &str) -> Res
 
 /// Metadata: at most 16 pairs of short strings.
 pub(super) fn check_metadata(fields: &Fields<'_>) -> Result<(), Refusal> {
-    let Some(metadata) = fields.get::<serde_json::Map<String, serde_json::Value>>("metadata")?
-    else {
+    let Some(metadata) = fields.get::<serde_json::Map<String, serde_json::Value>>("metadata")? else {
         return Ok(());
     };
     if metadata.len() > 16 {
-        return Err(Refusal::bad(
-            "metadata",
-            format!(
-                "Invalid 'metadata': at most 16 pairs, got {}.",
-                metadata.len()
-            ),
-        ));
+        return Err(Refusal::bad("metadata", format!("Invalid 'metadata': at most 16 pairs, got {}.", metadata.len())));
     }
     for (key, value) in &metadata {
         let param = format!("metadata.{key}");
         if key.chars().count() > 64 {
-            return Err(Refusal::bad(
-                "metadata",
-                "Invalid 'metadata': a key is longer than 64 characters.",
-            ));
+            return Err(Refusal::bad("metadata", "Invalid 'metadata': a key is longer than 64 characters."));
         }
         match value.as_str() {
             Some(text) if text.chars().count() <= 512 => {}
             Some(_) => {
-                return Err(Refusal::bad(
-                    &param,
-                    format!("Invalid '{param}': longer than 512 characters."),
-                ));
+                return Err(Refusal::bad(&param, format!("Invalid '{param}': longer than 512 characters.")));
             }
             None => {
-                return Err(
-                    Refusal::bad(&param, format!("Invalid '{param}': expected a string."))
-                        .code("invalid_type"),
-                );
+                return Err(Refusal::bad(&param, format!("Invalid '{param}': expected a string.")).code("invalid_type"));
             }
         }
     }
@@ -137,17 +105,9 @@ pub(super) fn check_metadata(fields: &Fields<'_>) -> Result<(), Refusal> {
 }
 
 /// Format and its schema; `at` is the parameter that holds the schema.
-pub(crate) fn check_schema(
-    raw: &RawValue,
-    at: &str,
-    name: &str,
-    schemas: &Schemas,
-) -> Result<(), Refusal> {
+pub(crate) fn check_schema(raw: &RawValue, at: &str, name: &str, schemas: &Schemas) -> Result<(), Refusal> {
     schemas.strict(raw.get()).map(drop).map_err(|fault| {
-        let message = format!(
-            "Invalid schema for '{name}': at '{}': {}.",
-            fault.path, fault.message
-        );
+        let message = format!("Invalid schema for '{name}': at '{}': {}.", fault.path, fault.message);
         Refusal::bad(at, message).code("invalid_json_schema")
     })
 }
@@ -157,13 +117,8 @@ pub(crate) fn check_name(name: &str, param: &str) -> Result<(), Refusal> {
     if (1..=128).contains(&name.len()) && name.bytes().all(plain) {
         return Ok(());
     }
-    Err(Refusal::bad(
-        param,
-        format!(
-            "Invalid '{param}': string does not match '^[a-zA-Z0-9_-]+$' or is too long: '{name}'."
-        ),
-    )
-    .code("invalid_value"))
+    Err(Refusal::bad(param, format!("Invalid '{param}': string does not match '^[a-zA-Z0-9_-]+$' or is too long: '{name}'."))
+        .code("invalid_value"))
 }
 
 pub(crate) fn choice_word(word: &str, tools: &[Tool<'_>]) -> Result<Choice, Refusal> {
@@ -171,13 +126,9 @@ pub(crate) fn choice_word(word: &str, tools: &[Tool<'_>]) -> Result<Choice, Refu
     match word {
         "auto" => Ok(Choice::Auto),
         "none" => Ok(Choice::None),
-        "required" if tools.is_empty() => {
-            bad("Tool choice 'required' must be specified with 'tools' parameter.".into())
-        }
+        "required" if tools.is_empty() => bad("Tool choice 'required' must be specified with 'tools' parameter.".into()),
         "required" => Ok(Choice::Required),
-        other => bad(format!(
-            "Invalid value: '{other}'. Supported values are: 'none', 'auto', and 'required'."
-        )),
+        other => bad(format!("Invalid value: '{other}'. Supported values are: 'none', 'auto', and 'required'.")),
     }
 }
 
@@ -185,10 +136,7 @@ pub(crate) fn named(name: &str, tools: &[Tool<'_>]) -> Result<Choice, Refusal> {
     if tools.iter().any(|tool| tool.name == name) {
         return Ok(Choice::Named(name.to_owned()));
     }
-    Err(Refusal::bad(
-        "tool_choice",
-        format!("Tool choice '{name}' not found in 'tools' parameter."),
-    ))
+    Err(Refusal::bad("tool_choice", format!("Tool choice '{name}' not found in 'tools' parameter.")))
 }
 
 pub(crate) fn too_long(tokens: u64, window: u64, param: &str) -> Refusal {

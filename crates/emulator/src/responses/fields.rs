@@ -42,10 +42,7 @@ pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 impl<'a> Fields<'a> {
     pub(crate) fn read(body: &'a [u8]) -> Result<Self, Refusal> {
         serde_json::from_slice(body).map_err(|error| {
-            Refusal::bad_request(format!(
-                "We could not parse the JSON body of your request: {error}"
-            ))
-            .code("invalid_json")
+            Refusal::bad_request(format!("We could not parse the JSON body of your request: {error}")).code("invalid_json")
         })
     }
 
@@ -69,10 +66,7 @@ impl<'a> Fields<'a> {
 
     /// The first field that is not among `known`.
     pub(crate) fn unknown(&self, known: &[&str]) -> Option<&str> {
-        self.0
-            .iter()
-            .map(|(name, _)| name.as_ref())
-            .find(|name| !known.contains(name))
+        self.0.iter().map(|(name, _)| name.as_ref()).find(|name| !known.contains(name))
     }
 }
 
@@ -80,10 +74,6 @@ impl<'a> Fields<'a> {
 pub(crate) fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue, param: &str) -> Result<T, Refusal> {
     serde_json::from_str(raw.get()).map_err(|error| {
         let shown: String = raw.get().chars().take(80).collect();
-        Refusal::bad(
-            param,
-            format!("Invalid value for '{param}': {error}; got {shown}"),
-        )
-        .code("invalid_type")
+        Refusal::bad(param, format!("Invalid value for '{param}': {error}; got {shown}")).code("invalid_type")
     })
 }

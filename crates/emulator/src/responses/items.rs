@@ -50,43 +50,27 @@ pub(crate) fn text_of<'a>(raw: &'a RawValue, param: &str) -> Result<Cow<'a, str>
         return Ok(parse::<Name<'a>>(raw, param)?.0);
     }
     let mut parts: Vec<Part<'a>> = parse(raw, param)?;
-    let mut texts = parts
-        .iter_mut()
-        .filter_map(|part| part.text.take().or(part.refusal.take()))
-        .map(|name| name.0);
+    let mut texts = parts.iter_mut().filter_map(|part| part.text.take().or(part.refusal.take())).map(|name| name.0);
     let first = texts.next().unwrap_or_default();
     let rest: Vec<Cow<'a, str>> = texts.collect();
-    Ok(if rest.is_empty() {
-        first
-    } else {
-        format!("{first}\n{}", rest.join("\n")).into()
-    })
+    Ok(if rest.is_empty() { first } else { format!("{first}\n{}", rest.join("\n")).into() })
 }
 
 /// Reads `input`.
 pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store) -> Result<Vec<Piece<'a>>, Refusal> {
     if raw.get().starts_with('"') {
         let text = parse::<Name<'a>>(raw, "input")?.0;
-        return Ok(vec![Piece {
-            kind: Kind::Message,
-            text,
-            call_id: None,
-        }]);
+        return Ok(vec![Piece { kind: Kind::Message, text, call_id: None }]);
     }
     let entries: Vec<&'a RawValue> = parse(raw, "input")?;
-    entries
-        .iter()
-        .enumerate()
-        .map(|(at, raw)| entry(raw, at, store))
-        .collect()
+    entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store)).collect()
 }
 
 fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, Refusal> {
     let param = |name: &str| format!("input[{at}].{name}");
     let missing = |name: &str| {
         let param = param(name);
-        Refusal::bad(&param, format!("Missing required parameter: '{param}'."))
-            .code("missing_required_parameter")
+        Refusal::bad(&param, format!("Missing required parameter: '{param}'.")).code("missing_required_parameter")
     };
     let entry: Entry<'a> = parse(raw, &format!("input[{at}]"))?;
     let kind = match (&entry.kind, &entry.role) {
@@ -96,8 +80,7 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
     };
     if let Some(id) = &entry.id {
         // callers may name their own messages and outputs; what a model has said must be kept here
-        let said = !kind.ends_with("_output")
-            && entry.role.as_deref().is_none_or(|role| role == "assistant");
+        let said = !kind.ends_with("_output") && entry.role.as_deref().is_none_or(|role| role == "assistant");
         if said && !store.has_item(id) {
             return Err(Refusal::not_found(format!(
                 "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
@@ -111,17 +94,10 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
     {
         let param = param("call_id");
         let length = call_id.chars().count();
-        return Err(Refusal::bad(
-            &param,
-            format!("Invalid '{param}': expected 1 to {LONGEST_CALL_ID} characters, got {length}."),
-        )
-        .code("string_above_max_length"));
+        return Err(Refusal::bad(&param, format!("Invalid '{param}': expected 1 to {LONGEST_CALL_ID} characters, got {length}."))
+            .code("string_above_max_length"));
     }
-    let piece = |kind, text, call_id| Piece {
-        kind,
-        text,
-        call_id,
-    };
+    let piece = |kind, text, call_id| Piece { kind, text, call_id };
     Ok(match kind {
         "message" => {
             let content = entry.content.ok_or_else(|| missing("content"))?;
@@ -130,9 +106,8 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
                 Some("assistant") => Kind::Reply,
                 Some(other) => {
                     let param = param("role");
-                    let message = format!(
-                        "Invalid value: '{other}'. Supported values are: 'assistant', 'system', 'developer', and 'user'."
-                    );
+                    let message =
+                        format!("Invalid value: '{other}'. Supported values are: 'assistant', 'system', 'developer', and 'user'.");
                     return Err(Refusal::bad(&param, message).code("invalid_value"));
                 }
                 None => return Err(missing("role")),
@@ -142,25 +117,15 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
         "function_call" | "custom_tool_call" => {
             let call_id = entry.call_id.ok_or_else(|| missing("call_id"))?;
             let name = entry.name.ok_or_else(|| missing("name"))?;
-            let (field, words) = if kind == "function_call" {
-                ("arguments", entry.arguments)
-            } else {
-                ("input", entry.input)
-            };
+            let (field, words) = if kind == "function_call" { ("arguments", entry.arguments) } else { ("input", entry.input) };
             let words = words.ok_or_else(|| missing(field))?;
             piece(Kind::Call, format!("{name} {words}").into(), Some(call_id))
         }
         "function_call_output" | "custom_tool_call_output" => {
             let call_id = entry.call_id.ok_or_else(|| missing("call_id"))?;
-            let text = text_of(
-                entry.output.ok_or_else(|| missing("output"))?,
-                &param("output"),
-            )?;
+            let text = text_of(entry.output.ok_or_else(|| missing("output"))?, &param("output"))?;
             if text.len() > LONGEST_OUTPUT {
-                return Err(Refusal::bad(
-                    &param("output"),
-                    format!("'{}' is over {LONGEST_OUTPUT} bytes.", param("output")),
-                ));
+                return Err(Refusal::bad(&param("output"), format!("'{}' is over {LONGEST_OUTPUT} bytes.", param("output"))));
             }
             piece(Kind::Output, text, Some(call_id))
         }
@@ -185,12 +150,7 @@ pub(crate) fn check_pairs(pieces: &[Piece<'_>], parent: Option<&Stored>) -> Resu
     if calls.is_empty() && outputs.is_empty() {
         return Ok(());
     }
-    let ids = |kind| {
-        pieces
-            .iter()
-            .filter(move |piece| piece.kind == kind)
-            .filter_map(|piece| piece.call_id.as_deref())
-    };
+    let ids = |kind| pieces.iter().filter(move |piece| piece.kind == kind).filter_map(|piece| piece.call_id.as_deref());
     if let Some(id) = ids(Kind::Output).find(|id| !calls.contains(id)) {
         let message = format!("No tool call found for function call output with call_id {id}.");
         return Err(Refusal::bad("input", message));
@@ -198,19 +158,12 @@ pub(crate) fn check_pairs(pieces: &[Piece<'_>], parent: Option<&Stored>) -> Resu
     let mut unanswered: Vec<&str> = calls.difference(&outputs).copied().collect();
     unanswered.sort_unstable();
     match unanswered.first() {
-        Some(id) => Err(Refusal::bad(
-            "input",
-            format!("No tool output found for function call {id}."),
-        )),
+        Some(id) => Err(Refusal::bad("input", format!("No tool output found for function call {id}."))),
         None => Ok(()),
     }
 }
 
-fn collect<'p>(
-    pieces: &'p [Piece<'_>],
-    calls: &mut HashSet<&'p str>,
-    outputs: &mut HashSet<&'p str>,
-) {
+fn collect<'p>(pieces: &'p [Piece<'_>], calls: &mut HashSet<&'p str>, outputs: &mut HashSet<&'p str>) {
     for piece in pieces {
         match (piece.kind, piece.call_id.as_deref()) {
             (Kind::Call, Some(id)) => calls.insert(id),

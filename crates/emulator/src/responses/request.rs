@@ -6,8 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::checks::{
-    check_limit, check_metadata, check_name, check_sampling, check_schema, choice_word, effort,
-    known_model, named, too_long,
+    check_limit, check_metadata, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long,
 };
 use super::fields::{Fields, parse};
 use super::items;
@@ -126,11 +125,8 @@ fn format<'a>(raw: Option<&'a RawValue>, schemas: &Schemas) -> Result<Option<For
         "text" | "json_object" => Ok(None),
         "json_schema" => {
             let missing = |name: &str| {
-                Refusal::bad(
-                    &format!("text.format.{name}"),
-                    format!("Missing required parameter: 'text.format.{name}'."),
-                )
-                .code("missing_required_parameter")
+                Refusal::bad(&format!("text.format.{name}"), format!("Missing required parameter: 'text.format.{name}'."))
+                    .code("missing_required_parameter")
             };
             let name = format.name.ok_or_else(|| missing("name"))?;
             check_name(&name, "text.format.name")?;
@@ -139,17 +135,11 @@ fn format<'a>(raw: Option<&'a RawValue>, schemas: &Schemas) -> Result<Option<For
             if strict {
                 check_schema(schema, "text.format.schema", &name, schemas)?;
             }
-            Ok(Some(Format {
-                name,
-                schema,
-                strict,
-            }))
+            Ok(Some(Format { name, schema, strict }))
         }
         other => Err(Refusal::bad(
             "text.format.type",
-            format!(
-                "Invalid value: '{other}'. Supported values are: 'text', 'json_object', and 'json_schema'."
-            ),
+            format!("Invalid value: '{other}'. Supported values are: 'text', 'json_object', and 'json_schema'."),
         )),
     }
 }
@@ -164,32 +154,18 @@ fn tools<'a>(fields: &Fields<'a>, schemas: &Schemas) -> Result<Vec<Tool<'a>>, Re
             _ => ToolKind::Hosted,
         };
         if kind == ToolKind::Hosted {
-            tools.push(Tool {
-                kind,
-                name: tool.kind,
-                parameters: None,
-            });
+            tools.push(Tool { kind, name: tool.kind, parameters: None });
             continue;
         }
         let param = format!("tools[{at}].name");
-        let name = tool.name.ok_or_else(|| {
-            Refusal::bad(&param, format!("Missing required parameter: '{param}'."))
-                .code("missing_required_parameter")
-        })?;
+        let name = tool
+            .name
+            .ok_or_else(|| Refusal::bad(&param, format!("Missing required parameter: '{param}'.")).code("missing_required_parameter"))?;
         check_name(&name, &param)?;
         if let (Some(true), Some(parameters)) = (tool.strict, tool.parameters) {
-            check_schema(
-                parameters,
-                &format!("tools[{at}].parameters"),
-                &name,
-                schemas,
-            )?;
+            check_schema(parameters, &format!("tools[{at}].parameters"), &name, schemas)?;
         }
-        tools.push(Tool {
-            kind,
-            name,
-            parameters: tool.parameters,
-        });
+        tools.push(Tool { kind, name, parameters: tool.parameters });
     }
     Ok(tools)
 }
@@ -206,9 +182,7 @@ fn choice(fields: &Fields<'_>, tools: &[Tool<'_>]) -> Result<Choice, Refusal> {
     let wire: ChoiceWire<'_> = parse(raw, "tool_choice")?;
     match wire.kind.as_ref() {
         "function" | "custom" => {
-            let name = wire
-                .name
-                .ok_or_else(|| bad("Missing required parameter: 'tool_choice.name'.".into()))?;
+            let name = wire.name.ok_or_else(|| bad("Missing required parameter: 'tool_choice.name'.".into()))?;
             named(&name, tools)
         }
         "allowed_tools" => {
@@ -216,24 +190,12 @@ fn choice(fields: &Fields<'_>, tools: &[Tool<'_>]) -> Result<Choice, Refusal> {
                 Some("auto") => false,
                 Some("required") => true,
                 other => {
-                    return Err(bad(format!(
-                        "Invalid 'tool_choice.mode': {other:?}. Use 'auto' or 'required'."
-                    )));
+                    return Err(bad(format!("Invalid 'tool_choice.mode': {other:?}. Use 'auto' or 'required'.")));
                 }
             };
-            let names: Vec<String> = wire
-                .tools
-                .into_iter()
-                .filter_map(|tool| tool.name)
-                .map(Cow::into_owned)
-                .collect();
-            if let Some(name) = names
-                .iter()
-                .find(|name| !tools.iter().any(|tool| tool.name == **name))
-            {
-                return Err(bad(format!(
-                    "Tool choice '{name}' not found in 'tools' parameter."
-                )));
+            let names: Vec<String> = wire.tools.into_iter().filter_map(|tool| tool.name).map(Cow::into_owned).collect();
+            if let Some(name) = names.iter().find(|name| !tools.iter().any(|tool| tool.name == **name)) {
+                return Err(bad(format!("Tool choice '{name}' not found in 'tools' parameter.")));
             }
             Ok(Choice::Allowed { required, names })
         }
@@ -242,58 +204,32 @@ fn choice(fields: &Fields<'_>, tools: &[Tool<'_>]) -> Result<Choice, Refusal> {
 }
 
 /// Reads a request.
-pub(crate) fn read<'a>(
-    fields: &Fields<'a>,
-    scenario: &'a Scenario,
-    schemas: &Schemas,
-    store: &Store,
-) -> Result<Request<'a>, Refusal> {
+pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Schemas, store: &Store) -> Result<Request<'a>, Refusal> {
     if let Some(name) = fields.unknown(&KNOWN).filter(|_| scenario.server.strict) {
-        return Err(
-            Refusal::bad(name, format!("Unknown parameter: '{name}'.")).code("unknown_parameter")
-        );
+        return Err(Refusal::bad(name, format!("Unknown parameter: '{name}'.")).code("unknown_parameter"));
     }
-    let name = fields.text("model")?.ok_or_else(|| {
-        Refusal::bad("model", "Missing required parameter: 'model'.")
-            .code("missing_required_parameter")
-    })?;
+    let name = fields
+        .text("model")?
+        .ok_or_else(|| Refusal::bad("model", "Missing required parameter: 'model'.").code("missing_required_parameter"))?;
     let model = known_model(scenario, &name)?;
     let chain = fields.text("previous_response_id")?;
     if chain.is_some() && fields.raw("conversation").is_some() {
-        let message =
-            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Give one.";
-        return Err(
-            Refusal::bad("previous_response_id", message).code("mutually_exclusive_parameters")
-        );
+        let message = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Give one.";
+        return Err(Refusal::bad("previous_response_id", message).code("mutually_exclusive_parameters"));
     }
-    for unsupported in [
-        "conversation",
-        "prompt",
-        "prompt_cache_options",
-        "context_management",
-    ] {
+    for unsupported in ["conversation", "prompt", "prompt_cache_options", "context_management"] {
         if fields.raw(unsupported).is_some() {
-            return Err(Refusal::bad(
-                unsupported,
-                format!("not supported yet by the emulator: {unsupported}"),
-            )
-            .code("unsupported_parameter"));
+            return Err(
+                Refusal::bad(unsupported, format!("not supported yet by the emulator: {unsupported}")).code("unsupported_parameter")
+            );
         }
     }
     if fields.get::<bool>("background")? == Some(true) {
-        return Err(Refusal::bad(
-            "background",
-            "not supported yet by the emulator: background",
-        )
-        .code("unsupported_parameter"));
+        return Err(Refusal::bad("background", "not supported yet by the emulator: background").code("unsupported_parameter"));
     }
     let parent = match &chain {
         Some(id) => Some(store.get(id).ok_or_else(|| {
-            Refusal::bad(
-                "previous_response_id",
-                format!("Previous response with id '{id}' not found."),
-            )
-            .code("previous_response_not_found")
+            Refusal::bad("previous_response_id", format!("Previous response with id '{id}' not found.")).code("previous_response_not_found")
         })?),
         None => None,
     };
@@ -301,29 +237,16 @@ pub(crate) fn read<'a>(
         Some(input) => items::read(input, store)?,
         None if parent.is_some() => Vec::new(),
         None => {
-            return Err(
-                Refusal::bad("input", "Missing required parameter: 'input'.")
-                    .code("missing_required_parameter"),
-            );
+            return Err(Refusal::bad("input", "Missing required parameter: 'input'.").code("missing_required_parameter"));
         }
     };
     items::check_pairs(&pieces, parent.as_deref())?;
     if let Some(text) = fields.text("instructions")? {
-        pieces.insert(
-            0,
-            Piece {
-                kind: Kind::Instructions,
-                text,
-                call_id: None,
-            },
-        );
+        pieces.insert(0, Piece { kind: Kind::Instructions, text, call_id: None });
     }
     let stream = fields.get::<bool>("stream")?.unwrap_or(false);
     if fields.raw("stream_options").is_some() && !stream {
-        return Err(Refusal::bad(
-            "stream_options",
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-        ));
+        return Err(Refusal::bad("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled."));
     }
     let max_output = fields.get::<u64>("max_output_tokens")?;
     check_limit(max_output, model, "max_output_tokens")?;
@@ -336,33 +259,15 @@ pub(crate) fn read<'a>(
     let tools = tools(fields, schemas)?;
     let choice = choice(fields, &tools)?;
     let service_tier = fields.text("service_tier")?.unwrap_or("auto".into());
-    if ![
-        "auto",
-        "default",
-        "flex",
-        "scale",
-        "priority",
-        "fast",
-        "ultrafast",
-    ]
-    .contains(&service_tier.as_ref())
-    {
-        return Err(
-            Refusal::bad("service_tier", format!("Invalid value: '{service_tier}'."))
-                .code("invalid_value"),
-        );
+    if !["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"].contains(&service_tier.as_ref()) {
+        return Err(Refusal::bad("service_tier", format!("Invalid value: '{service_tier}'.")).code("invalid_value"));
     }
     let include: Vec<String> = fields.get("include")?.unwrap_or_default();
 
-    let schema_tokens = format
-        .as_ref()
-        .map_or(0, |format| ask::tokens(format.schema.get()));
-    let tool_tokens = fields
-        .raw("tools")
-        .map_or(0, |tools| ask::tokens(tools.get()));
+    let schema_tokens = format.as_ref().map_or(0, |format| ask::tokens(format.schema.get()));
+    let tool_tokens = fields.raw("tools").map_or(0, |tools| ask::tokens(tools.get()));
     let before = parent.as_ref().map_or(0, |parent| parent.tokens);
-    let mut input_tokens =
-        ask::REQUEST_TOKENS + before + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
+    let mut input_tokens = ask::REQUEST_TOKENS + before + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
     let truncation = fields.text("truncation")?.unwrap_or("disabled".into());
     if let Some(window) = model.window.filter(|window| input_tokens > *window) {
         if truncation != "auto" {
@@ -385,22 +290,13 @@ pub(crate) fn read<'a>(
             parallel: fields.get::<bool>("parallel_tool_calls")?.unwrap_or(true),
             max_output,
             service_tier,
-            wants_encrypted: include
-                .iter()
-                .any(|name| name == "reasoning.encrypted_content"),
+            wants_encrypted: include.iter().any(|name| name == "reasoning.encrypted_content"),
             store: fields.get::<bool>("store")?.unwrap_or(true),
             input_tokens,
         },
         settings: Vec::new(),
     };
-    request.settings = settings(
-        fields,
-        &request.ask,
-        &effort,
-        reasoning.summary.as_deref(),
-        &text,
-        &truncation,
-    )?;
+    request.settings = settings(fields, &request.ask, &effort, reasoning.summary.as_deref(), &text, &truncation)?;
     Ok(request)
 }
 
@@ -453,19 +349,9 @@ fn settings(
             json::string(&mut out, &format.name);
             json::raw(&mut out, ",\"description\":null,\"schema\":");
             json::raw(&mut out, format.schema.get());
-            json::raw(
-                &mut out,
-                if format.strict {
-                    ",\"strict\":true}"
-                } else {
-                    ",\"strict\":false}"
-                },
-            );
+            json::raw(&mut out, if format.strict { ",\"strict\":true}" } else { ",\"strict\":false}" });
         }
-        None => json::raw(
-            &mut out,
-            text.format.map_or("{\"type\":\"text\"}", RawValue::get),
-        ),
+        None => json::raw(&mut out, text.format.map_or("{\"type\":\"text\"}", RawValue::get)),
     }
     json::raw(&mut out, ",\"verbosity\":");
     json::string(&mut out, text.verbosity.as_deref().unwrap_or("medium"));
@@ -473,9 +359,7 @@ fn settings(
     json::string(&mut out, truncation);
     // a body may be written over several lines; an event must not be
     if out.iter().any(|byte| *byte == b'\n' || *byte == b'\r') {
-        out.iter_mut()
-            .filter(|byte| **byte == b'\n' || **byte == b'\r')
-            .for_each(|byte| *byte = b' ');
+        out.iter_mut().filter(|byte| **byte == b'\n' || **byte == b'\r').for_each(|byte| *byte = b' ');
     }
     Ok(out)
 }

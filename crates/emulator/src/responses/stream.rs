@@ -23,11 +23,7 @@ struct Interrupted;
 
 impl Events<'_> {
     fn line_end(&mut self) {
-        let end: &[u8] = if self.faults.has(Fault::Crlf) {
-            b"\r\n"
-        } else {
-            b"\n"
-        };
+        let end: &[u8] = if self.faults.has(Fault::Crlf) { b"\r\n" } else { b"\n" };
         self.draft.bytes.extend_from_slice(end);
     }
 
@@ -80,13 +76,7 @@ impl Events<'_> {
     }
 
     /// Deltas of one text; half-way the scripted trouble sets in.
-    fn deltas(
-        &mut self,
-        kind: &str,
-        text: &str,
-        place: &dyn Fn(&mut Vec<u8>),
-        tail: &str,
-    ) -> Result<(), Interrupted> {
+    fn deltas(&mut self, kind: &str, text: &str, place: &dyn Fn(&mut Vec<u8>), tail: &str) -> Result<(), Interrupted> {
         let mut first = std::mem::replace(&mut self.first, false);
         let before = self.draft.tokens();
         let mut bytes = 0;
@@ -112,11 +102,7 @@ impl Events<'_> {
         if self.faults.has_stall() {
             self.draft.stall_here();
         }
-        if self.faults.error().is_some() {
-            Err(Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.faults.error().is_some() { Err(Interrupted) } else { Ok(()) }
     }
 
     fn item(&mut self, index: usize, entry: &Item) -> Result<(), Interrupted> {
@@ -148,19 +134,9 @@ impl Events<'_> {
                 };
                 self.event("response.content_part.added", 0, |out| with_part("", out));
                 let (delta, done, field, tail) = if *refusal {
-                    (
-                        "response.refusal.delta",
-                        "response.refusal.done",
-                        ",\"refusal\":",
-                        "",
-                    )
+                    ("response.refusal.delta", "response.refusal.done", ",\"refusal\":", "")
                 } else {
-                    (
-                        "response.output_text.delta",
-                        "response.output_text.done",
-                        ",\"text\":",
-                        ",\"logprobs\":[]",
-                    )
+                    ("response.output_text.delta", "response.output_text.done", ",\"text\":", ",\"logprobs\":[]")
                 };
                 self.deltas(delta, text, &place, tail)?;
                 self.event(done, 0, |out| {
@@ -171,22 +147,11 @@ impl Events<'_> {
                 });
                 self.event("response.content_part.done", 0, |out| with_part(text, out));
             }
-            Item::Call {
-                name,
-                arguments,
-                custom,
-                ..
-            } => {
+            Item::Call { name, arguments, custom, .. } => {
                 let (delta, done) = if *custom {
-                    (
-                        "response.custom_tool_call_input.delta",
-                        "response.custom_tool_call_input.done",
-                    )
+                    ("response.custom_tool_call_input.delta", "response.custom_tool_call_input.done")
                 } else {
-                    (
-                        "response.function_call_arguments.delta",
-                        "response.function_call_arguments.done",
-                    )
+                    ("response.function_call_arguments.delta", "response.function_call_arguments.done")
                 };
                 self.draft.mark(crate::ask::tokens(name), false);
                 self.deltas(delta, arguments, &place, "")?;
@@ -236,30 +201,10 @@ impl Events<'_> {
 }
 
 /// The whole stream; what is sent when is decided by its marks.
-pub(crate) fn stream(
-    id: &str,
-    created: i64,
-    settings: &[u8],
-    answer: &Answer,
-    pace: Pace,
-    faults: &Faults,
-    error: &Error,
-) -> Draft {
-    let head = Head {
-        id,
-        created,
-        settings,
-        answer,
-    };
+pub(crate) fn stream(id: &str, created: i64, settings: &[u8], answer: &Answer, pace: Pace, faults: &Faults, error: &Error) -> Draft {
+    let head = Head { id, created, settings, answer };
     let total = answer.items.iter().map(item_tokens).sum();
-    let mut events = Events {
-        draft: Draft::default(),
-        sequence: 0,
-        faults,
-        pace,
-        first: true,
-        total,
-    };
+    let mut events = Events { draft: Draft::default(), sequence: 0, faults, pace, first: true, total };
     let response = |state: State<'_>, output: &[u8], out: &mut Vec<u8>| {
         json::raw(out, ",\"response\":");
         head.write(out, &state, output, faults);
@@ -268,17 +213,9 @@ pub(crate) fn stream(
         events.event(kind, 0, |out| response(State::InProgress, b"", out));
     }
     if faults.has(Fault::UnknownEvent) {
-        events.event("response.weather.changed", 0, |out| {
-            json::raw(out, ",\"weather\":{\"sky\":\"clear\"},\"delta\":{\"a\":1}")
-        });
+        events.event("response.weather.changed", 0, |out| json::raw(out, ",\"weather\":{\"sky\":\"clear\"},\"delta\":{\"a\":1}"));
     }
-    let mut run = || {
-        answer
-            .items
-            .iter()
-            .enumerate()
-            .try_for_each(|(at, entry)| events.item(at, entry))
-    };
+    let mut run = || answer.items.iter().enumerate().try_for_each(|(at, entry)| events.item(at, entry));
     let interrupted = run().is_err() || faults.error().is_some();
     events.draft.terminal_here();
     if interrupted {
@@ -286,10 +223,7 @@ pub(crate) fn stream(
         let kind = error.kind.as_deref().unwrap_or("server_error");
         let nested = || {
             let mut out = Vec::with_capacity(128);
-            json::value(
-                &mut out,
-                &serde_json::json!({"type": kind, "code": code, "message": message, "param": error.param}),
-            );
+            json::value(&mut out, &serde_json::json!({"type": kind, "code": code, "message": message, "param": error.param}));
             out
         };
         match faults.error() {
@@ -302,39 +236,20 @@ pub(crate) fn stream(
                 json::string_or_null(out, error.param.as_deref());
             }),
             Some(Fault::ErrorNested) => {
-                let data = [
-                    b"{\"type\":\"error\",\"error\":".as_slice(),
-                    &nested(),
-                    b"}",
-                ]
-                .concat();
+                let data = [b"{\"type\":\"error\",\"error\":".as_slice(), &nested(), b"}"].concat();
                 events.bare(true, &data);
             }
             Some(Fault::ErrorBare) => {
                 let data = [b"{\"error\":".as_slice(), &nested(), b"}"].concat();
                 events.bare(false, &data);
             }
-            _ => events.event("response.failed", 0, |out| {
-                response(State::Failed(error), b"", out)
-            }),
+            _ => events.event("response.failed", 0, |out| response(State::Failed(error), b"", out)),
         }
         return events.draft;
     }
-    let output = if faults.has(Fault::EmptyTerminal) {
-        Vec::new()
-    } else {
-        items(answer)
-    };
-    let kind = if answer.incomplete.is_some() {
-        "response.incomplete"
-    } else {
-        "response.completed"
-    };
-    let times = if faults.has(Fault::DoubleTerminal) {
-        2
-    } else {
-        1
-    };
+    let output = if faults.has(Fault::EmptyTerminal) { Vec::new() } else { items(answer) };
+    let kind = if answer.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
+    let times = if faults.has(Fault::DoubleTerminal) { 2 } else { 1 };
     for _ in 0..times {
         events.event(kind, 0, |out| response(State::Ended, &output, out));
     }

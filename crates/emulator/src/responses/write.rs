@@ -24,21 +24,12 @@ pub(super) enum State<'a> {
 pub(super) fn words(error: &Error) -> (&str, &str) {
     (
         error.code.as_deref().unwrap_or("server_error"),
-        error
-            .message
-            .as_deref()
-            .unwrap_or("The server had an error while processing your request."),
+        error.message.as_deref().unwrap_or("The server had an error while processing your request."),
     )
 }
 
 impl Head<'_> {
-    pub(super) fn write(
-        &self,
-        out: &mut Vec<u8>,
-        state: &State<'_>,
-        output: &[u8],
-        faults: &Faults,
-    ) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, state: &State<'_>, output: &[u8], faults: &Faults) {
         json::raw(out, "{\"id\":");
         json::string(out, self.id);
         json::raw(out, ",\"object\":\"response\",\"created_at\":");
@@ -117,10 +108,7 @@ fn usage(out: &mut Vec<u8>, answer: &Answer, faults: &Faults) {
     json::raw(out, "},\"total_tokens\":");
     json::number(out, usage.input_tokens + usage.output_tokens);
     if faults.has(Fault::ExtraUsage) {
-        json::raw(
-            out,
-            ",\"audio_tokens\":0,\"speculation_details\":{\"accepted_tokens\":1}",
-        );
+        json::raw(out, ",\"audio_tokens\":0,\"speculation_details\":{\"accepted_tokens\":1}");
     }
     out.push(b'}');
 }
@@ -135,9 +123,7 @@ pub(super) fn item(out: &mut Vec<u8>, item: &Item, open: bool) {
     json::raw(out, "{\"id\":");
     json::string(out, item.id());
     match item {
-        Item::Reasoning {
-            summary, encrypted, ..
-        } => {
+        Item::Reasoning { summary, encrypted, .. } => {
             json::raw(out, ",\"type\":\"reasoning\",\"summary\":[");
             if !open {
                 summary_part(out, summary);
@@ -148,9 +134,7 @@ pub(super) fn item(out: &mut Vec<u8>, item: &Item, open: bool) {
                 json::string(out, if open { "" } else { encrypted });
             }
         }
-        Item::Message {
-            text, refusal, cut, ..
-        } => {
+        Item::Message { text, refusal, cut, .. } => {
             json::raw(out, ",\"type\":\"message\",\"status\":");
             json::string(out, status(*cut));
             json::raw(out, ",\"role\":\"assistant\",\"content\":[");
@@ -159,36 +143,15 @@ pub(super) fn item(out: &mut Vec<u8>, item: &Item, open: bool) {
             }
             out.push(b']');
         }
-        Item::Call {
-            call_id,
-            name,
-            arguments,
-            custom,
-            cut,
-            ..
-        } => {
-            json::raw(
-                out,
-                if *custom {
-                    ",\"type\":\"custom_tool_call\""
-                } else {
-                    ",\"type\":\"function_call\""
-                },
-            );
+        Item::Call { call_id, name, arguments, custom, cut, .. } => {
+            json::raw(out, if *custom { ",\"type\":\"custom_tool_call\"" } else { ",\"type\":\"function_call\"" });
             json::raw(out, ",\"status\":");
             json::string(out, status(*cut));
             json::raw(out, ",\"call_id\":");
             json::string(out, call_id);
             json::raw(out, ",\"name\":");
             json::string(out, name);
-            json::raw(
-                out,
-                if *custom {
-                    ",\"input\":"
-                } else {
-                    ",\"arguments\":"
-                },
-            );
+            json::raw(out, if *custom { ",\"input\":" } else { ",\"arguments\":" });
             json::string(out, if open { "" } else { arguments });
         }
         Item::Unknown { .. } => {
@@ -230,19 +193,8 @@ pub(super) fn items(answer: &Answer) -> Vec<u8> {
 }
 
 /// The finished response as one object.
-pub(crate) fn whole(
-    id: &str,
-    created: i64,
-    settings: &[u8],
-    answer: &Answer,
-    faults: &Faults,
-) -> Vec<u8> {
-    let head = Head {
-        id,
-        created,
-        settings,
-        answer,
-    };
+pub(crate) fn whole(id: &str, created: i64, settings: &[u8], answer: &Answer, faults: &Faults) -> Vec<u8> {
+    let head = Head { id, created, settings, answer };
     let output = items(answer);
     let mut out = Vec::with_capacity(output.len() + settings.len() + 512);
     head.write(&mut out, &State::Ended, &output, faults);
@@ -250,19 +202,8 @@ pub(crate) fn whole(
 }
 
 /// A failed response as one object.
-pub(crate) fn failed(
-    id: &str,
-    created: i64,
-    settings: &[u8],
-    answer: &Answer,
-    error: &Error,
-) -> Vec<u8> {
-    let head = Head {
-        id,
-        created,
-        settings,
-        answer,
-    };
+pub(crate) fn failed(id: &str, created: i64, settings: &[u8], answer: &Answer, error: &Error) -> Vec<u8> {
+    let head = Head { id, created, settings, answer };
     let mut out = Vec::with_capacity(settings.len() + 512);
     head.write(&mut out, &State::Failed(error), b"", &Faults::default());
     out

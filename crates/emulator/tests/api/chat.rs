@@ -45,15 +45,9 @@ fn gather(chunks: &[Value]) -> (String, String, Vec<(String, String, String)>, S
             let index = call["index"].as_u64().unwrap() as usize;
             if let Some(id) = call["id"].as_str() {
                 assert_eq!(index, calls.len());
-                calls.push((
-                    id.into(),
-                    call["function"]["name"].as_str().unwrap().into(),
-                    String::new(),
-                ));
+                calls.push((id.into(), call["function"]["name"].as_str().unwrap().into(), String::new()));
             }
-            calls[index]
-                .2
-                .push_str(call["function"]["arguments"].as_str().unwrap());
+            calls[index].2.push_str(call["function"]["arguments"].as_str().unwrap());
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
             finish = reason.into();
@@ -68,41 +62,22 @@ fn chat_streamed_and_whole_answers_agree() {
         let stage = stage(RULES);
         for (input, finish) in [("tool", "tool_calls"), ("refuse", "stop"), ("else", "stop")] {
             let whole = post(&stage, ask(input, json!({}))).await;
-            let request = ask(
-                input,
-                json!({"stream": true, "stream_options": {"include_usage": true}}),
-            );
+            let request = ask(input, json!({"stream": true, "stream_options": {"include_usage": true}}));
             let (bytes, ended) = stage.bytes("/chat/completions", &request).await;
             let mut chunks = events(&String::from_utf8(bytes).unwrap());
             assert!(ended);
             assert_eq!(chunks.pop().unwrap(), "[DONE]");
             let usage = chunks.last().unwrap();
-            assert_eq!(
-                (&usage["choices"], &usage["usage"]),
-                (&json!([]), &whole["usage"])
-            );
+            assert_eq!((&usage["choices"], &usage["usage"]), (&json!([]), &whole["usage"]));
             let (text, refusal, calls, reason) = gather(&chunks);
             let message = &whole["choices"][0]["message"];
             assert_eq!(text, message["content"].as_str().unwrap_or(""));
             assert_eq!(refusal, message["refusal"].as_str().unwrap_or(""));
-            assert_eq!(
-                (
-                    reason.as_str(),
-                    whole["choices"][0]["finish_reason"].as_str().unwrap()
-                ),
-                (finish, finish)
-            );
-            let whole_calls: Vec<_> = message["tool_calls"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .collect();
+            assert_eq!((reason.as_str(), whole["choices"][0]["finish_reason"].as_str().unwrap()), (finish, finish));
+            let whole_calls: Vec<_> = message["tool_calls"].as_array().into_iter().flatten().collect();
             assert_eq!(calls.len(), whole_calls.len());
             for (call, (_, name, arguments)) in whole_calls.iter().zip(&calls) {
-                assert_eq!(
-                    (&call["function"]["name"], &call["function"]["arguments"]),
-                    (&json!(name), &json!(arguments))
-                );
+                assert_eq!((&call["function"]["name"], &call["function"]["arguments"]), (&json!(name), &json!(arguments)));
             }
         }
     });
@@ -112,31 +87,20 @@ fn chat_streamed_and_whole_answers_agree() {
 fn chat_matches_the_same_rules() {
     run(async {
         let stage = stage(RULES);
-        let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": false});
+        let schema =
+            json!({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": false});
         let format = json!({"type": "json_schema", "json_schema": {"name": "plan", "schema": schema, "strict": true}});
         let planned = post(&stage, ask("x", json!({"response_format": format}))).await;
         assert_eq!(planned["choices"][0]["message"]["content"], "{\"ok\":true}");
         let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
         let result = json!({"role": "tool", "tool_call_id": "c", "content": "42"});
         let body = json!({"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": "tool"}, call, result]});
-        assert_eq!(
-            post(&stage, body).await["choices"][0]["message"]["content"],
-            "it is 42"
-        );
+        assert_eq!(post(&stage, body).await["choices"][0]["message"]["content"], "it is 42");
         let body = json!({"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": "tool"}, call]});
         let reply = stage.post_to("/chat/completions", body).await;
-        assert_eq!(
-            (reply.status, &reply.body["error"]["param"]),
-            (400, &json!("messages"))
-        );
+        assert_eq!((reply.status, &reply.body["error"]["param"]), (400, &json!("messages")));
         let cut = post(&stage, ask("else", json!({"max_tokens": 2}))).await;
-        assert_eq!(
-            (
-                &cut["choices"][0]["finish_reason"],
-                &cut["choices"][0]["message"]["content"]
-            ),
-            (&json!("length"), &json!("hello fr"))
-        );
+        assert_eq!((&cut["choices"][0]["finish_reason"], &cut["choices"][0]["message"]["content"]), (&json!("length"), &json!("hello fr")));
         let calls = stage.running.ledger().calls;
         assert!(calls.iter().all(|call| call.path == "/v1/chat/completions"));
     });
@@ -149,28 +113,14 @@ fn chat_bad_requests_are_refused_with_their_parameter() {
         for (body, param) in [
             (json!({"model": "gpt-5.4"}), "messages"),
             (json!({"model": "gpt-5.4", "messages": []}), "messages"),
-            (
-                json!({"messages": [{"role": "user", "content": "x"}]}),
-                "model",
-            ),
+            (json!({"messages": [{"role": "user", "content": "x"}]}), "model"),
             (ask("x", json!({"model": "gpt-9"})), "model"),
-            (
-                ask("x", json!({"reasoning_effort": "minimal"})),
-                "reasoning_effort",
-            ),
-            (
-                ask("x", json!({"reasoning_effort": "low", "temperature": 0})),
-                "temperature",
-            ),
+            (ask("x", json!({"reasoning_effort": "minimal"})), "reasoning_effort"),
+            (ask("x", json!({"reasoning_effort": "low", "temperature": 0})), "temperature"),
             (ask("x", json!({"n": 2})), "n"),
         ] {
             let reply = stage.post_to("/chat/completions", body.clone()).await;
-            assert_eq!(
-                (reply.status, &reply.body["error"]["param"]),
-                (400, &json!(param)),
-                "{body}: {}",
-                reply.text
-            );
+            assert_eq!((reply.status, &reply.body["error"]["param"]), (400, &json!(param)), "{body}: {}", reply.text);
         }
     });
 }
@@ -178,35 +128,17 @@ fn chat_bad_requests_are_refused_with_their_parameter() {
 #[test]
 fn chat_streams_break_as_scripted() {
     run(async {
-        let rule = |faults: &str| {
-            format!(
-                "[[rule]]\nstream_faults = [\"{faults}\"]\nreply = {{ text = \"a text that is cut somewhere\" }}\n"
-            )
-        };
+        let rule =
+            |faults: &str| format!("[[rule]]\nstream_faults = [\"{faults}\"]\nreply = {{ text = \"a text that is cut somewhere\" }}\n");
         let request = ask("x", json!({"stream": true}));
-        let bare = stage(&rule("error_bare"))
-            .bytes("/chat/completions", &request)
-            .await;
+        let bare = stage(&rule("error_bare")).bytes("/chat/completions", &request).await;
         let chunks = events(&String::from_utf8(bare.0).unwrap());
         assert_eq!(chunks.last().unwrap()["error"]["code"], "server_error");
         assert!(!gather(&chunks).0.is_empty());
-        assert!(
-            !stage(&rule("eof_mid_event"))
-                .bytes("/chat/completions", &request)
-                .await
-                .1
-        );
-        let quiet = stage(&rule("done_marker"))
-            .bytes("/chat/completions", &request)
-            .await;
+        assert!(!stage(&rule("eof_mid_event")).bytes("/chat/completions", &request).await.1);
+        let quiet = stage(&rule("done_marker")).bytes("/chat/completions", &request).await;
         assert!(!String::from_utf8(quiet.0).unwrap().contains("[DONE]"));
-        let foreign = stage(&rule("failed"))
-            .post_to("/chat/completions", request)
-            .await;
-        assert!(
-            foreign.status == 500 && foreign.text.contains("failed"),
-            "{}",
-            foreign.text
-        );
+        let foreign = stage(&rule("failed")).post_to("/chat/completions", request).await;
+        assert!(foreign.status == 500 && foreign.text.contains("failed"), "{}", foreign.text);
     });
 }

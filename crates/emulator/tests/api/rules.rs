@@ -9,11 +9,7 @@ async fn said(stage: &Stage, request: Value) -> String {
     let reply = stage.post(request).await;
     match reply.body["output"][0]["content"][0]["text"].as_str() {
         Some(text) => text.to_owned(),
-        None => format!(
-            "{} {}",
-            reply.status,
-            reply.body["error"]["code"].as_str().unwrap_or("")
-        ),
+        None => format!("{} {}", reply.status, reply.body["error"]["code"].as_str().unwrap_or("")),
     }
 }
 
@@ -33,14 +29,7 @@ match = { contains = "a" }
 reply = { text = "a" }
 "#,
         );
-        assert_eq!(
-            said(
-                &stage,
-                json!({"model": "gpt-5.4-nano", "input": "b", "instructions": "a"})
-            )
-            .await,
-            "both"
-        );
+        assert_eq!(said(&stage, json!({"model": "gpt-5.4-nano", "input": "b", "instructions": "a"})).await, "both");
         assert_eq!(said(&stage, json!({"input": "ab"})).await, "a");
         let with_outputs = |last: &str| {
             let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "run", "arguments": "{}"});
@@ -48,18 +37,10 @@ reply = { text = "a" }
             json!({"input": [call("1"), output("1", "exit code 1"), call("2"), output("2", last)]})
         };
         assert_eq!(said(&stage, with_outputs("exit code 1")).await, "failed");
-        assert_eq!(
-            said(&stage, with_outputs("aha")).await,
-            "a",
-            "only the last output counts"
-        );
+        assert_eq!(said(&stage, with_outputs("aha")).await, "a", "only the last output counts");
         let none = stage.post(json!({"input": "who is it?"})).await;
         assert_eq!(none.status, 500);
-        assert!(
-            none.text.contains("no rule") && none.text.contains("who is it?"),
-            "{}",
-            none.text
-        );
+        assert!(none.text.contains("no rule") && none.text.contains("who is it?"), "{}", none.text);
     });
 }
 
@@ -71,15 +52,9 @@ fn many_rules_match_like_few() {
             .collect();
         let stage = stage(&rules);
         for at in [0, 7, 499] {
-            assert_eq!(
-                said(&stage, json!({"input": format!("go <{at}>")})).await,
-                at.to_string()
-            );
+            assert_eq!(said(&stage, json!({"input": format!("go <{at}>")})).await, at.to_string());
         }
-        assert_eq!(
-            said(&stage, json!({"input": "<7>"})).await,
-            "500 no_rule_matches"
-        );
+        assert_eq!(said(&stage, json!({"input": "<7>"})).await, "500 no_rule_matches");
     });
 }
 
@@ -96,21 +71,13 @@ fn nth_counts_requests_and_times_spends_a_rule() {
         }
         assert_eq!(all, ["one", "else", "else", "three", "else"]);
 
-        let times = stage(
-            "[[rule]]\ntimes = 2\nreply = { status = 500 }\n[[rule]]\nreply = { text = \"fine\" }\n",
-        );
+        let times = stage("[[rule]]\ntimes = 2\nreply = { status = 500 }\n[[rule]]\nreply = { text = \"fine\" }\n");
         let mut all = Vec::new();
         for _ in 0..3 {
             all.push(said(&times, json!({})).await);
         }
         assert_eq!(all, ["500 server_error", "500 server_error", "fine"]);
-        let rules: Vec<_> = times
-            .running
-            .ledger()
-            .calls
-            .iter()
-            .map(|call| (call.rule, call.status))
-            .collect();
+        let rules: Vec<_> = times.running.ledger().calls.iter().map(|call| (call.rule, call.status)).collect();
         assert_eq!(rules, [(Some(1), 500), (Some(1), 500), (Some(2), 200)]);
     });
 }
@@ -119,20 +86,10 @@ fn nth_counts_requests_and_times_spends_a_rule() {
 fn a_lookup_answers_each_row_from_its_table() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let rows: String = (0..100_000)
-            .map(|at| {
-                format!(
-                    "{{\"key\": \"row-{at}\", \"json\": {{\"label\": \"l{}\"}}}}\n",
-                    at % 7
-                )
-            })
-            .collect();
+        let rows: String =
+            (0..100_000).map(|at| format!("{{\"key\": \"row-{at}\", \"json\": {{\"label\": \"l{}\"}}}}\n", at % 7)).collect();
         std::fs::write(dir.path().join("answers.jsonl"), rows).unwrap();
-        std::fs::write(
-            dir.path().join("words.jsonl"),
-            "{\"contains\": \"lost my card\", \"text\": \"card\"}\n",
-        )
-        .unwrap();
+        std::fs::write(dir.path().join("words.jsonl"), "{\"contains\": \"lost my card\", \"text\": \"card\"}\n").unwrap();
         let text = r#"
 [[rule]]
 match = { contains = "row=" }
@@ -143,28 +100,12 @@ reply = { lookup = "words.jsonl" }
 match = { contains = "echo" }
 reply = { text = "{{match.1}} {{input.last_line}} {{other.output}}", key = 'n=(\d+)', template = true }
 "#;
-        let stage = stage_with(
-            Scenario::parse(text, dir.path()).unwrap(),
-            &Options::default(),
-        );
-        assert_eq!(
-            said(&stage, json!({"input": "row=row-99999 x"})).await,
-            "{\"label\": \"l4\"}"
-        );
-        assert_eq!(
-            said(&stage, json!({"input": "I have lost my card!"})).await,
-            "card"
-        );
-        assert_eq!(
-            said(&stage, json!({"input": "echo n=12\nlast"})).await,
-            "12 last {{other.output}}"
-        );
+        let stage = stage_with(Scenario::parse(text, dir.path()).unwrap(), &Options::default());
+        assert_eq!(said(&stage, json!({"input": "row=row-99999 x"})).await, "{\"label\": \"l4\"}");
+        assert_eq!(said(&stage, json!({"input": "I have lost my card!"})).await, "card");
+        assert_eq!(said(&stage, json!({"input": "echo n=12\nlast"})).await, "12 last {{other.output}}");
         let missing = stage.post(json!({"input": "row=nope"})).await;
-        assert!(
-            missing.text.contains("lookup has no row"),
-            "{}",
-            missing.text
-        );
+        assert!(missing.text.contains("lookup has no row"), "{}", missing.text);
     });
 }
 
@@ -172,104 +113,31 @@ reply = { text = "{{match.1}} {{input.last_line}} {{other.output}}", key = 'n=(\
 fn a_faulty_scenario_is_refused_by_line_and_name() {
     let rule = |body: &str| format!("# one\n[[rule]]\n{body}\n");
     let cases = [
-        (
-            rule("reply = { text = \"a\", txt = \"b\" }"),
-            "line 3",
-            "txt",
-        ),
-        (
-            rule("mach = {}\nreply = { text = \"a\" }"),
-            "line 3",
-            "mach",
-        ),
+        (rule("reply = { text = \"a\", txt = \"b\" }"), "line 3", "txt"),
+        (rule("mach = {}\nreply = { text = \"a\" }"), "line 3", "mach"),
         ("[sever]\n".into(), "line 1", "sever"),
         ("[models.a]\nwindows = 1\n".into(), "line 2", "windows"),
-        (
-            rule("reply = { text = \"a\", json = {} }"),
-            "line 2",
-            "text and json",
-        ),
-        (
-            rule("reply = { text = \"a\", status = 429 }"),
-            "line 2",
-            "status = 429",
-        ),
+        (rule("reply = { text = \"a\", json = {} }"), "line 2", "text and json"),
+        (rule("reply = { text = \"a\", status = 429 }"), "line 2", "status = 429"),
         (rule("reply = { }"), "line 2", "is empty"),
         (rule("reply = { status = 99 }"), "line 2", "99"),
         (rule("reply = { json = \"{bad\" }"), "line 2", "JSON text"),
-        (
-            rule("reply = { text = \"a\", usage = { inputs = 1 } }"),
-            "line 2",
-            "inputs",
-        ),
-        (
-            rule("reply = { text = \"a\", usage = { input_tokens = 1, cached_tokens = 2 } }"),
-            "line 2",
-            "cached_tokens = 2",
-        ),
-        (
-            rule("reply = { error = { kind = \"x\" } }"),
-            "line 2",
-            "kind",
-        ),
-        (
-            rule("reply = { text = \"a\", key = \"(\", template = true }"),
-            "line 2",
-            "key",
-        ),
-        (
-            rule("reply = { text = \"a\", headers = { \"a b\" = 1 } }"),
-            "line 2",
-            "a b",
-        ),
-        (
-            rule("stream_faults = [\"stal\"]\nreply = { text = \"a\" }"),
-            "line 2",
-            "stal",
-        ),
-        (
-            rule("stall_ms = 5\nreply = { text = \"a\" }"),
-            "line 2",
-            "stall_ms",
-        ),
-        (
-            rule("match = { nth = 0 }\nreply = { text = \"a\" }"),
-            "line 2",
-            "nth",
-        ),
-        (
-            rule("times = 0\nreply = { text = \"a\" }"),
-            "line 2",
-            "times",
-        ),
-        (
-            rule("tokens_per_s = 0.0\nreply = { text = \"a\" }"),
-            "line 2",
-            "tokens_per_s",
-        ),
-        (
-            rule("match = { contains = 5 }\nreply = { text = \"a\" }"),
-            "line 3",
-            "a string or a list",
-        ),
-        (
-            rule("reply = { lookup = \"none.jsonl\" }"),
-            "none.jsonl",
-            "cannot read",
-        ),
-        (
-            "[models.a]\nefforts = [\"huge\"]\n".into(),
-            "line 1",
-            "huge",
-        ),
+        (rule("reply = { text = \"a\", usage = { inputs = 1 } }"), "line 2", "inputs"),
+        (rule("reply = { text = \"a\", usage = { input_tokens = 1, cached_tokens = 2 } }"), "line 2", "cached_tokens = 2"),
+        (rule("reply = { error = { kind = \"x\" } }"), "line 2", "kind"),
+        (rule("reply = { text = \"a\", key = \"(\", template = true }"), "line 2", "key"),
+        (rule("reply = { text = \"a\", headers = { \"a b\" = 1 } }"), "line 2", "a b"),
+        (rule("stream_faults = [\"stal\"]\nreply = { text = \"a\" }"), "line 2", "stal"),
+        (rule("stall_ms = 5\nreply = { text = \"a\" }"), "line 2", "stall_ms"),
+        (rule("match = { nth = 0 }\nreply = { text = \"a\" }"), "line 2", "nth"),
+        (rule("times = 0\nreply = { text = \"a\" }"), "line 2", "times"),
+        (rule("tokens_per_s = 0.0\nreply = { text = \"a\" }"), "line 2", "tokens_per_s"),
+        (rule("match = { contains = 5 }\nreply = { text = \"a\" }"), "line 3", "a string or a list"),
+        (rule("reply = { lookup = \"none.jsonl\" }"), "none.jsonl", "cannot read"),
+        ("[models.a]\nefforts = [\"huge\"]\n".into(), "line 1", "huge"),
     ];
     for (text, line, word) in cases {
-        let message = Scenario::parse(&text, Path::new("/nonexistent"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains(line) && message.contains(word),
-            "{text}\n{message}"
-        );
+        let message = Scenario::parse(&text, Path::new("/nonexistent")).unwrap_err().to_string();
+        assert!(message.contains(line) && message.contains(word), "{text}\n{message}");
     }
 }

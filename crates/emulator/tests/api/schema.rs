@@ -7,25 +7,18 @@ use std::sync::{LazyLock, Mutex};
 use serde_json::{Value, json};
 
 static DEFINITIONS: LazyLock<Option<Value>> = LazyLock::new(|| {
-    let data = std::env::var_os("BRIGADE_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data = std::env::var_os("BRIGADE_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     // a worktree may lie one level deeper than the project itself
     let file = "openapi-responses/responses.schema.json.gz";
     let deeper = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data");
-    let path = [data, deeper]
-        .iter()
-        .map(|dir| dir.join(file))
-        .find(|path| path.exists());
+    let path = [data, deeper].iter().map(|dir| dir.join(file)).find(|path| path.exists());
     let Some(path) = path else {
         println!("skipped: {file} is not there (set BRIGADE_DATA)");
         return None;
     };
     let mut text = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
-        .read_to_string(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
     // without the discriminator several branches match (SOURCE.md of the data)
     any_of(&mut schema);
@@ -65,9 +58,7 @@ fn as_documented(value: &Value) -> Value {
     let mut value = value.clone();
     for (holder, field) in [("", "user"), ("", "usage"), ("/text/format", "description")] {
         for at in ["", "/response"] {
-            if let Some(map) = value
-                .pointer_mut(&format!("{at}{holder}"))
-                .and_then(Value::as_object_mut)
+            if let Some(map) = value.pointer_mut(&format!("{at}{holder}")).and_then(Value::as_object_mut)
                 && map.get(field) == Some(&Value::Null)
             {
                 map.remove(field);
@@ -82,10 +73,7 @@ pub fn valid(name: &str, value: &Value) {
         return;
     };
     let value = as_documented(value);
-    let errors: Vec<String> = validator
-        .iter_errors(&value)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
+    let errors: Vec<String> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(errors.is_empty(), "{name}: {errors:#?}\n{value:#}");
 }
 
@@ -95,24 +83,17 @@ fn event_schema(kind: &str) -> Option<&'static str> {
         let Some(definitions) = DEFINITIONS.as_ref() else {
             return Vec::new();
         };
-        let branches = definitions["ResponseStreamEvent"]["anyOf"]
-            .as_array()
-            .unwrap();
+        let branches = definitions["ResponseStreamEvent"]["anyOf"].as_array().unwrap();
         branches
             .iter()
             .filter_map(|branch| branch["$ref"].as_str()?.rsplit('/').next())
             .filter_map(|name| {
-                let kind = definitions[name]
-                    .pointer("/properties/type/enum/0")?
-                    .as_str()?;
+                let kind = definitions[name].pointer("/properties/type/enum/0")?.as_str()?;
                 Some((kind.to_owned(), name.to_owned()))
             })
             .collect()
     });
-    BY_TYPE
-        .iter()
-        .find(|(known, _)| known == kind)
-        .map(|(_, name)| name.as_str())
+    BY_TYPE.iter().find(|(known, _)| known == kind).map(|(_, name)| name.as_str())
 }
 
 pub fn valid_events(events: &[Value]) {

@@ -20,18 +20,12 @@ pub struct Reply {
 
 /// Plays a scenario.
 pub fn stage(scenario: &str) -> Stage {
-    stage_with(
-        Scenario::parse(scenario, Path::new(".")).unwrap(),
-        &Options::default(),
-    )
+    stage_with(Scenario::parse(scenario, Path::new(".")).unwrap(), &Options::default())
 }
 
 pub fn stage_with(scenario: Scenario, options: &Options) -> Stage {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Stage {
-        running: Emulator::start(scenario, options).unwrap(),
-        http: reqwest::Client::builder().no_proxy().build().unwrap(),
-    }
+    Stage { running: Emulator::start(scenario, options).unwrap(), http: reqwest::Client::builder().no_proxy().build().unwrap() }
 }
 
 /// One rule that answers everything with a text.
@@ -52,13 +46,7 @@ impl Stage {
     }
 
     pub async fn send(&self, path: &str, body: &Value) -> reqwest::Response {
-        self.http
-            .post(self.url(path))
-            .bearer_auth("k")
-            .json(body)
-            .send()
-            .await
-            .unwrap()
+        self.http.post(self.url(path)).bearer_auth("k").json(body).send().await.unwrap()
     }
 
     pub async fn post_to(&self, path: &str, body: Value) -> Reply {
@@ -78,27 +66,11 @@ impl Stage {
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        read(
-            self.http
-                .get(self.url(path))
-                .bearer_auth("k")
-                .send()
-                .await
-                .unwrap(),
-        )
-        .await
+        read(self.http.get(self.url(path)).bearer_auth("k").send().await.unwrap()).await
     }
 
     pub async fn delete(&self, path: &str) -> Reply {
-        read(
-            self.http
-                .delete(self.url(path))
-                .bearer_auth("k")
-                .send()
-                .await
-                .unwrap(),
-        )
-        .await
+        read(self.http.delete(self.url(path)).bearer_auth("k").send().await.unwrap()).await
     }
 
     /// All bytes of a stream, and whether it ended in good order.
@@ -130,31 +102,18 @@ impl Stage {
 async fn read(response: reqwest::Response) -> Reply {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
-    Reply {
-        status,
-        headers,
-        body: serde_json::from_str(&text).unwrap_or(Value::Null),
-        text,
-    }
+    Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
 }
 
 /// A small reader of server-sent events; comments are dropped.
 pub fn events(text: &str) -> Vec<Value> {
     let mut out = Vec::new();
-    for block in text
-        .replace("\r\n", "\n")
-        .split("\n\n")
-        .filter(|block| !block.trim().is_empty())
-    {
-        let data: Vec<&str> = block
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "))
-            .collect();
+    for block in text.replace("\r\n", "\n").split("\n\n").filter(|block| !block.trim().is_empty()) {
+        let data: Vec<&str> = block.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
         if data.is_empty() {
             continue;
         }
-        let value: Value = serde_json::from_str(&data.join("\n"))
-            .unwrap_or_else(|_| Value::String(data.join("\n")));
+        let value: Value = serde_json::from_str(&data.join("\n")).unwrap_or_else(|_| Value::String(data.join("\n")));
         if let Some(kind) = block.lines().find_map(|line| line.strip_prefix("event: ")) {
             assert_eq!(value["type"], kind);
         }
@@ -165,17 +124,10 @@ pub fn events(text: &str) -> Vec<Value> {
 
 /// Events of one kind.
 pub fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
-    events
-        .iter()
-        .filter(|event| event["type"] == kind)
-        .collect()
+    events.iter().filter(|event| event["type"] == kind).collect()
 }
 
 /// Runs a test's future.
 pub fn run<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

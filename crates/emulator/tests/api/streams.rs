@@ -38,28 +38,15 @@ fn a_stream_has_its_order_and_one_terminal_event() {
         let stage = stage(EVERYTHING);
         for input in ["everything", "empty", "else"] {
             let events = stage.events(json!({"input": input})).await;
-            let kinds: Vec<&str> = events
-                .iter()
-                .map(|event| event["type"].as_str().unwrap())
-                .collect();
+            let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
             assert_eq!(kinds[..2], ["response.created", "response.in_progress"]);
             for (number, event) in events.iter().enumerate() {
                 assert_eq!(event["sequence_number"], number);
                 let usage = event.pointer("/response/usage");
-                assert_eq!(
-                    usage.is_some_and(|usage| !usage.is_null()),
-                    number + 1 == events.len()
-                );
+                assert_eq!(usage.is_some_and(|usage| !usage.is_null()), number + 1 == events.len());
             }
-            let terminal = [
-                "response.completed",
-                "response.incomplete",
-                "response.failed",
-            ];
-            assert_eq!(
-                kinds.iter().filter(|kind| terminal.contains(kind)).count(),
-                1
-            );
+            let terminal = ["response.completed", "response.incomplete", "response.failed"];
+            assert_eq!(kinds.iter().filter(|kind| terminal.contains(kind)).count(), 1);
             assert_eq!(*kinds.last().unwrap(), "response.completed");
             let mut open = None;
             for event in &events {
@@ -67,10 +54,7 @@ fn a_stream_has_its_order_and_one_terminal_event() {
                 match event["type"].as_str().unwrap() {
                     "response.output_item.added" => {
                         assert_eq!(open, None);
-                        assert_eq!(
-                            event["item"]["status"].as_str().unwrap_or("in_progress"),
-                            "in_progress"
-                        );
+                        assert_eq!(event["item"]["status"].as_str().unwrap_or("in_progress"), "in_progress");
                         open = index;
                     }
                     "response.output_item.done" => {
@@ -81,9 +65,7 @@ fn a_stream_has_its_order_and_one_terminal_event() {
                 }
             }
         }
-        let (bytes, _) = stage
-            .bytes("/responses", &ask(json!({"stream": true})))
-            .await;
+        let (bytes, _) = stage.bytes("/responses", &ask(json!({"stream": true}))).await;
         assert!(!String::from_utf8(bytes).unwrap().contains("[DONE]"));
     });
 }
@@ -101,16 +83,10 @@ fn deltas_concatenate_to_what_is_done() {
             let with = |suffix: &str| {
                 events
                     .iter()
-                    .filter(|event| {
-                        event["output_index"] == index
-                            && event["type"].as_str().unwrap().ends_with(suffix)
-                    })
+                    .filter(|event| event["output_index"] == index && event["type"].as_str().unwrap().ends_with(suffix))
                     .collect::<Vec<_>>()
             };
-            let joined: String = with(".delta")
-                .iter()
-                .map(|event| event["delta"].as_str().unwrap())
-                .collect();
+            let joined: String = with(".delta").iter().map(|event| event["delta"].as_str().unwrap()).collect();
             let item = &done["item"];
             let (whole, field) = match item["type"].as_str().unwrap() {
                 "message" => (&item["content"][0]["text"], "text"),
@@ -119,10 +95,7 @@ fn deltas_concatenate_to_what_is_done() {
                 _ => (&item["summary"][0]["text"], "text"),
             };
             assert_eq!(joined, *whole);
-            assert!(
-                with(".done").iter().any(|event| event[field] == joined),
-                "{item}"
-            );
+            assert!(with(".done").iter().any(|event| event[field] == joined), "{item}");
         }
         assert!(of(&events, "response.output_text.delta").len() > 5);
     });
@@ -150,51 +123,30 @@ fn pace_follows_the_script() {
             "four".repeat(21)
         ));
         let started = Instant::now();
-        let mut response = stage
-            .send("/responses", &ask(json!({"stream": true})))
-            .await;
+        let mut response = stage.send("/responses", &ask(json!({"stream": true}))).await;
         let mut pieces = Vec::new();
         while let Some(chunk) = response.chunk().await.unwrap() {
             pieces.push((started.elapsed(), chunk));
         }
         let content = |chunk: &[u8]| String::from_utf8_lossy(chunk).contains("output_text.delta");
-        let opening = pieces
-            .iter()
-            .position(|(_, chunk)| String::from_utf8_lossy(chunk).contains("response.created"));
+        let opening = pieces.iter().position(|(_, chunk)| String::from_utf8_lossy(chunk).contains("response.created"));
         let first = pieces.iter().position(|(_, chunk)| content(chunk)).unwrap();
-        assert!(
-            opening.unwrap() < first,
-            "the opening does not wait for the first token"
-        );
+        assert!(opening.unwrap() < first, "the opening does not wait for the first token");
         assert!(pieces[first].0 >= Duration::from_millis(60));
-        assert!(
-            pieces.last().unwrap().0 >= Duration::from_millis(160),
-            "20 more tokens at 5 ms"
-        );
-        assert!(
-            pieces.iter().filter(|(_, chunk)| content(chunk)).count() >= 3,
-            "in steps"
-        );
+        assert!(pieces.last().unwrap().0 >= Duration::from_millis(160), "20 more tokens at 5 ms");
+        assert!(pieces.iter().filter(|(_, chunk)| content(chunk)).count() >= 3, "in steps");
         let started = Instant::now();
         stage.post(json!({})).await;
-        assert!(
-            started.elapsed() >= Duration::from_millis(160),
-            "a whole body comes with its last token"
-        );
+        assert!(started.elapsed() >= Duration::from_millis(160), "a whole body comes with its last token");
     });
 }
 
 #[test]
 fn a_delay_comes_before_everything() {
     run(async {
-        let stage = stage(&format!(
-            "[[rule]]\ndelay_ms = 50\n{}",
-            HELLO.strip_prefix("[[rule]]\n").unwrap()
-        ));
+        let stage = stage(&format!("[[rule]]\ndelay_ms = 50\n{}", HELLO.strip_prefix("[[rule]]\n").unwrap()));
         let started = Instant::now();
-        let response = stage
-            .send("/responses", &ask(json!({"stream": true})))
-            .await;
+        let response = stage.send("/responses", &ask(json!({"stream": true}))).await;
         assert!(started.elapsed() >= Duration::from_millis(50));
         drop(response);
     });

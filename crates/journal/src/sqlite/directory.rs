@@ -21,22 +21,12 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(stream: &Stream, id: i64) -> Self {
-        Self {
-            id,
-            version: 0,
-            head: checksum::seed(stream.as_str(), id),
-            keys: 0,
-        }
+        Self { id, version: 0, head: checksum::seed(stream.as_str(), id), keys: 0 }
     }
 
     /// The entry's own checksum.
     pub(super) fn sum(&self, name: &str) -> u64 {
-        checksum::entry(
-            name,
-            self.id,
-            self.version,
-            self.head ^ self.keys.rotate_left(32),
-        )
+        checksum::entry(name, self.id, self.version, self.head ^ self.keys.rotate_left(32))
     }
 
     /// Key of the record before the first.
@@ -47,36 +37,21 @@ impl Entry {
     /// From columns id, version, head, keys, sum.
     fn from_row(row: &Row<'_>) -> rusqlite::Result<(Self, u64)> {
         let unsigned = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-        let entry = Self {
-            id: row.get(0)?,
-            version: unsigned(1)?,
-            head: unsigned(2)?,
-            keys: unsigned(3)?,
-        };
+        let entry = Self { id: row.get(0)?, version: unsigned(1)?, head: unsigned(2)?, keys: unsigned(3)? };
         Ok((entry, unsigned(4)?))
     }
 }
 
 /// The stream's entry; `None` only when the directory as a whole has been counted and found sound,
 /// so that a lost entry never looks like a new stream. Call it inside a transaction.
-pub(super) fn find(
-    conn: &Connection,
-    path: &Path,
-    stream: &Stream,
-    counted: &AtomicBool,
-) -> Result<Option<Entry>, Fault> {
+pub(super) fn find(conn: &Connection, path: &Path, stream: &Stream, counted: &AtomicBool) -> Result<Option<Entry>, Fault> {
     let found = conn
         .prepare_cached("SELECT id, version, head, keys, sum FROM streams WHERE name = ?1")?
         .query_row([stream.as_str()], Entry::from_row)
         .optional()?;
     match found {
         Some((entry, sum)) if sum == entry.sum(stream.as_str()) => Ok(Some(entry)),
-        Some(_) => Err(ReadError::Damaged {
-            stream: stream.clone(),
-            seq: 0,
-            what: "its directory entry",
-        }
-        .into()),
+        Some(_) => Err(ReadError::Damaged { stream: stream.clone(), seq: 0, what: "its directory entry" }.into()),
         None => {
             count_once(conn, path, counted)?;
             Ok(None)
@@ -85,11 +60,7 @@ pub(super) fn find(
 }
 
 /// [`count`], unless it has been done since the journal was opened.
-pub(super) fn count_once(
-    conn: &Connection,
-    path: &Path,
-    counted: &AtomicBool,
-) -> Result<(), Fault> {
+pub(super) fn count_once(conn: &Connection, path: &Path, counted: &AtomicBool) -> Result<(), Fault> {
     if !counted.load(Ordering::Relaxed) {
         count(conn, path)?;
         counted.store(true, Ordering::Relaxed);
@@ -101,16 +72,12 @@ pub(super) fn count_once(
 /// microsecond per stream, once per open journal.
 pub(super) fn count(conn: &Connection, path: &Path) -> Result<(), Fault> {
     let home = Home::load(conn)?;
-    let mut statement = conn
-        .prepare_cached("SELECT id, version, head, keys, sum, name FROM streams ORDER BY name")?;
+    let mut statement = conn.prepare_cached("SELECT id, version, head, keys, sum, name FROM streams ORDER BY name")?;
     let mut rows = statement.query([])?;
     let (mut streams, mut digest, mut last) = (0, 0_u64, String::new());
     while let Some(row) = rows.next()? {
         let (entry, sum) = Entry::from_row(row)?;
-        let name = row
-            .get_ref(5)?
-            .as_str()
-            .map_err(|_| damaged(path, "a name is no text"))?;
+        let name = row.get_ref(5)?.as_str().map_err(|_| damaged(path, "a name is no text"))?;
         if entry.sum(name) != sum || name <= last.as_str() {
             return Err(damaged(path, &format!("the entry of {name:?}")));
         }
@@ -120,10 +87,7 @@ pub(super) fn count(conn: &Connection, path: &Path) -> Result<(), Fault> {
         digest = digest.wrapping_add(sum);
     }
     if (streams, digest) != (home.streams, home.digest) {
-        return Err(damaged(
-            path,
-            &format!("{streams} streams of {}", home.streams),
-        ));
+        return Err(damaged(path, &format!("{streams} streams of {}", home.streams)));
     }
     Ok(())
 }
@@ -141,38 +105,21 @@ pub(super) fn add_up(conn: &Connection) -> rusqlite::Result<(i64, u64)> {
 }
 
 fn damaged(path: &Path, what: &str) -> Fault {
-    ReadError::DamagedDirectory {
-        path: path.to_string_lossy().into(),
-        what: what.into(),
-    }
-    .into()
+    ReadError::DamagedDirectory { path: path.to_string_lossy().into(), what: what.into() }.into()
 }
 
 /// Streams by prefix, each with its version.
-pub(super) fn list(
-    conn: &Connection,
-    path: &Path,
-    prefix: &str,
-) -> Result<Vec<(Stream, u64)>, Fault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT id, version, head, keys, sum, name FROM streams WHERE name >= ?1 AND name < ?2 ORDER BY name",
-    )?;
+pub(super) fn list(conn: &Connection, path: &Path, prefix: &str) -> Result<Vec<(Stream, u64)>, Fault> {
+    let mut statement =
+        conn.prepare_cached("SELECT id, version, head, keys, sum, name FROM streams WHERE name >= ?1 AND name < ?2 ORDER BY name")?;
     let mut rows = statement.query([prefix, &format!("{prefix}\u{10ffff}")])?;
     let mut streams = Vec::new();
     while let Some(row) = rows.next()? {
         let (entry, sum) = Entry::from_row(row)?;
-        let name = row
-            .get_ref(5)?
-            .as_str()
-            .map_err(|_| damaged(path, "a name is no text"))?;
+        let name = row.get_ref(5)?.as_str().map_err(|_| damaged(path, "a name is no text"))?;
         let stream = Stream::new(name).map_err(|bad| damaged(path, &bad.to_string()))?;
         if entry.sum(name) != sum {
-            return Err(ReadError::Damaged {
-                stream,
-                seq: 0,
-                what: "its directory entry",
-            }
-            .into());
+            return Err(ReadError::Damaged { stream, seq: 0, what: "its directory entry" }.into());
         }
         streams.push((stream, entry.version));
     }
@@ -191,13 +138,7 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
         conn.prepare_cached("SELECT next_id, streams, digest FROM home")?
-            .query_row([], |row| {
-                Ok(Self {
-                    next_id: row.get(0)?,
-                    streams: row.get(1)?,
-                    digest: row.get::<_, i64>(2)?.cast_unsigned(),
-                })
-            })
+            .query_row([], |row| Ok(Self { next_id: row.get(0)?, streams: row.get(1)?, digest: row.get::<_, i64>(2)?.cast_unsigned() }))
     }
 
     pub(super) fn store(&self, conn: &Connection) -> rusqlite::Result<()> {

@@ -32,36 +32,17 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(super) fn prepare(path: &Path) -> Result<(), OpenError> {
     let home = home(path);
     let refused = |path: &Path, source: io::Error| match source.kind() {
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            OpenError::ReadOnly { path: path.into() }
-        }
-        _ => OpenError::Unreachable {
-            path: path.into(),
-            source,
-        },
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => OpenError::ReadOnly { path: path.into() },
+        _ => OpenError::Unreachable { path: path.into(), source },
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(home)
-        .map_err(|e| refused(home, e))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(home).map_err(|e| refused(home, e))?;
     if let Some(kind) = network_file_system(home) {
-        return Err(OpenError::Network {
-            path: home.into(),
-            kind,
-        });
+        return Err(OpenError::Network { path: home.into(), kind });
     }
     use rustix::fs::{Access, access};
     access(home, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| refused(home, e.into()))?;
-    match fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Ok(_) => fs::File::open(home)
-            .and_then(|home| home.sync_all())
-            .map_err(|e| refused(home, e)),
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => fs::File::open(home).and_then(|home| home.sync_all()).map_err(|e| refused(home, e)),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             access(path, Access::READ_OK | Access::WRITE_OK).map_err(|e| refused(path, e.into()))
         }
@@ -89,10 +70,7 @@ fn network_file_system(_home: &Path) -> Option<&'static str> {
 }
 
 /// Magic numbers of statfs(2) and linux/magic.h.
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "statfs knows no magic there")
-)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "statfs knows no magic there"))]
 pub(super) fn network_magic(magic: u64) -> Option<&'static str> {
     Some(match magic {
         0x6969 => "NFS",
@@ -113,16 +91,10 @@ pub(super) fn network_magic(magic: u64) -> Option<&'static str> {
 pub(super) fn out_of_space(path: &Path) -> bool {
     use rustix::io::Errno;
     let probe = beside(path, &format!("-probe-{}", std::process::id()));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&probe)
-        .and_then(|mut file| {
-            io::Write::write_all(&mut file, &[1; 64 << 10])?;
-            file.sync_all()
-        });
+    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&probe).and_then(|mut file| {
+        io::Write::write_all(&mut file, &[1; 64 << 10])?;
+        file.sync_all()
+    });
     let _ = fs::remove_file(&probe);
     let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].map(|errno| Some(errno.raw_os_error()));
     written.is_err_and(|e| full.contains(&e.raw_os_error()))
@@ -130,7 +102,6 @@ pub(super) fn out_of_space(path: &Path) -> bool {
 
 /// Bytes of the database, its write-ahead log and the log's index.
 pub(super) fn size_on_disk(path: &Path) -> io::Result<u64> {
-    let extra =
-        ["-wal", "-shm"].map(|suffix| fs::metadata(beside(path, suffix)).map_or(0, |m| m.len()));
+    let extra = ["-wal", "-shm"].map(|suffix| fs::metadata(beside(path, suffix)).map_or(0, |m| m.len()));
     Ok(fs::metadata(path)?.len() + extra.iter().sum::<u64>())
 }

@@ -51,11 +51,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(bound: usize) -> Self {
-        Self {
-            line: Mutex::default(),
-            work: Condvar::new(),
-            bound: bound as u64,
-        }
+        Self { line: Mutex::default(), work: Condvar::new(), bound: bound as u64 }
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -94,10 +90,7 @@ impl Queue {
             match idle {
                 None => line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner),
                 Some(idle) => {
-                    let (back, timeout) = self
-                        .work
-                        .wait_timeout(line, idle)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let (back, timeout) = self.work.wait_timeout(line, idle).unwrap_or_else(PoisonError::into_inner);
                     line = back;
                     if timeout.timed_out() && line.waiting.is_empty() && !line.closed {
                         return Next::Idle;
@@ -112,11 +105,7 @@ impl Queue {
         let mut line = self.line();
         line.left += size as u64;
         let within = line.left + self.bound;
-        let admitted: Vec<Waker> = line
-            .outside
-            .extract_if(.., |(place, _)| *place <= within)
-            .map(|w| w.1)
-            .collect();
+        let admitted: Vec<Waker> = line.outside.extract_if(.., |(place, _)| *place <= within).map(|w| w.1).collect();
         drop(line);
         admitted.into_iter().for_each(Waker::wake);
     }

@@ -34,19 +34,12 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn open(
-        path: Arc<Path>,
-        identity: Identity,
-        counted: Arc<AtomicBool>,
-    ) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: Arc<Path>, identity: Identity, counted: Arc<AtomicBool>) -> rusqlite::Result<Self> {
         let first = schema::connect_reader(&path)?;
         Ok(Self {
             path,
             identity,
-            pool: Mutex::new(Pool {
-                idle: vec![first],
-                open: 1,
-            }),
+            pool: Mutex::new(Pool { idle: vec![first], open: 1 }),
             returned: Condvar::new(),
             pulse: Mutex::new(None),
             counted,
@@ -84,10 +77,7 @@ impl Readers {
                     Err(_) => {}
                 }
             }
-            pool = self
-                .returned
-                .wait(pool)
-                .unwrap_or_else(PoisonError::into_inner);
+            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -97,18 +87,12 @@ impl Readers {
     }
 
     /// Runs a read in one snapshot. Damage that SQLite itself reports is laid at `stream`'s door.
-    pub(super) fn snapshot<T>(
-        &self,
-        stream: Option<&Stream>,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, ReadError> {
+    pub(super) fn snapshot<T>(&self, stream: Option<&Stream>, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, ReadError> {
         let conn = self.borrow().map_err(|fault| self.explain(fault, stream))?;
         let result = (|| {
             conn.prepare_cached("BEGIN")?.execute([])?;
             let result = read(&conn);
-            let ended = conn
-                .prepare_cached("COMMIT")
-                .and_then(|mut commit| commit.execute([]));
+            let ended = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
             if ended.is_err() && !conn.is_autocommit() {
                 let _ = conn.execute_batch("ROLLBACK");
             }
@@ -119,21 +103,16 @@ impl Readers {
     }
 
     fn storage(&self, reason: &str) -> ReadError {
-        ReadError::Storage {
-            path: self.path.to_string_lossy().into(),
-            reason: reason.into(),
-        }
+        ReadError::Storage { path: self.path.to_string_lossy().into(), reason: reason.into() }
     }
 
     pub(super) fn explain(&self, fault: Fault, stream: Option<&Stream>) -> ReadError {
         match (fault, stream) {
             (Fault::Read(error), _) => error,
             (Fault::Migrated, _) => self.storage("a newer brigade has migrated it"),
-            (Fault::Sqlite(error), Some(stream)) if damage(&error) => ReadError::Damaged {
-                stream: stream.clone(),
-                seq: 0,
-                what: "a page of the database",
-            },
+            (Fault::Sqlite(error), Some(stream)) if damage(&error) => {
+                ReadError::Damaged { stream: stream.clone(), seq: 0, what: "a page of the database" }
+            }
             (Fault::Sqlite(error), _) => self.storage(&error.to_string()),
         }
     }
@@ -147,9 +126,7 @@ impl Readers {
     }
 
     pub(super) fn version(&self, stream: &Stream) -> Result<u64, ReadError> {
-        self.snapshot(Some(stream), |conn| {
-            Ok(self.find(conn, stream)?.map_or(0, |entry| entry.version))
-        })
+        self.snapshot(Some(stream), |conn| Ok(self.find(conn, stream)?.map_or(0, |entry| entry.version)))
     }
 
     pub(super) fn streams(&self, prefix: &str) -> Result<Vec<(Stream, u64)>, ReadError> {
@@ -159,33 +136,19 @@ impl Readers {
         })
     }
 
-    pub(super) fn read(
-        &self,
-        stream: &Stream,
-        from_seq: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, ReadError> {
+    pub(super) fn read(&self, stream: &Stream, from_seq: u64, limit: usize) -> Result<Vec<Stored>, ReadError> {
         self.snapshot(Some(stream), |conn| match self.find(conn, stream)? {
             Some(entry) => records(conn, stream, &entry, from_seq.max(1), limit),
             None => Ok(Vec::new()),
         })
     }
 
-    pub(super) fn read_keyed(
-        &self,
-        stream: &Stream,
-        from: (i64, u64),
-        limit: usize,
-    ) -> Result<Vec<Stored>, ReadError> {
+    pub(super) fn read_keyed(&self, stream: &Stream, from: (i64, u64), limit: usize) -> Result<Vec<Stored>, ReadError> {
         self.snapshot(Some(stream), |conn| {
             let Some(entry) = self.find(conn, stream)? else {
                 return Ok(Vec::new());
             };
-            let counted = || {
-                self.keys_counted
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-            };
+            let counted = || self.keys_counted.lock().unwrap_or_else(PoisonError::into_inner);
             if !counted().contains(&entry.id) {
                 count_keys(conn, stream, &entry)?;
                 counted().insert(entry.id);
@@ -197,20 +160,14 @@ impl Readers {
     pub(super) fn blob(&self, hash: &BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         let bytes = self.snapshot(None, |conn| {
             let mut statement = conn.prepare_cached("SELECT bytes FROM blobs WHERE hash = ?1")?;
-            let found = statement
-                .query_row([&hash.0[..]], |row| row.get::<_, Vec<u8>>(0))
-                .optional();
+            let found = statement.query_row([&hash.0[..]], |row| row.get::<_, Vec<u8>>(0)).optional();
             match found {
-                Err(error) if damage(&error) || conversion(&error) => {
-                    Err(ReadError::DamagedBlob { hash: *hash }.into())
-                }
+                Err(error) if damage(&error) || conversion(&error) => Err(ReadError::DamagedBlob { hash: *hash }.into()),
                 found => Ok(found?),
             }
         })?;
         match bytes {
-            Some(bytes) if BlobHash::of(&bytes) != *hash => {
-                Err(ReadError::DamagedBlob { hash: *hash })
-            }
+            Some(bytes) if BlobHash::of(&bytes) != *hash => Err(ReadError::DamagedBlob { hash: *hash }),
             bytes => Ok(bytes),
         }
     }
@@ -225,9 +182,7 @@ impl Readers {
                 None => self.connect()?,
             };
             let conn = kept.insert(conn);
-            let version: i64 = conn
-                .prepare_cached("PRAGMA data_version")?
-                .query_row([], |row| row.get(0))?;
+            let version: i64 = conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
             Ok(version.cast_unsigned())
         })();
         result.map_err(|fault| self.explain(fault, None))
@@ -236,52 +191,27 @@ impl Readers {
 
 /// Whether SQLite says that the file, not the disk or a lock, is at fault.
 pub(super) fn damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// A column that no longer holds what was put there.
 fn conversion(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-    matches!(
-        error,
-        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)
-    )
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 /// One record row: id, key, sum, bytes.
 fn taken(row: &Row<'_>) -> rusqlite::Result<(i64, Option<i64>, u64, Vec<u8>)> {
-    Ok((
-        row.get(0)?,
-        row.get(1)?,
-        row.get::<_, i64>(2)?.cast_unsigned(),
-        row.get(3)?,
-    ))
+    Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned(), row.get(3)?))
 }
 
-fn records(
-    conn: &Connection,
-    stream: &Stream,
-    entry: &Entry,
-    from: u64,
-    limit: usize,
-) -> Result<Vec<Stored>, Fault> {
-    let end = entry
-        .version
-        .min(from.saturating_add(limit as u64).saturating_sub(1));
+fn records(conn: &Connection, stream: &Stream, entry: &Entry, from: u64, limit: usize) -> Result<Vec<Stored>, Fault> {
+    let end = entry.version.min(from.saturating_add(limit as u64).saturating_sub(1));
     if from > end {
         return Ok(Vec::new());
     }
     let at = |seq: u64| entry.base() + seq.cast_signed();
-    let lost = |seq: u64, what| {
-        Fault::Read(ReadError::Damaged {
-            stream: stream.clone(),
-            seq,
-            what,
-        })
-    };
+    let lost = |seq: u64, what| Fault::Read(ReadError::Damaged { stream: stream.clone(), seq, what });
     let unfit = |seq: u64| {
         move |error: rusqlite::Error| match damage(&error) || conversion(&error) {
             true => lost(seq, "a page of the database"),
@@ -298,17 +228,12 @@ fn records(
             .ok_or_else(|| lost(from - 1, "it is missing"))?
             .cast_unsigned(),
     };
-    let mut statement = conn.prepare_cached(
-        "SELECT id, key, sum, bytes FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-    )?;
+    let mut statement = conn.prepare_cached("SELECT id, key, sum, bytes FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
     let mut rows = statement.query([at(from), at(end)]).map_err(unfit(from))?;
     let mut read = Vec::with_capacity(usize::try_from(end - from + 1).unwrap_or(0).min(4096));
     let mut size = 0;
     for seq in from..=end {
-        let row = rows
-            .next()
-            .map_err(unfit(seq))?
-            .ok_or_else(|| lost(seq, "it is missing"))?;
+        let row = rows.next().map_err(unfit(seq))?.ok_or_else(|| lost(seq, "it is missing"))?;
         let (id, key, sum, bytes) = taken(row).map_err(unfit(seq))?;
         if id != at(seq) {
             return Err(lost(seq, "it is missing"));
@@ -331,8 +256,7 @@ fn records(
 
 /// Adds up the keys of a stream: a lost key would make a record invisible to keyed reads.
 pub(super) fn count_keys(conn: &Connection, stream: &Stream, entry: &Entry) -> Result<(), Fault> {
-    let mut statement =
-        conn.prepare_cached("SELECT seq, key FROM keys WHERE stream = ?1 ORDER BY key, seq")?;
+    let mut statement = conn.prepare_cached("SELECT seq, key FROM keys WHERE stream = ?1 ORDER BY key, seq")?;
     let mut rows = statement.query([entry.id])?;
     let (mut sum, mut last) = (0_u64, None);
     let mut sorted = true;
@@ -345,21 +269,10 @@ pub(super) fn count_keys(conn: &Connection, stream: &Stream, entry: &Entry) -> R
     if sum == entry.keys && sorted {
         return Ok(());
     }
-    Err(ReadError::Damaged {
-        stream: stream.clone(),
-        seq: 0,
-        what: "its keys do not add up",
-    }
-    .into())
+    Err(ReadError::Damaged { stream: stream.clone(), seq: 0, what: "its keys do not add up" }.into())
 }
 
-fn keyed(
-    conn: &Connection,
-    stream: &Stream,
-    entry: &Entry,
-    from: (i64, u64),
-    limit: usize,
-) -> Result<Vec<Stored>, Fault> {
+fn keyed(conn: &Connection, stream: &Stream, entry: &Entry, from: (i64, u64), limit: usize) -> Result<Vec<Stored>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT r.id, r.key, r.sum, r.bytes, k.key, k.seq, p.sum FROM keys k
          LEFT JOIN records r ON r.id = ?2 + k.seq LEFT JOIN records p ON p.id = ?2 + k.seq - 1
@@ -371,13 +284,7 @@ fn keyed(
     let (mut read, mut size) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(5)?.cast_unsigned();
-        let lost = |what| {
-            Fault::Read(ReadError::Damaged {
-                stream: stream.clone(),
-                seq,
-                what,
-            })
-        };
+        let lost = |what| Fault::Read(ReadError::Damaged { stream: stream.clone(), seq, what });
         let previous = match seq {
             1 => Some(checksum::seed(stream.as_str(), entry.id)),
             _ => row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
@@ -389,8 +296,7 @@ fn keyed(
         };
         let (_, key, sum, bytes) = taken(row).map_err(unfit)?;
         let previous = previous.ok_or_else(|| lost("the record before it is missing"))?;
-        if key != Some(row.get(4)?) || sum != checksum::record(previous, entry.id, seq, key, &bytes)
-        {
+        if key != Some(row.get(4)?) || sum != checksum::record(previous, entry.id, seq, key, &bytes) {
             return Err(lost("its checksum does not fit"));
         }
         size += bytes.len();

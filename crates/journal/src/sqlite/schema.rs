@@ -42,15 +42,11 @@ const TABLES: &str = "
 
 /// A connection that never creates a file.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(Duration::from_secs(60))?;
     // Memory-mapped reads would turn a failing disk into a signal; temporary files would need space.
-    conn.execute_batch(
-        "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;",
-    )?;
+    conn.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
     // After a failed fsync nothing may be copied out of the log: checkpoints are made by hand.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(32);
@@ -68,9 +64,7 @@ pub(super) fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn connect_writer(path: &Path, steps: &[&str]) -> Result<Connection, OpenError> {
     let found = rusqlite::version_number();
     if found < OLDEST_SQLITE {
-        return Err(OpenError::OldSqlite {
-            found: rusqlite::version().to_owned(),
-        });
+        return Err(OpenError::OldSqlite { found: rusqlite::version().to_owned() });
     }
     let mut conn = connect(path).map_err(|e| OpenError::from_sqlite(path, e))?;
     establish(&mut conn, path, steps)?;
@@ -97,23 +91,14 @@ pub(super) fn supported(steps: &[&str]) -> i64 {
 /// The file's schema version; 0 for an empty file.
 fn version(conn: &Connection, path: &Path) -> Result<i64, OpenError> {
     let (id, version, tables) = (|| {
-        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
-            row.get::<_, i64>(0)
-        })?;
-        Ok((
-            number(conn, "application_id")?,
-            number(conn, "user_version")?,
-            tables,
-        ))
+        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+        Ok((number(conn, "application_id")?, number(conn, "user_version")?, tables))
     })()
     .map_err(|e| OpenError::from_sqlite(path, e))?;
     match (id, tables) {
         (0, 0) => Ok(0),
         (APPLICATION_ID, 1..) if version > 0 => Ok(version),
-        (APPLICATION_ID, _) => Err(OpenError::Damaged {
-            path: path.into(),
-            reason: format!("schema {version}, {tables} tables"),
-        }),
+        (APPLICATION_ID, _) => Err(OpenError::Damaged { path: path.into(), reason: format!("schema {version}, {tables} tables") }),
         _ => Err(OpenError::NotAJournal { path: path.into() }),
     }
 }
@@ -123,15 +108,10 @@ fn establish(conn: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), O
     let supported = supported(steps);
     let found = version(conn, path)?;
     if found > supported {
-        return Err(OpenError::Newer {
-            path: path.into(),
-            found,
-            supported,
-        });
+        return Err(OpenError::Newer { path: path.into(), found, supported });
     }
     if found == 0 {
-        conn.pragma_update(None, "page_size", PAGE_SIZE)
-            .map_err(|e| OpenError::from_sqlite(path, e))?;
+        conn.pragma_update(None, "page_size", PAGE_SIZE).map_err(|e| OpenError::from_sqlite(path, e))?;
     } else if found < supported {
         back_up(conn, path, found)?;
     }
@@ -140,33 +120,20 @@ fn establish(conn: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), O
         return Ok(());
     }
     let sql = |e| OpenError::from_sqlite(path, e);
-    let transaction = conn
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(sql)?;
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sql)?;
     // Another process may have done it while this one waited for the lock.
     let found = version(&transaction, path)?;
     if found > supported {
-        return Err(OpenError::Newer {
-            path: path.into(),
-            found,
-            supported,
-        });
+        return Err(OpenError::Newer { path: path.into(), found, supported });
     }
     if found == 0 {
         transaction.execute_batch(TABLES).map_err(sql)?;
     }
-    for step in &steps[usize::try_from((found - 1).max(0))
-        .unwrap_or(0)
-        .min(steps.len())..]
-    {
+    for step in &steps[usize::try_from((found - 1).max(0)).unwrap_or(0).min(steps.len())..] {
         transaction.execute_batch(step).map_err(sql)?;
     }
-    transaction
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(sql)?;
-    transaction
-        .pragma_update(None, "user_version", supported)
-        .map_err(sql)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
+    transaction.pragma_update(None, "user_version", supported).map_err(sql)?;
     transaction.commit().map_err(sql)
 }
 
@@ -174,8 +141,7 @@ fn establish(conn: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), O
 fn write_ahead(conn: &Connection) -> rusqlite::Result<()> {
     let started = Instant::now();
     loop {
-        let mode = conn
-            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        let mode = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match mode {
             Ok(mode) if mode == "wal" => return Ok(()),
             Err(e) if e.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => return Err(e),
@@ -195,17 +161,11 @@ fn back_up(conn: &Connection, path: &Path, found: i64) -> Result<(), OpenError> 
         return Ok(());
     }
     let unfinished = file::beside(path, &format!(".v{found}.backup-{}", std::process::id()));
-    let unreachable = |source| OpenError::Unreachable {
-        path: kept.clone(),
-        source,
-    };
+    let unreachable = |source| OpenError::Unreachable { path: kept.clone(), source };
     let _ = std::fs::remove_file(&unfinished);
-    conn.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])
-        .map_err(|e| OpenError::from_sqlite(path, e))?;
+    conn.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()]).map_err(|e| OpenError::from_sqlite(path, e))?;
     let copy = std::fs::File::open(&unfinished).map_err(unreachable)?;
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    copy.set_permissions(private)
-        .and_then(|()| copy.sync_all())
-        .map_err(unreachable)?;
+    copy.set_permissions(private).and_then(|()| copy.sync_all()).map_err(unreachable)?;
     std::fs::rename(&unfinished, &kept).map_err(unreachable)
 }

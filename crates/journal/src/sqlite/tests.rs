@@ -47,51 +47,30 @@ fn the_linked_sqlite_is_new_enough_and_syncs_fully() {
         file::prepare(&path).unwrap();
         schema::connect_writer(&path, schema::STEPS).unwrap()
     };
-    let text = |pragma| {
-        conn.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
-            .unwrap()
-    };
+    let text = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
     assert_eq!(text("journal_mode"), String::from("wal").into());
     assert_eq!(text("synchronous"), 2.into());
     assert_eq!(text("application_id"), schema::APPLICATION_ID.into());
-    assert_eq!(
-        text("user_version"),
-        schema::supported(schema::STEPS).into()
-    );
+    assert_eq!(text("user_version"), schema::supported(schema::STEPS).into());
 }
 
 #[test]
 fn what_is_not_a_journal_is_refused_and_left_alone() {
     let (_home, path) = home();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(
-        &path,
-        "a letter to my aunt, rather longer than a database header would ever have to be".repeat(9),
-    )
-    .unwrap();
-    assert!(matches!(
-        Sqlite::open(&path),
-        Err(OpenError::NotAJournal { .. })
-    ));
+    fs::write(&path, "a letter to my aunt, rather longer than a database header would ever have to be".repeat(9)).unwrap();
+    assert!(matches!(Sqlite::open(&path), Err(OpenError::NotAJournal { .. })));
     fs::remove_file(&path).unwrap();
     let foreign = Connection::open(&path).unwrap();
-    foreign
-        .execute_batch("CREATE TABLE recipes (name TEXT)")
-        .unwrap();
+    foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
     drop(foreign);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(
-        Sqlite::open(&path),
-        Err(OpenError::NotAJournal { .. })
-    ));
+    assert!(matches!(Sqlite::open(&path), Err(OpenError::NotAJournal { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 /// A schema of the day after tomorrow.
-const LATER: &[&str] = &[
-    "ALTER TABLE home ADD COLUMN motto TEXT",
-    "UPDATE home SET motto = 'onwards'",
-];
+const LATER: &[&str] = &["ALTER TABLE home ADD COLUMN motto TEXT", "UPDATE home SET motto = 'onwards'"];
 
 #[test]
 fn an_older_schema_is_migrated_once_with_a_backup_and_a_newer_one_refused() {
@@ -103,28 +82,15 @@ fn an_older_schema_is_migrated_once_with_a_backup_and_a_newer_one_refused() {
     assert_eq!(new.version(&run()).unwrap(), 1);
     new.append(one()).wait().unwrap();
     // Who still runs the old schema stops writing; who starts it is refused.
-    assert!(matches!(
-        old.append(one()).wait(),
-        Err(AppendError::Poisoned { .. })
-    ));
-    assert!(matches!(
-        Sqlite::open(&path),
-        Err(OpenError::Newer {
-            found: 3,
-            supported: 1,
-            ..
-        })
-    ));
+    assert!(matches!(old.append(one()).wait(), Err(AppendError::Poisoned { .. })));
+    assert!(matches!(Sqlite::open(&path), Err(OpenError::Newer { found: 3, supported: 1, .. })));
     drop((old, new));
     drop(Sqlite::open_as(&path, &options, LATER).unwrap());
 
     let backup = file::beside(&path, ".v1.backup");
     assert_eq!(mode(&backup), 0o600);
     let kept = Sqlite::open(&backup).unwrap();
-    assert_eq!(
-        (kept.version(&run()).unwrap(), kept.verify().unwrap()),
-        (1, vec![])
-    );
+    assert_eq!((kept.version(&run()).unwrap(), kept.verify().unwrap()), (1, vec![]));
 }
 
 #[test]
@@ -134,10 +100,7 @@ fn a_migration_that_fails_changes_nothing() {
     let broken = &["ALTER TABLE home ADD COLUMN motto TEXT", "no sql at all"];
     assert!(Sqlite::open_as(&path, &Options::default(), broken).is_err());
     let journal = Sqlite::open(&path).unwrap();
-    assert_eq!(
-        (journal.version(&run()).unwrap(), journal.verify().unwrap()),
-        (1, vec![])
-    );
+    assert_eq!((journal.version(&run()).unwrap(), journal.verify().unwrap()), (1, vec![]));
 }
 
 #[test]
@@ -162,13 +125,7 @@ fn a_file_deleted_or_replaced_while_open_ends_all_appends_and_is_not_made_again(
             fs::write(&lost, &copy).unwrap();
         }
         for _ in 0..2 {
-            assert!(
-                matches!(
-                    journal.append(one()).wait(),
-                    Err(AppendError::Poisoned { .. })
-                ),
-                "{suffix} {replace}"
-            );
+            assert!(matches!(journal.append(one()).wait(), Err(AppendError::Poisoned { .. })), "{suffix} {replace}");
         }
         assert!(journal.remove(&run()).wait().is_err() && journal.compact().wait().is_err());
         drop(journal);
@@ -180,19 +137,13 @@ fn a_file_deleted_or_replaced_while_open_ends_all_appends_and_is_not_made_again(
 #[test]
 fn an_append_waits_for_another_programs_lock_and_says_when_it_gives_up() {
     let (_home, path) = home();
-    let options = Options {
-        patience: Duration::from_millis(30),
-        ..Options::default()
-    };
+    let options = Options { patience: Duration::from_millis(30), ..Options::default() };
     let hasty = Sqlite::open_with(&path, options).unwrap();
     let patient = Sqlite::open(&path).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let waiting = patient.append(one());
-    assert!(matches!(
-        hasty.append(one()).wait(),
-        Err(AppendError::Busy { .. })
-    ));
+    assert!(matches!(hasty.append(one()).wait(), Err(AppendError::Busy { .. })));
     assert_eq!(patient.version(&run()).unwrap(), 0);
     other.execute_batch("COMMIT").unwrap();
     waiting.wait().unwrap();
@@ -206,9 +157,7 @@ fn an_external_reader_stops_neither_appends_nor_close() {
     let journal = Sqlite::open(&path).unwrap();
     journal.append(one()).wait().unwrap();
     let other = Connection::open(&path).unwrap();
-    other
-        .execute_batch("BEGIN; SELECT count(*) FROM records")
-        .unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM records").unwrap();
     for _ in 0..20 {
         journal.append(one()).wait().unwrap();
     }
@@ -219,48 +168,25 @@ fn an_external_reader_stops_neither_appends_nor_close() {
 #[test]
 fn a_journal_at_its_size_limit_refuses_and_goes_on_after_removal() {
     let (_home, path) = home();
-    let options = Options {
-        max_bytes: Some(400 << 10),
-        ..Options::default()
-    };
+    let options = Options { max_bytes: Some(400 << 10), ..Options::default() };
     let journal = Sqlite::open_with(&path, options).unwrap();
     let other = Stream::new("run/b").unwrap();
     let large = || Batch::new().record(&other, Record::from(vec![1; 300 << 10]));
     journal.append(one()).wait().unwrap();
     journal.append(large()).wait().unwrap();
     // Of a group, what fits is written and what does not is refused.
-    let group = [
-        journal.append(large()),
-        journal.append(one()),
-        journal.append(large()),
-    ];
+    let group = [journal.append(large()), journal.append(one()), journal.append(large())];
     let outcomes = group.map(|ticket| ticket.wait());
-    assert!(
-        matches!(
-            outcomes,
-            [
-                Err(AppendError::Full { .. }),
-                Ok(_),
-                Err(AppendError::Full { .. })
-            ]
-        ),
-        "{outcomes:?}"
-    );
+    assert!(matches!(outcomes, [Err(AppendError::Full { .. }), Ok(_), Err(AppendError::Full { .. })]), "{outcomes:?}");
     journal.remove(&other).wait().unwrap();
     journal.append(large()).wait().unwrap();
-    assert_eq!(
-        (journal.version(&run()).unwrap(), journal.verify().unwrap()),
-        (2, vec![])
-    );
+    assert_eq!((journal.version(&run()).unwrap(), journal.verify().unwrap()), (2, vec![]));
 }
 
 #[test]
 fn appenders_that_wait_to_be_admitted_keep_the_queue_within_its_bound() {
     let (_home, path) = home();
-    let options = Options {
-        queue_bytes: 100_000,
-        ..Options::default()
-    };
+    let options = Options { queue_bytes: 100_000, ..Options::default() };
     let journal = Sqlite::open_with(&path, options).unwrap();
     // Nobody writes until the lock is released, so what is queued stays queued.
     let other = Connection::open(&path).unwrap();
@@ -269,18 +195,11 @@ fn appenders_that_wait_to_be_admitted_keep_the_queue_within_its_bound() {
     let mut admitted = |ticket: &Ticket| std::pin::pin!(ticket.admitted()).poll(&mut context);
     let batch = || Batch::new().record(&run(), Record::from(vec![0; 9_000]));
     let tickets: Vec<_> = (0..20).map(|_| journal.append(batch())).collect();
-    let within = tickets
-        .iter()
-        .filter(|ticket| admitted(ticket) == Poll::Ready(()))
-        .count();
+    let within = tickets.iter().filter(|ticket| admitted(ticket) == Poll::Ready(())).count();
     assert_eq!(within, 100_000 / batch().size());
     other.execute_batch("COMMIT").unwrap();
     journal.append(Batch::new()).wait().unwrap();
-    assert!(
-        tickets
-            .iter()
-            .all(|ticket| admitted(ticket) == Poll::Ready(()))
-    );
+    assert!(tickets.iter().all(|ticket| admitted(ticket) == Poll::Ready(())));
     assert_eq!(journal.version(&run()).unwrap(), 20);
 }
 
@@ -291,16 +210,8 @@ fn a_hundred_thousand_records_come_back_in_order_and_the_file_grows_linearly() {
     let mut sizes = Vec::new();
     for quarter in 0..4_i64 {
         let numbers = quarter * 25_000..(quarter + 1) * 25_000;
-        let records = numbers
-            .map(|n| Record {
-                bytes: n.to_le_bytes().to_vec(),
-                key: Some(n ^ 1),
-            })
-            .collect();
-        journal
-            .append(Batch::new().records(&run(), records))
-            .wait()
-            .unwrap();
+        let records = numbers.map(|n| Record { bytes: n.to_le_bytes().to_vec(), key: Some(n ^ 1) }).collect();
+        journal.append(Batch::new().records(&run(), records)).wait().unwrap();
         journal.compact().wait().unwrap();
         sizes.push(journal.size_on_disk().unwrap());
     }
@@ -312,14 +223,8 @@ fn a_hundred_thousand_records_come_back_in_order_and_the_file_grows_linearly() {
             break;
         };
         for (n, (stored, keyed)) in (count..).zip(page.iter().zip(&keyed)) {
-            assert_eq!(
-                (stored.seq, &stored.bytes[..]),
-                (n as u64 + 1, &n.to_le_bytes()[..])
-            );
-            assert_eq!(
-                (keyed.key, &keyed.bytes[..]),
-                (Some(n), &(n ^ 1).to_le_bytes()[..])
-            );
+            assert_eq!((stored.seq, &stored.bytes[..]), (n as u64 + 1, &n.to_le_bytes()[..]));
+            assert_eq!((keyed.key, &keyed.bytes[..]), (Some(n), &(n ^ 1).to_le_bytes()[..]));
         }
         count += page.len() as i64;
         (from, key) = (last.seq + 1, (last_key.key.unwrap(), last_key.seq + 1));
@@ -336,8 +241,5 @@ fn a_dropped_journal_writes_what_was_queued() {
     drop(journal);
     assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
     assert_eq!(Sqlite::open(&path).unwrap().version(&run()).unwrap(), 100);
-    assert_eq!(
-        fs::metadata(file::beside(&path, "-wal")).map_or(0, |wal| wal.len()),
-        0
-    );
+    assert_eq!(fs::metadata(file::beside(&path, "-wal")).map_or(0, |wal| wal.len()), 0);
 }

@@ -10,17 +10,11 @@ const PAGE: usize = 1000;
 pub(super) fn verify(journal: &Sqlite, readers: &Readers) -> Result<Vec<ReadError>, ReadError> {
     let mut damage = Vec::new();
     let whole = readers.snapshot(None, |conn| {
-        let report: Vec<String> = conn
-            .prepare("PRAGMA integrity_check(20)")?
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
+        let report: Vec<String> =
+            conn.prepare("PRAGMA integrity_check(20)")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         if report != ["ok"] {
             let path = readers.path().to_string_lossy().into();
-            return Err(ReadError::DamagedDirectory {
-                path,
-                what: report.join("; ").into(),
-            }
-            .into());
+            return Err(ReadError::DamagedDirectory { path, what: report.join("; ").into() }.into());
         }
         directory::count(conn, readers.path())
     });
@@ -61,12 +55,7 @@ fn blob_damage(readers: &Readers) -> Result<Vec<ReadError>, ReadError> {
     let hashes = readers.snapshot(None, |conn| {
         let mut statement = conn.prepare("SELECT hash FROM blobs ORDER BY id")?;
         let hashes = statement.query_map([], |row| row.get::<_, [u8; 32]>(0))?;
-        hashes
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map_err(Fault::from)
+        hashes.collect::<rusqlite::Result<Vec<_>>>().map_err(Fault::from)
     })?;
-    Ok(hashes
-        .into_iter()
-        .filter_map(|hash| readers.blob(&BlobHash(hash)).err())
-        .collect())
+    Ok(hashes.into_iter().filter_map(|hash| readers.blob(&BlobHash(hash)).err()).collect())
 }

@@ -70,27 +70,12 @@ impl Writer {
         if let Some(bytes) = options.max_bytes {
             let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
             let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page;
-            conn.pragma_update(
-                None,
-                "max_page_count",
-                pages.clamp(16, i64::from(u32::MAX) - 1),
-            )?;
+            conn.pragma_update(None, "max_page_count", pages.clamp(16, i64::from(u32::MAX) - 1))?;
         }
         let wal = file::beside(&path, "-wal");
         let ledger = Ledger::new(path.clone(), counted, &conn)?;
         let patience = options.patience;
-        Ok(Self {
-            conn,
-            path,
-            wal,
-            identity,
-            wal_identity: None,
-            queue,
-            ledger,
-            pages,
-            patience_ms,
-            patience,
-        })
+        Ok(Self { conn, path, wal, identity, wal_identity: None, queue, ledger, pages, patience_ms, patience })
     }
 
     pub(super) fn run(mut self) {
@@ -122,15 +107,7 @@ impl Writer {
     fn write(&mut self, group: Vec<Queued>) {
         let outcomes = match (self.queue.poisoned(), &group[..]) {
             (Some(refusal), _) => vec![Err(refusal); group.len()],
-            (
-                None,
-                [
-                    Queued {
-                        work: Work::Compact,
-                        ..
-                    },
-                ],
-            ) => vec![self.compact()],
+            (None, [Queued { work: Work::Compact, .. }]) => vec![self.compact()],
             (None, _) => self.outcomes(&group),
         };
         let mut freed = 0;
@@ -152,9 +129,7 @@ impl Writer {
             Err(Failure::Refused(refusal @ AppendError::Busy { .. })) => {
                 vec![Err(refusal); group.len()]
             }
-            Err(Failure::Refused(_)) if group.len() > 1 => {
-                group.iter().map(|queued| self.single(queued)).collect()
-            }
+            Err(Failure::Refused(_)) if group.len() > 1 => group.iter().map(|queued| self.single(queued)).collect(),
             Err(failure) => vec![Err(self.refusal(failure)); group.len()],
         }
     }
@@ -175,10 +150,7 @@ impl Writer {
             Failure::Refused(refusal) => refusal,
             Failure::Fatal(reason) => {
                 let path = self.path.to_string_lossy().into();
-                let refusal = AppendError::Poisoned {
-                    path,
-                    reason: reason.into(),
-                };
+                let refusal = AppendError::Poisoned { path, reason: reason.into() };
                 self.queue.poison(&refusal);
                 refusal
             }
@@ -195,11 +167,7 @@ impl Writer {
             }
         };
         failpoint::hit("before-commit");
-        if let Err(error) = self
-            .conn
-            .prepare_cached("COMMIT")
-            .and_then(|mut commit| commit.execute([]))
-        {
+        if let Err(error) = self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
             self.give_up();
             return Err(self.judge(error.into()));
         }
@@ -244,23 +212,15 @@ impl Writer {
         };
         if damage(&error) {
             let reason = error.to_string().into();
-            return Failure::Refused(AppendError::Damaged(ReadError::Storage {
-                path: path(),
-                reason,
-            }));
+            return Failure::Refused(AppendError::Damaged(ReadError::Storage { path: path(), reason }));
         }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Failure::Refused(AppendError::Full { path: path() }),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Failure::Refused(AppendError::Busy {
-                    path: path(),
-                    waited_s: self.patience.as_secs(),
-                })
+                Failure::Refused(AppendError::Busy { path: path(), waited_s: self.patience.as_secs() })
             }
             // A failed fsync is never "full", whatever the disk says afterwards.
-            _ if !failed_sync(&error) && file::out_of_space(&self.path) => {
-                Failure::Refused(AppendError::Full { path: path() })
-            }
+            _ if !failed_sync(&error) && file::out_of_space(&self.path) => Failure::Refused(AppendError::Full { path: path() }),
             _ => Failure::Fatal(error.to_string()),
         }
     }
@@ -284,13 +244,9 @@ impl Writer {
         }
         failpoint::hit("before-checkpoint");
         self.patience_ms.store(as_ms(patience), Ordering::Relaxed);
-        let done = self
-            .conn
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
-            });
-        self.patience_ms
-            .store(as_ms(self.patience), Ordering::Relaxed);
+        let done =
+            self.conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?)));
+        self.patience_ms.store(as_ms(self.patience), Ordering::Relaxed);
         failpoint::hit("after-checkpoint");
         match done {
             // All copied: the next commit starts the log over.
@@ -325,10 +281,7 @@ fn as_ms(duration: Duration) -> u64 {
 
 fn failed_sync(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
-    matches!(
-        code,
-        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
-    )
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 /// Waits for another program's lock: often at first, since groups of others take milliseconds.

@@ -102,7 +102,15 @@ impl Session {
 impl Run {
     /// A run that is about to start, or one to be replayed into by [`Run::replay`].
     pub fn new(catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>) -> Self {
-        Self { state: State::default(), catalog, tools, outbox: Vec::new(), now: Timestamp::default(), session: Session::default(), openings: prepare::Openings::default() }
+        Self {
+            state: State::default(),
+            catalog,
+            tools,
+            outbox: Vec::new(),
+            now: Timestamp::default(),
+            session: Session::default(),
+            openings: prepare::Openings::default(),
+        }
     }
 
     /// Folds an event of the past.

@@ -115,12 +115,7 @@ impl Fold {
     }
 
     /// Takes one chunk or a whole body.
-    pub(crate) fn take(
-        &mut self,
-        chunk: Chunk<'_>,
-        data: &str,
-        sink: &mut dyn FnMut(Delta<'_>),
-    ) -> Heard {
+    pub(crate) fn take(&mut self, chunk: Chunk<'_>, data: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Heard {
         if self.done {
             return Heard::Nothing;
         }
@@ -138,19 +133,12 @@ impl Fold {
         first(&mut self.service, chunk.service_tier);
         self.usage = usage(chunk.usage).or(self.usage);
         let mut heard = Heard::Nothing;
-        for choice in chunk
-            .choices
-            .and_then(parse::<Vec<Choice<'_>>>)
-            .unwrap_or_default()
-        {
+        for choice in chunk.choices.and_then(parse::<Vec<Choice<'_>>>).unwrap_or_default() {
             // Only one answer was asked for; a second is nobody's.
             if choice.index.0.unwrap_or(0) != 0 {
                 continue;
             }
-            if let Some(message) = choice
-                .delta
-                .or(choice.message)
-                .and_then(parse::<Message<'_>>)
+            if let Some(message) = choice.delta.or(choice.message).and_then(parse::<Message<'_>>)
                 && self.message(&message, sink)
             {
                 heard = Heard::Content;
@@ -165,11 +153,7 @@ impl Fold {
 
     fn message(&mut self, message: &Message<'_>, sink: &mut dyn FnMut(Delta<'_>)) -> bool {
         let mut heard = false;
-        if let Some(more) = message
-            .reasoning_content
-            .filled()
-            .or(message.reasoning.filled())
-        {
+        if let Some(more) = message.reasoning_content.filled().or(message.reasoning.filled()) {
             sink(Delta::Reasoning(more));
             heard = true;
         }
@@ -188,11 +172,7 @@ impl Fold {
             sink(Delta::Refusal(more));
             heard = true;
         }
-        for call in message
-            .tool_calls
-            .and_then(parse::<Vec<ToolCall<'_>>>)
-            .unwrap_or_default()
-        {
+        for call in message.tool_calls.and_then(parse::<Vec<ToolCall<'_>>>).unwrap_or_default() {
             self.tool(&call, sink);
             heard = true;
         }
@@ -227,15 +207,10 @@ impl Fold {
         let known = match (index, id) {
             (Some(_), Some(id)) => {
                 // The same index with another id is another call, for servers that always send 0.
-                self.calls.iter().rposition(|call| {
-                    call.index == index && call.id.as_deref().is_none_or(|old| old == id)
-                })
+                self.calls.iter().rposition(|call| call.index == index && call.id.as_deref().is_none_or(|old| old == id))
             }
             (Some(_), None) => self.calls.iter().rposition(|call| call.index == index),
-            (None, Some(id)) => self
-                .calls
-                .iter()
-                .rposition(|call| call.id.as_deref() == Some(id)),
+            (None, Some(id)) => self.calls.iter().rposition(|call| call.id.as_deref() == Some(id)),
             (None, None) => self.calls.len().checked_sub(1).filter(|last| {
                 let last = &self.calls[*last];
                 let whole = serde_json::from_str::<serde::de::IgnoredAny>(&last.arguments).is_ok();
@@ -244,21 +219,14 @@ impl Fold {
             }),
         };
         known.unwrap_or_else(|| {
-            self.calls.push(Growing {
-                index,
-                ..Growing::default()
-            });
+            self.calls.push(Growing { index, ..Growing::default() });
             self.calls.len() - 1
         })
     }
 
     /// The reply, or the fault that stands for it; `None` when the stream was cut.
     /// `seed` goes into the call ids that have to be invented.
-    pub(crate) fn finish(
-        mut self,
-        seed: &str,
-        sink: &mut dyn FnMut(Delta<'_>),
-    ) -> Result<Reply, Option<Fault>> {
+    pub(crate) fn finish(mut self, seed: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Result<Reply, Option<Fault>> {
         if self.fault.is_some() || !self.has_ended() {
             return Err(self.fault);
         }
@@ -271,21 +239,13 @@ impl Fold {
         };
         let mut pieces = Vec::with_capacity(self.calls.len() + 1);
         if self.text.is_some() || self.refusal.is_some() {
-            let piece = Piece {
-                kind: "message".into(),
-                text: self.text,
-                refusal: self.refusal,
-                ..Piece::default()
-            };
+            let piece = Piece { kind: "message".into(), text: self.text, refusal: self.refusal, ..Piece::default() };
             pieces.push(piece);
         }
         let mut ids: Vec<String> = Vec::with_capacity(self.calls.len());
         for (place, call) in self.calls.into_iter().enumerate() {
             // Two calls under one id could not be answered apart.
-            let id = call
-                .id
-                .filter(|id| !ids.contains(id))
-                .unwrap_or_else(|| format!("call_{seed}_{place}"));
+            let id = call.id.filter(|id| !ids.contains(id)).unwrap_or_else(|| format!("call_{seed}_{place}"));
             ids.push(id.clone());
             pieces.push(Piece {
                 kind: "function_call".into(),

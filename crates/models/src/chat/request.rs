@@ -118,8 +118,7 @@ struct Called<'a> {
 
 /// The body of a request.
 pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
-    let allowed =
-        |tool: &&ToolSpec| call.allowed_tools.is_empty() || call.allowed_tools.contains(&tool.name);
+    let allowed = |tool: &&ToolSpec| call.allowed_tools.is_empty() || call.allowed_tools.contains(&tool.name);
     let narrowed = !call.tools.iter().all(|tool| allowed(&tool));
     let strict = |schema: &Value| (can.strict && strict::check(schema).is_ok()).then_some(true);
     let tools: Vec<Tool<'_>> = call
@@ -140,35 +139,21 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         kind: "allowed_tools",
         allowed_tools: AllowedTools {
             mode: "auto",
-            tools: call
-                .tools
-                .iter()
-                .filter(allowed)
-                .map(|spec| Tool {
-                    kind: "function",
-                    function: name_only(&spec.name),
-                })
-                .collect(),
+            tools: call.tools.iter().filter(allowed).map(|spec| Tool { kind: "function", function: name_only(&spec.name) }).collect(),
         },
     });
-    let response_format = call
-        .format
-        .as_ref()
-        .filter(|_| can.structured_text)
-        .map(|format| ResponseFormat {
-            kind: "json_schema",
-            json_schema: JsonSchema {
-                name: &format.name,
-                schema: &format.schema,
-                strict: format.strict.then(|| strict(&format.schema)).flatten(),
-            },
-        });
+    let response_format = call.format.as_ref().filter(|_| can.structured_text).map(|format| ResponseFormat {
+        kind: "json_schema",
+        json_schema: JsonSchema {
+            name: &format.name,
+            schema: &format.schema,
+            strict: format.strict.then(|| strict(&format.schema)).flatten(),
+        },
+    });
     let request = Request {
         model: call.model.model(),
         stream: true,
-        stream_options: can.stream_usage.then_some(StreamOptions {
-            include_usage: true,
-        }),
+        stream_options: can.stream_usage.then_some(StreamOptions { include_usage: true }),
         parallel_tool_calls: (can.parallel_tool_calls && !tools.is_empty()).then_some(true),
         tools,
         tool_choice,
@@ -177,39 +162,20 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         verbosity: call.verbosity.filter(|_| can.verbosity),
         max_completion_tokens: can.max_completion_tokens.then_some(call.max_output_tokens),
         max_tokens: (!can.max_completion_tokens).then_some(call.max_output_tokens),
-        prompt_cache_key: call
-            .cache_key
-            .as_deref()
-            .filter(|_| can.cache_key)
-            .map(cache_key),
-        service_tier: Some(call.service)
-            .filter(|service| can.service_tier && *service != Service::Default),
+        prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key).map(cache_key),
+        service_tier: Some(call.service).filter(|service| can.service_tier && *service != Service::Default),
         messages: messages(call, can),
     };
     serde_json::to_vec(&request).expect("strings, numbers and JSON values always serialise")
 }
 
 fn name_only(name: &str) -> Function<'_> {
-    Function {
-        name,
-        description: None,
-        parameters: None,
-        strict: None,
-    }
+    Function { name, description: None, parameters: None, strict: None }
 }
 
 fn messages<'a>(call: &'a Call, can: &Capabilities) -> Vec<Message<'a>> {
-    let rules = if can.developer_role {
-        "developer"
-    } else {
-        "system"
-    };
-    let plain = |role, text: &'a str| Message {
-        role,
-        content: Some(text),
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-    };
+    let rules = if can.developer_role { "developer" } else { "system" };
+    let plain = |role, text: &'a str| Message { role, content: Some(text), tool_calls: Vec::new(), tool_call_id: None };
     let mut messages = Vec::with_capacity(call.items.len() + 1);
     if !call.instructions.is_empty() {
         messages.push(plain(rules, &call.instructions));
@@ -228,34 +194,16 @@ fn messages<'a>(call: &'a Call, can: &Capabilities) -> Vec<Message<'a>> {
                 messages.push(plain(role, text));
                 open = *speaker == Speaker::Assistant;
             }
-            Item::ToolCall {
-                call_id,
-                name,
-                arguments,
-            } => {
-                let tool_call = ToolCall {
-                    id: call_id,
-                    kind: "function",
-                    function: Called { name, arguments },
-                };
+            Item::ToolCall { call_id, name, arguments } => {
+                let tool_call = ToolCall { id: call_id, kind: "function", function: Called { name, arguments } };
                 match messages.last_mut().filter(|_| open) {
                     Some(last) => last.tool_calls.push(tool_call),
-                    None => messages.push(Message {
-                        role: "assistant",
-                        content: None,
-                        tool_calls: vec![tool_call],
-                        tool_call_id: None,
-                    }),
+                    None => messages.push(Message { role: "assistant", content: None, tool_calls: vec![tool_call], tool_call_id: None }),
                 }
                 open = true;
             }
             Item::ToolOutput { call_id, output } => {
-                messages.push(Message {
-                    role: "tool",
-                    content: Some(output),
-                    tool_calls: Vec::new(),
-                    tool_call_id: Some(call_id),
-                });
+                messages.push(Message { role: "tool", content: Some(output), tool_calls: Vec::new(), tool_call_id: Some(call_id) });
                 open = false;
             }
             // Bound to the Responses API.

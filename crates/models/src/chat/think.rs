@@ -61,13 +61,8 @@ impl Splitter {
                         continue;
                     }
                     // A beginning of the closing tag may stand at the end.
-                    let keep = (1..CLOSE.len())
-                        .rev()
-                        .find(|len| self.held.ends_with(&CLOSE[..*len]))
-                        .unwrap_or(0);
-                    found
-                        .reasoning
-                        .extend(self.held.drain(..self.held.len() - keep));
+                    let keep = (1..CLOSE.len()).rev().find(|len| self.held.ends_with(&CLOSE[..*len])).unwrap_or(0);
+                    found.reasoning.extend(self.held.drain(..self.held.len() - keep));
                     return found;
                 }
                 Think::After => {
@@ -90,14 +85,8 @@ impl Splitter {
     pub(crate) fn finish(&mut self) -> Found {
         let held = std::mem::take(&mut self.held);
         match self.state {
-            Think::Inside => Found {
-                reasoning: held,
-                ..Found::default()
-            },
-            _ => Found {
-                text: held,
-                ..Found::default()
-            },
+            Think::Inside => Found { reasoning: held, ..Found::default() },
+            _ => Found { text: held, ..Found::default() },
         }
     }
 }
@@ -110,13 +99,8 @@ mod tests {
         let mut splitter = Splitter::default();
         let mut whole = Found::default();
         let chars: Vec<char> = text.chars().collect();
-        let pieces = chars
-            .chunks(size)
-            .map(|piece| piece.iter().collect::<String>());
-        for found in pieces
-            .map(|piece| splitter.push(&piece))
-            .collect::<Vec<_>>()
-        {
+        let pieces = chars.chunks(size).map(|piece| piece.iter().collect::<String>());
+        for found in pieces.map(|piece| splitter.push(&piece)).collect::<Vec<_>>() {
             whole.text += &found.text;
             whole.reasoning += &found.reasoning;
         }
@@ -127,11 +111,7 @@ mod tests {
     #[test]
     fn only_a_leading_tag_is_taken_out_for_every_piece_size() {
         let cases = [
-            (
-                "\n<think>a</b</think>\n\nanswer <think>x</think>",
-                "answer <think>x</think>",
-                "a</b",
-            ),
+            ("\n<think>a</b</think>\n\nanswer <think>x</think>", "answer <think>x</think>", "a</b"),
             ("plain <think>", "plain <think>", ""),
             ("<thin", "<thin", ""),
             ("<think>cut off</thi", "", "cut off</thi"),
@@ -140,11 +120,7 @@ mod tests {
         ];
         for (text, answer, reasoning) in cases {
             for size in 1..=text.len() {
-                assert_eq!(
-                    split(text, size),
-                    (answer.to_owned(), reasoning.to_owned()),
-                    "{text:?} by {size}"
-                );
+                assert_eq!(split(text, size), (answer.to_owned(), reasoning.to_owned()), "{text:?} by {size}");
             }
         }
     }

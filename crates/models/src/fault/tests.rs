@@ -30,26 +30,14 @@ fn every_row_of_the_error_table_has_its_class() {
             r#"{"error":{"message":"Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.","type":"invalid_request_error","param":"input","code":null}}"#,
             LostReference,
         ),
-        (
-            400,
-            r#"{"error":{"message":"m","param":"model","code":"model_not_found"}}"#,
-            ModelNotFound,
-        ),
-        (
-            404,
-            r#"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}}"#,
-            ModelNotFound,
-        ),
+        (400, r#"{"error":{"message":"m","param":"model","code":"model_not_found"}}"#, ModelNotFound),
+        (404, r#"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":null,"code":404}}"#, ModelNotFound),
         (
             404,
             r#"{"error":{"message":"model \"llama9\" not found, try pulling it first","type":"not_found_error","param":null,"code":null}}"#,
             ModelNotFound,
         ),
-        (
-            404,
-            r#"{"error":{"message":"no such route","param":"model"}}"#,
-            ModelNotFound,
-        ),
+        (404, r#"{"error":{"message":"no such route","param":"model"}}"#, ModelNotFound),
         (404, r#"{"detail":"Not Found"}"#, BadRequest),
         (
             400,
@@ -76,11 +64,7 @@ fn every_row_of_the_error_table_has_its_class() {
             r#"{"error":{"message":"m","type":"invalid_request_error","param":"text.format.schema","code":"invalid_json_schema"}}"#,
             BadRequest,
         ),
-        (
-            400,
-            r#"{"error":{"message":"m","code":"missing_required_parameter","param":"input[79].id"}}"#,
-            BadRequest,
-        ),
+        (400, r#"{"error":{"message":"m","code":"missing_required_parameter","param":"input[79].id"}}"#, BadRequest),
         (
             400,
             r#"{"error":{"message":"No tool output found for function call call_1.","type":"invalid_request_error","param":"input","code":null}}"#,
@@ -101,82 +85,34 @@ fn every_row_of_the_error_table_has_its_class() {
         (408, "", Server),
         (409, "{}", Server),
         (413, "too large", BadRequest),
-        (
-            422,
-            r#"{"detail":[{"loc":["body","input"],"msg":"field required"}]}"#,
-            BadRequest,
-        ),
+        (422, r#"{"detail":[{"loc":["body","input"],"msg":"field required"}]}"#, BadRequest),
         (
             429,
             r#"{"error":{"message":"Rate limit reached. Please try again in 6.2s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
             RateLimited,
         ),
-        (
-            429,
-            r#"{"error":{"message":"m","type":"requests","code":null}}"#,
-            RateLimited,
-        ),
+        (429, r#"{"error":{"message":"m","type":"requests","code":null}}"#, RateLimited),
         (429, "", RateLimited),
-        (
-            429,
-            r#"{"error":{"message":"ramp","type":"rate_limit_error","code":"slow_down"}}"#,
-            Overloaded,
-        ),
-        (
-            429,
-            r#"{"error":{"message":"m","code":"resource_unavailable"}}"#,
-            Overloaded,
-        ),
+        (429, r#"{"error":{"message":"ramp","type":"rate_limit_error","code":"slow_down"}}"#, Overloaded),
+        (429, r#"{"error":{"message":"m","code":"resource_unavailable"}}"#, Overloaded),
         (
             429,
             r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
             QuotaExhausted,
         ),
-        (
-            429,
-            r#"{"error":{"message":"m","type":"insufficient_quota","code":"project_spend_limit_exceeded"}}"#,
-            QuotaExhausted,
-        ),
-        (
-            429,
-            r#"{"error":{"message":"m","type":"insufficient_quota","code":null}}"#,
-            QuotaExhausted,
-        ),
-        (
-            500,
-            r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#,
-            Server,
-        ),
-        (
-            502,
-            "<!DOCTYPE html><html><head><title>Bad gateway</title></head></html>",
-            Server,
-        ),
-        (
-            503,
-            r#"{"error":{"message":"m","type":"service_unavailable_error","code":"server_is_overloaded"}}"#,
-            Overloaded,
-        ),
-        (
-            503,
-            r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
-            Overloaded,
-        ),
+        (429, r#"{"error":{"message":"m","type":"insufficient_quota","code":"project_spend_limit_exceeded"}}"#, QuotaExhausted),
+        (429, r#"{"error":{"message":"m","type":"insufficient_quota","code":null}}"#, QuotaExhausted),
+        (500, r#"{"error":{"message":"m","type":"server_error","param":null,"code":null}}"#, Server),
+        (502, "<!DOCTYPE html><html><head><title>Bad gateway</title></head></html>", Server),
+        (503, r#"{"error":{"message":"m","type":"service_unavailable_error","code":"server_is_overloaded"}}"#, Overloaded),
+        (503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, Overloaded),
         (504, "upstream timed out", Server),
-        (
-            529,
-            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
-            Overloaded,
-        ),
+        (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Overloaded),
         (599, r#"{"error":"just text"}"#, Server),
     ];
     for (status, body, class) in cases {
         let error = Fault::of_body(body.as_bytes(), *status).into_error(Origin::Http(*status));
-        assert_eq!(
-            (error.class, error.status),
-            (*class, Some(*status)),
-            "{status} {body}"
-        );
+        assert_eq!((error.class, error.status), (*class, Some(*status)), "{status} {body}");
         assert!(!error.message.is_empty(), "{status} {body}");
         let worked = matches!(class, Server);
         assert_eq!(error.sent, worked, "{status} {body}");
@@ -206,40 +142,18 @@ fn an_unsupported_field_is_named_even_when_only_the_text_names_it() {
 #[test]
 fn an_error_inside_a_stream_is_classed_by_its_words() {
     let cases = [
-        (
-            r#"{"type":"error","code":"rate_limit_exceeded","message":"try again in 3s","param":null}"#,
-            ErrorClass::RateLimited,
-        ),
-        (
-            r#"{"type":"error","error":{"type":"insufficient_quota","code":"insufficient_quota","message":"m"}}"#,
-            ErrorClass::QuotaExhausted,
-        ),
-        (
-            r#"{"error":{"code":503,"message":"Loading model"}}"#,
-            ErrorClass::Overloaded,
-        ),
-        (
-            r#"{"error":{"message":"bad","type":"invalid_request_error"}}"#,
-            ErrorClass::BadRequest,
-        ),
+        (r#"{"type":"error","code":"rate_limit_exceeded","message":"try again in 3s","param":null}"#, ErrorClass::RateLimited),
+        (r#"{"type":"error","error":{"type":"insufficient_quota","code":"insufficient_quota","message":"m"}}"#, ErrorClass::QuotaExhausted),
+        (r#"{"error":{"code":503,"message":"Loading model"}}"#, ErrorClass::Overloaded),
+        (r#"{"error":{"message":"bad","type":"invalid_request_error"}}"#, ErrorClass::BadRequest),
         (r#"{"error":{"message":"boom"}}"#, ErrorClass::Server),
         (r#"{"error":"boom"}"#, ErrorClass::Server),
-        (
-            r#"{"code":"server_error","message":"boom"}"#,
-            ErrorClass::Server,
-        ),
+        (r#"{"code":"server_error","message":"boom"}"#, ErrorClass::Server),
     ];
     for (body, class) in cases {
         let fault = Fault::of_text(body).unwrap();
-        assert_eq!(
-            fault.class(Origin::Stream { content: true }),
-            class,
-            "{body}"
-        );
-        assert!(
-            fault.into_error(Origin::Stream { content: true }).sent,
-            "{body}"
-        );
+        assert_eq!(fault.class(Origin::Stream { content: true }), class, "{body}");
+        assert!(fault.into_error(Origin::Stream { content: true }).sent, "{body}");
     }
 }
 

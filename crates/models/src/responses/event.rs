@@ -60,21 +60,9 @@ pub(crate) struct DeltaEvent<'a> {
 
 impl<'a> DeltaEvent<'a> {
     pub(crate) fn of_kind(self, kind: &'a str) -> Event<'a> {
-        let Self {
-            output_index,
-            content_index,
-            item_id,
-            delta,
-        } = self;
+        let Self { output_index, content_index, item_id, delta } = self;
         let kind = Text(Some(Cow::Borrowed(kind)));
-        Event {
-            kind,
-            output_index,
-            content_index,
-            item_id,
-            delta,
-            ..Event::default()
-        }
+        Event { kind, output_index, content_index, item_id, delta, ..Event::default() }
     }
 }
 
@@ -83,9 +71,7 @@ impl<'a> DeltaEvent<'a> {
 pub(crate) fn peek(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('{')?;
     let rest = match rest.strip_prefix("\"sequence_number\":") {
-        Some(rest) => rest
-            .trim_start_matches(|c: char| c.is_ascii_digit())
-            .strip_prefix(',')?,
+        Some(rest) => rest.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(',')?,
         None => rest,
     };
     let rest = rest.strip_prefix("\"type\":\"")?;
@@ -176,11 +162,7 @@ pub(crate) fn usage(raw: Option<&RawValue>) -> Option<Counts> {
     let usage: Usage<'_> = parse(raw?)?;
     let details = |raw: Option<&RawValue>| raw.and_then(parse::<Details>).unwrap_or_default();
     let input = details(usage.input_tokens_details.or(usage.prompt_tokens_details));
-    let output = details(
-        usage
-            .output_tokens_details
-            .or(usage.completion_tokens_details),
-    );
+    let output = details(usage.output_tokens_details.or(usage.completion_tokens_details));
     let counts = Counts {
         input_tokens: usage.input_tokens.0.or(usage.prompt_tokens.0),
         cached_tokens: input.cached_tokens.0,

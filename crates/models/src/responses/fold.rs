@@ -65,18 +65,9 @@ impl Fold {
     }
 
     /// Takes one event; `name` is its `event:` line, for data without a `type`, `data` the whole event.
-    pub(crate) fn take(
-        &mut self,
-        name: &str,
-        event: Event<'_>,
-        data: &str,
-        sink: &mut dyn FnMut(Delta<'_>),
-    ) -> Heard {
+    pub(crate) fn take(&mut self, name: &str, event: Event<'_>, data: &str, sink: &mut dyn FnMut(Delta<'_>)) -> Heard {
         let mut event = event;
-        let kind = std::mem::take(&mut event.kind)
-            .0
-            .filter(|kind| !kind.is_empty())
-            .unwrap_or(Cow::Borrowed(name));
+        let kind = std::mem::take(&mut event.kind).0.filter(|kind| !kind.is_empty()).unwrap_or(Cow::Borrowed(name));
         if self.end.is_some() && !self.starts_anew(&kind, &event) {
             return Heard::Nothing;
         }
@@ -95,10 +86,7 @@ impl Fold {
         if !matches!(kind, "response.created" | "response.queued") {
             return false;
         }
-        let id = event
-            .response
-            .and_then(parse::<Head<'_>>)
-            .and_then(|head| head.id.owned());
+        let id = event.response.and_then(parse::<Head<'_>>).and_then(|head| head.id.owned());
         let known = self.end.as_ref().is_some_and(|reply| reply.id == id) || self.head.0 == id;
         if id.is_none() || known {
             return false;
@@ -107,12 +95,7 @@ impl Fold {
         true
     }
 
-    fn response_event(
-        &mut self,
-        kind: &str,
-        event: Event<'_>,
-        sink: &mut dyn FnMut(Delta<'_>),
-    ) -> Heard {
+    fn response_event(&mut self, kind: &str, event: Event<'_>, sink: &mut dyn FnMut(Delta<'_>)) -> Heard {
         match kind {
             "output_text.delta" => {
                 let Some(more) = event.delta.filled() else {
@@ -140,22 +123,14 @@ impl Fold {
                 let Some(more) = event.delta.filled() else {
                     return Heard::Nothing;
                 };
-                append(
-                    &mut self.slot(&event, "message").piece.refusal,
-                    Cow::Borrowed(more),
-                );
+                append(&mut self.slot(&event, "message").piece.refusal, Cow::Borrowed(more));
                 sink(Delta::Refusal(more));
             }
             "refusal.done" => {
                 let Some(text) = event.refusal.as_str() else {
                     return Heard::Nothing;
                 };
-                let unseen = self
-                    .slot(&event, "message")
-                    .piece
-                    .refusal
-                    .replace(text.to_owned())
-                    .is_none();
+                let unseen = self.slot(&event, "message").piece.refusal.replace(text.to_owned()).is_none();
                 if unseen {
                     sink(Delta::Refusal(text));
                 }
@@ -164,17 +139,11 @@ impl Fold {
                 let Some(more) = event.delta.filled() else {
                     return Heard::Nothing;
                 };
-                append(
-                    &mut self.slot(&event, tool_kind(kind)).piece.arguments,
-                    Cow::Borrowed(more),
-                );
+                append(&mut self.slot(&event, tool_kind(kind)).piece.arguments, Cow::Borrowed(more));
                 sink(Delta::Arguments(more));
             }
             "function_call_arguments.done" | "custom_tool_call_input.done" => {
-                let whole = event
-                    .arguments
-                    .and_then(string_or_json)
-                    .or_else(|| event.input.as_str().map(str::to_owned));
+                let whole = event.arguments.and_then(string_or_json).or_else(|| event.input.as_str().map(str::to_owned));
                 let name = event.name.filled().map(str::to_owned);
                 let slot = self.slot(&event, tool_kind(kind));
                 slot.piece.arguments = whole.or(slot.piece.arguments.take());
@@ -205,10 +174,7 @@ impl Fold {
             }
             "created" | "queued" | "in_progress" => {
                 if let Some(head) = event.response.and_then(parse::<Head<'_>>) {
-                    self.head = (
-                        head.id.owned().or(self.head.0.take()),
-                        head.model.owned().or(self.head.1.take()),
-                    );
+                    self.head = (head.id.owned().or(self.head.0.take()), head.model.owned().or(self.head.1.take()));
                 }
                 return Heard::Nothing;
             }
@@ -218,11 +184,7 @@ impl Fold {
             }
             // Parts of the answer that are complete in their item, or progress of a hosted tool.
             _ => {
-                return if kind.contains('.') {
-                    Heard::Content
-                } else {
-                    Heard::Nothing
-                };
+                return if kind.contains('.') { Heard::Content } else { Heard::Nothing };
             }
         }
         Heard::Content
@@ -230,11 +192,7 @@ impl Fold {
 
     fn announced(&mut self, event: &Event<'_>, raw: &RawValue) -> &mut Slot {
         let label: Label<'_> = parse(raw).unwrap_or_default();
-        let at = self.find(
-            event.output_index.0,
-            label.id.filled().or(event.item_id.filled()),
-            None,
-        );
+        let at = self.find(event.output_index.0, label.id.filled().or(event.item_id.filled()), None);
         let slot = &mut self.slots[at];
         let keep = |old: &mut Option<String>, new: Text<'_>| {
             if let Some(new) = new.owned() {
@@ -269,12 +227,7 @@ impl Fold {
         if let Some(at) = self.slots.iter().rposition(fits) {
             return at;
         }
-        let slot = Slot {
-            index,
-            id: id.map(str::to_owned),
-            kind: kind.map(str::to_owned),
-            ..Slot::default()
-        };
+        let slot = Slot { index, id: id.map(str::to_owned), kind: kind.map(str::to_owned), ..Slot::default() };
         self.slots.push(slot);
         self.slots.len() - 1
     }
@@ -284,10 +237,7 @@ impl Fold {
         reply.id = reply.id.or(self.head.0.take());
         reply.model = reply.model.or(self.head.1.take());
         // The event's name is the truth of last resort; some servers leave `status` as it was at the start.
-        let stale = reply
-            .status
-            .as_deref()
-            .is_none_or(|status| matches!(status, "queued" | "in_progress" | ""));
+        let stale = reply.status.as_deref().is_none_or(|status| matches!(status, "queued" | "in_progress" | ""));
         if stale || kind == "failed" {
             reply.status = Some(kind.to_owned());
         }
@@ -315,11 +265,7 @@ impl Fold {
 }
 
 fn tool_kind(event: &str) -> &'static str {
-    if event.starts_with("custom") {
-        "custom_tool_call"
-    } else {
-        "function_call"
-    }
+    if event.starts_with("custom") { "custom_tool_call" } else { "function_call" }
 }
 
 fn show(piece: Option<Piece>, sink: &mut dyn FnMut(Delta<'_>)) {
@@ -363,21 +309,12 @@ impl Slot {
 /// A response object as a reply.
 pub(crate) fn whole(raw: &RawValue) -> Option<Reply> {
     let body: Response<'_> = parse(raw)?;
-    let output = body
-        .output
-        .and_then(parse::<Vec<Option<&RawValue>>>)
-        .unwrap_or_default();
-    let reason = body
-        .incomplete_details
-        .and_then(parse::<Reason<'_>>)
-        .and_then(|details| details.reason.owned());
+    let output = body.output.and_then(parse::<Vec<Option<&RawValue>>>).unwrap_or_default();
+    let reason = body.incomplete_details.and_then(parse::<Reason<'_>>).and_then(|details| details.reason.owned());
     let mut usage = event::usage(body.usage);
     if usage.is_none() && body.input_tokens.0.is_some() {
         // The answer of `/responses/input_tokens` is a count and nothing else.
-        usage = Some(crate::reply::Counts {
-            input_tokens: body.input_tokens.0,
-            ..Default::default()
-        });
+        usage = Some(crate::reply::Counts { input_tokens: body.input_tokens.0, ..Default::default() });
     }
     Some(Reply {
         id: body.id.owned(),
@@ -385,11 +322,7 @@ pub(crate) fn whole(raw: &RawValue) -> Option<Reply> {
         status: body.status.owned(),
         reason,
         service: body.service_tier.owned(),
-        pieces: output
-            .into_iter()
-            .flatten()
-            .filter_map(item::piece)
-            .collect(),
+        pieces: output.into_iter().flatten().filter_map(item::piece).collect(),
         usage,
         fault: body.error.and_then(Fault::of_json),
     })

@@ -64,29 +64,18 @@ pub(crate) fn piece(raw: &RawValue) -> Option<Piece> {
     };
     match kind.as_str() {
         "message" => {
-            let parts = item
-                .content
-                .and_then(parse::<Vec<Option<&RawValue>>>)
-                .unwrap_or_default();
+            let parts = item.content.and_then(parse::<Vec<Option<&RawValue>>>).unwrap_or_default();
             for part in parts.into_iter().flatten() {
                 let Some(part) = parse::<Part<'_>>(part) else {
                     continue;
                 };
                 match part.kind.as_str() {
-                    Some("refusal") => {
-                        append(&mut piece.refusal, part.refusal.0.unwrap_or_default())
-                    }
+                    Some("refusal") => append(&mut piece.refusal, part.refusal.0.unwrap_or_default()),
                     _ => append(&mut piece.text, part.text.0.unwrap_or_default()),
                 }
             }
-            if let Some(content) = item
-                .content
-                .filter(|content| content.get().starts_with('"'))
-            {
-                append(
-                    &mut piece.text,
-                    Cow::Owned(string_or_json(content).unwrap_or_default()),
-                );
+            if let Some(content) = item.content.filter(|content| content.get().starts_with('"')) {
+                append(&mut piece.text, Cow::Owned(string_or_json(content).unwrap_or_default()));
             }
         }
         "function_call" | "custom_tool_call" => {}

@@ -114,15 +114,8 @@ enum Input<'a> {
 
 /// The body of a request.
 pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
-    let narrowed = !call.allowed_tools.is_empty()
-        && call
-            .tools
-            .iter()
-            .any(|tool| !call.allowed_tools.contains(&tool.name));
-    let offered = call
-        .tools
-        .iter()
-        .filter(|tool| can.allowed_tools || !narrowed || call.allowed_tools.contains(&tool.name));
+    let narrowed = !call.allowed_tools.is_empty() && call.tools.iter().any(|tool| !call.allowed_tools.contains(&tool.name));
+    let offered = call.tools.iter().filter(|tool| can.allowed_tools || !narrowed || call.allowed_tools.contains(&tool.name));
     let tools: Vec<Tool<'_>> = offered
         .map(|tool| Tool {
             kind: "function",
@@ -132,10 +125,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
             strict: can.strict && strict::check(&tool.parameters).is_ok(),
         })
         .collect();
-    let choose = |name| Named {
-        kind: "function",
-        name,
-    };
+    let choose = |name| Named { kind: "function", name };
     let tool_choice = (narrowed && can.allowed_tools).then(|| ToolChoice {
         kind: "allowed_tools",
         mode: "auto",
@@ -147,16 +137,12 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
             .map(choose)
             .collect(),
     });
-    let format = call
-        .format
-        .as_ref()
-        .filter(|_| can.structured_text)
-        .map(|format| Format {
-            kind: "json_schema",
-            name: &format.name,
-            schema: &format.schema,
-            strict: can.strict && format.strict && strict::check(&format.schema).is_ok(),
-        });
+    let format = call.format.as_ref().filter(|_| can.structured_text).map(|format| Format {
+        kind: "json_schema",
+        name: &format.name,
+        schema: &format.schema,
+        strict: can.strict && format.strict && strict::check(&format.schema).is_ok(),
+    });
     let verbosity = call.verbosity.filter(|_| can.verbosity);
     let effort = call.effort.filter(|_| can.effort);
     let request = Request {
@@ -168,17 +154,10 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         tool_choice,
         text: (format.is_some() || verbosity.is_some()).then_some(Text { format, verbosity }),
         reasoning: effort.map(|effort| Reasoning { effort }),
-        include: effort
-            .filter(|effort| *effort != Effort::None)
-            .map(|_| ["reasoning.encrypted_content"]),
+        include: effort.filter(|effort| *effort != Effort::None).map(|_| ["reasoning.encrypted_content"]),
         max_output_tokens: call.max_output_tokens.max(LEAST_OUTPUT_TOKENS),
-        prompt_cache_key: call
-            .cache_key
-            .as_deref()
-            .filter(|_| can.cache_key)
-            .map(cache_key),
-        service_tier: Some(call.service)
-            .filter(|service| can.service_tier && *service != Service::Default),
+        prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key).map(cache_key),
+        service_tier: Some(call.service).filter(|service| can.service_tier && *service != Service::Default),
         instructions: &call.instructions,
         input: input(call),
     };
@@ -191,10 +170,7 @@ pub(crate) fn cache_key(key: &str) -> &str {
 }
 
 fn input(call: &Call) -> Vec<Input<'_>> {
-    call.items
-        .iter()
-        .filter_map(|item| entry(item, call.model.as_str()))
-        .collect()
+    call.items.iter().filter_map(|item| entry(item, call.model.as_str())).collect()
 }
 
 fn entry<'a>(item: &'a Item, model: &str) -> Option<Input<'a>> {
@@ -205,26 +181,10 @@ fn entry<'a>(item: &'a Item, model: &str) -> Option<Input<'a>> {
                 Speaker::Developer => "developer",
                 Speaker::Assistant => "assistant",
             };
-            Input::Message {
-                role,
-                content: text,
-            }
+            Input::Message { role, content: text }
         }
-        Item::ToolCall {
-            call_id,
-            name,
-            arguments,
-        } => Input::Call {
-            kind: "function_call",
-            call_id,
-            name,
-            arguments,
-        },
-        Item::ToolOutput { call_id, output } => Input::Output {
-            kind: "function_call_output",
-            call_id,
-            output,
-        },
+        Item::ToolCall { call_id, name, arguments } => Input::Call { kind: "function_call", call_id, name, arguments },
+        Item::ToolOutput { call_id, output } => Input::Output { kind: "function_call_output", call_id, output },
         Item::Opaque { raw } => Input::Raw(opaque(raw, model)?),
     })
 }
@@ -236,12 +196,7 @@ fn opaque(raw: &Value, model: &str) -> Option<Value> {
         return None;
     }
     // Reasoning that the provider did not encrypt lives only in its store, and ours are not stored.
-    let filled = |key: &str| {
-        object
-            .get(key)
-            .and_then(Value::as_str)
-            .is_some_and(|text| !text.is_empty())
-    };
+    let filled = |key: &str| object.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     if object.get("type").is_some_and(|kind| kind == "reasoning") && !filled("encrypted_content") {
         return None;
     }

@@ -5,10 +5,7 @@ fn read(pieces: &[&[u8]]) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for piece in pieces {
         sse.push::<TooLong>(piece, &mut |frame| {
-            out.push((
-                frame.event.to_owned(),
-                String::from_utf8_lossy(frame.data).into_owned(),
-            ));
+            out.push((frame.event.to_owned(), String::from_utf8_lossy(frame.data).into_owned()));
             Ok(())
         })
         .unwrap();
@@ -20,15 +17,9 @@ const STREAM: &str = "\u{feff}: hello\n\nevent: a\ndata: {\"x\":\"é𝄞\"}\n\n:
                       data\n\nevent: b\nevent: c\ndata:  padded\n\ndata: [DONE]\n\n";
 
 fn expected() -> Vec<(String, String)> {
-    [
-        ("a", "{\"x\":\"é𝄞\"}"),
-        ("", "one\ntwo"),
-        ("", ""),
-        ("c", " padded"),
-        ("", "[DONE]"),
-    ]
-    .map(|(event, data)| (event.to_owned(), data.to_owned()))
-    .into()
+    [("a", "{\"x\":\"é𝄞\"}"), ("", "one\ntwo"), ("", ""), ("c", " padded"), ("", "[DONE]")]
+        .map(|(event, data)| (event.to_owned(), data.to_owned()))
+        .into()
 }
 
 #[test]
@@ -37,11 +28,7 @@ fn every_split_in_two_reads_the_same() {
         let stream = STREAM.replace('\n', eol);
         let bytes = stream.as_bytes();
         for cut in 0..=bytes.len() {
-            assert_eq!(
-                read(&[&bytes[..cut], &bytes[cut..]]),
-                expected(),
-                "{eol:?} cut at {cut}"
-            );
+            assert_eq!(read(&[&bytes[..cut], &bytes[cut..]]), expected(), "{eol:?} cut at {cut}");
         }
     }
 }

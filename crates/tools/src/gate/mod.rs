@@ -42,25 +42,17 @@ pub enum Refusal {
         "{path:?} is protected: version control, hooks, CI, agent instructions and shell start files are never written; leave it to the user"
     )]
     Protected { path: String },
-    #[error(
-        "{path:?} may hold a secret: keys, .env files and credential stores are never read or written"
-    )]
+    #[error("{path:?} may hold a secret: keys, .env files and credential stores are never read or written")]
     Secret { path: String },
     #[error("{path:?} is outside what this subtask may {}: {scope}", if *want == Want::Read { "read" } else { "write" })]
-    OutOfScope {
-        path: String,
-        want: Want,
-        scope: String,
-    },
+    OutOfScope { path: String, want: Want, scope: String },
     #[error("{path:?} leads out of the workspace")]
     Escapes { path: String },
     #[error("{path:?} is reached through a symbolic link; name the file it points to")]
     SymbolicLink { path: String },
     #[error("{path:?} is {kind}, not a regular file")]
     NotRegular { path: String, kind: &'static str },
-    #[error(
-        "{path:?} has {links} hard links, so writing it could change a file elsewhere; delete it and write it anew, or leave it"
-    )]
+    #[error("{path:?} has {links} hard links, so writing it could change a file elsewhere; delete it and write it anew, or leave it")]
     HardLinked { path: String, links: u64 },
     #[error("{path:?} does not exist")]
     Absent { path: String },
@@ -69,17 +61,9 @@ pub enum Refusal {
     #[error("{path:?} changed since it was read; read it again")]
     Conflict { path: String },
     #[error("{path:?} has {bytes} bytes; at most {limit} are taken")]
-    TooLarge {
-        path: String,
-        bytes: u64,
-        limit: u64,
-    },
+    TooLarge { path: String, bytes: u64, limit: u64 },
     #[error("cannot {what} {path:?}: {error}")]
-    Io {
-        what: &'static str,
-        path: String,
-        error: String,
-    },
+    Io { what: &'static str, path: String, error: String },
 }
 
 /// SHA-256 of a file's content.
@@ -100,10 +84,7 @@ impl Hash {
     /// Reads 64 lowercase hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut out = [0; 32];
-        let ok = text.len() == 64
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let ok = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         for (i, byte) in out.iter_mut().enumerate().take(if ok { 32 } else { 0 }) {
             *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
         }

@@ -1,9 +1,6 @@
 //! Opening beneath one directory handle. Resolution is the kernel's (`openat2`), or name by name without following any link.
 
-#![allow(
-    clippy::unnecessary_cast,
-    reason = "the widths of stat's fields differ between systems"
-)]
+#![allow(clippy::unnecessary_cast, reason = "the widths of stat's fields differ between systems")]
 
 use std::fs::File;
 use std::io::Read;
@@ -89,9 +86,7 @@ impl Root {
         let file = match self.resolve(path.as_str(), flags, Links::Refused) {
             Err(Errno::LOOP) => {
                 // A link is on the way: what it leads to must itself be in scope, by the name it really has.
-                let file = self
-                    .resolve(path.as_str(), flags, Links::Beneath)
-                    .map_err(fail)?;
+                let file = self.resolve(path.as_str(), flags, Links::Beneath).map_err(fail)?;
                 let real = self.real_path(&file).ok_or(Errno::LOOP).map_err(fail)?;
                 scope.may_read(&real)?;
                 file
@@ -101,11 +96,7 @@ impl Root {
         let stat = rustix::fs::fstat(&file).map_err(|e| refusal("read", path.as_str(), e))?;
         regular(path.as_str(), FileType::from_raw_mode(stat.st_mode))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Opened {
-            file: file.into(),
-            bytes,
-            mode: stat.st_mode as u32 & 0o7777,
-        })
+        Ok(Opened { file: file.into(), bytes, mode: stat.st_mode as u32 & 0o7777 })
     }
 
     /// Reads a whole file of at most `limit` bytes.
@@ -119,13 +110,7 @@ impl Root {
     /// What stands at `path` beneath the root, links not followed at the end; `None` when nothing does.
     pub fn look(&self, path: &RelPath) -> Option<Found> {
         let (folder, name) = path.split();
-        let at = self
-            .resolve(
-                folder.unwrap_or("."),
-                OFlags::RDONLY | OFlags::DIRECTORY,
-                Links::Beneath,
-            )
-            .ok()?;
+        let at = self.resolve(folder.unwrap_or("."), OFlags::RDONLY | OFlags::DIRECTORY, Links::Beneath).ok()?;
         let stat = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Found::File,
@@ -137,11 +122,7 @@ impl Root {
 
     /// Whether a link at `path` resolves, and stays beneath: `Ok(true)`; dangling: `Ok(false)`.
     pub(crate) fn link_stays(&self, path: &str) -> Result<bool, ()> {
-        match self.resolve(
-            path,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-            Links::Beneath,
-        ) {
+        match self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Links::Beneath) {
             Ok(_) | Err(Errno::ACCESS) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(_) => Err(()),
@@ -149,11 +130,7 @@ impl Root {
     }
 
     /// The folder that holds `path`, no link followed; with `make`, missing folders are made and listed, outermost first.
-    pub(super) fn folder_of(
-        &self,
-        path: &RelPath,
-        make: bool,
-    ) -> Result<(OwnedFd, Vec<String>), Refusal> {
+    pub(super) fn folder_of(&self, path: &RelPath, make: bool) -> Result<(OwnedFd, Vec<String>), Refusal> {
         let mut made = Vec::new();
         let Some(folder) = path.split().0 else {
             let own = self.resolve(".", OFlags::RDONLY | OFlags::DIRECTORY, Links::Refused);
@@ -169,11 +146,7 @@ impl Root {
         let mut reached = String::new();
         for name in folder.split('/') {
             let parent = reached.clone();
-            reached = if parent.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{parent}/{name}")
-            };
+            reached = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
             match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
                 Ok(()) => made.push(reached.clone()),
                 Err(Errno::EXIST) => {}
@@ -197,25 +170,18 @@ impl Root {
     pub(super) fn unmake(&self, made: &[String]) {
         for folder in made.iter().rev() {
             let (parent, name) = folder.rsplit_once('/').unwrap_or((".", folder));
-            if let Ok(at) = self.resolve(parent, OFlags::RDONLY | OFlags::DIRECTORY, Links::Refused)
-            {
+            if let Ok(at) = self.resolve(parent, OFlags::RDONLY | OFlags::DIRECTORY, Links::Refused) {
                 let _ = rustix::fs::unlinkat(&at, name, AtFlags::REMOVEDIR);
             }
         }
     }
 
-    pub(super) fn resolve(
-        &self,
-        path: &str,
-        flags: OFlags,
-        links: Links,
-    ) -> rustix::io::Result<OwnedFd> {
+    pub(super) fn resolve(&self, path: &str, flags: OFlags, links: Links) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::ResolveFlags;
-            let mut how =
-                ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+            let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
             if links == Links::Refused {
                 how |= ResolveFlags::NO_SYMLINKS;
             }
@@ -246,11 +212,7 @@ impl Root {
                 return Err(Errno::XDEV);
             }
             let last = names.peek().is_none();
-            let how = if last {
-                flags
-            } else {
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
-            };
+            let how = if last { flags } else { OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC };
             let from = at.as_ref().unwrap_or(&self.dir);
             let next = rustix::fs::openat(from, name, how | OFlags::NOFOLLOW, Mode::empty())?;
             if rustix::fs::fstat(&next)?.st_dev != device {
@@ -279,16 +241,11 @@ pub(super) fn regular(path: &str, kind: FileType) -> Result<(), Refusal> {
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Symlink => {
-            return Err(Refusal::SymbolicLink {
-                path: path.to_owned(),
-            });
+            return Err(Refusal::SymbolicLink { path: path.to_owned() });
         }
         _ => "something else",
     };
-    Err(Refusal::NotRegular {
-        path: path.to_owned(),
-        kind,
-    })
+    Err(Refusal::NotRegular { path: path.to_owned(), kind })
 }
 
 pub(super) fn refusal(what: &'static str, path: &str, error: Errno) -> Refusal {
@@ -297,54 +254,23 @@ pub(super) fn refusal(what: &'static str, path: &str, error: Errno) -> Refusal {
         Errno::NOENT => Refusal::Absent { path },
         Errno::XDEV => Refusal::Escapes { path },
         Errno::LOOP => Refusal::SymbolicLink { path },
-        Errno::NOTDIR => Refusal::BadPath {
-            path,
-            why: "goes through something that is not a folder",
-        },
-        Errno::ISDIR => Refusal::NotRegular {
-            path,
-            kind: "a folder",
-        },
-        Errno::NXIO => Refusal::NotRegular {
-            path,
-            kind: "a socket or a device",
-        },
-        Errno::NAMETOOLONG => Refusal::BadPath {
-            path,
-            why: "is too long for this file system",
-        },
-        error => Refusal::Io {
-            what,
-            path,
-            error: error.to_string(),
-        },
+        Errno::NOTDIR => Refusal::BadPath { path, why: "goes through something that is not a folder" },
+        Errno::ISDIR => Refusal::NotRegular { path, kind: "a folder" },
+        Errno::NXIO => Refusal::NotRegular { path, kind: "a socket or a device" },
+        Errno::NAMETOOLONG => Refusal::BadPath { path, why: "is too long for this file system" },
+        error => Refusal::Io { what, path, error: error.to_string() },
     }
 }
 
-pub(super) fn read_all(
-    file: &mut File,
-    path: &str,
-    bytes: u64,
-    limit: u64,
-) -> Result<Vec<u8>, Refusal> {
-    let too_large = |bytes| {
-        Err(Refusal::TooLarge {
-            path: path.to_owned(),
-            bytes,
-            limit,
-        })
-    };
+pub(super) fn read_all(file: &mut File, path: &str, bytes: u64, limit: u64) -> Result<Vec<u8>, Refusal> {
+    let too_large = |bytes| Err(Refusal::TooLarge { path: path.to_owned(), bytes, limit });
     if bytes > limit {
         return too_large(bytes);
     }
     let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
     // One byte more than allowed: a file that grows while it is read is refused, not cut.
     let read = file.take(limit + 1).read_to_end(&mut content);
-    read.map_err(|e| Refusal::Io {
-        what: "read",
-        path: path.to_owned(),
-        error: e.to_string(),
-    })?;
+    read.map_err(|e| Refusal::Io { what: "read", path: path.to_owned(), error: e.to_string() })?;
     if content.len() as u64 > limit {
         return too_large(content.len() as u64);
     }
@@ -361,14 +287,8 @@ pub(super) struct Seen {
 }
 
 /// Looks at `name` in an open folder as something to be replaced: regular, no link, no second hard link.
-pub(super) fn see(
-    folder: &OwnedFd,
-    name: &str,
-    path: &str,
-    limit: u64,
-) -> Result<Option<Seen>, Refusal> {
-    let flags =
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+pub(super) fn see(folder: &OwnedFd, name: &str, path: &str, limit: u64) -> Result<Option<Seen>, Refusal> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
@@ -377,22 +297,9 @@ pub(super) fn see(
     let stat = rustix::fs::fstat(&file).map_err(|e| refusal("write", path, e))?;
     regular(path, FileType::from_raw_mode(stat.st_mode))?;
     if stat.st_nlink as u64 > 1 {
-        return Err(Refusal::HardLinked {
-            path: path.to_owned(),
-            links: stat.st_nlink as u64,
-        });
+        return Err(Refusal::HardLinked { path: path.to_owned(), links: stat.st_nlink as u64 });
     }
-    let content = read_all(
-        &mut file.into(),
-        path,
-        u64::try_from(stat.st_size).unwrap_or(0),
-        limit,
-    )?;
+    let content = read_all(&mut file.into(), path, u64::try_from(stat.st_size).unwrap_or(0), limit)?;
     let id = (stat.st_dev as u64, stat.st_ino as u64);
-    Ok(Some(Seen {
-        hash: Hash::of(&content),
-        mode: stat.st_mode as u32 & 0o7777,
-        id,
-        owner: (stat.st_uid, stat.st_gid),
-    }))
+    Ok(Some(Seen { hash: Hash::of(&content), mode: stat.st_mode as u32 & 0o7777, id, owner: (stat.st_uid, stat.st_gid) }))
 }

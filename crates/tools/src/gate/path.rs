@@ -19,12 +19,7 @@ impl RelPath {
     /// # Errors
     /// [`Refusal::BadPath`] with the reason and what to write instead.
     pub fn new(text: &str) -> Result<Self, Refusal> {
-        let bad = |why| {
-            Err(Refusal::BadPath {
-                path: cut(text),
-                why,
-            })
-        };
+        let bad = |why| Err(Refusal::BadPath { path: cut(text), why });
         if text.len() > MAX_PATH_BYTES {
             return bad("is longer than 4,000 bytes");
         }

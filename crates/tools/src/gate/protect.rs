@@ -130,18 +130,7 @@ const NEVER_READ: &[&str] = &[
     ".terraformrc",
 ];
 /// Ends of names that hold keys.
-const KEY_ENDS: &[&str] = &[
-    ".pem",
-    ".key",
-    ".p12",
-    ".pfx",
-    ".jks",
-    ".keystore",
-    ".kdbx",
-    ".ppk",
-    ".asc.key",
-    ".tfstate",
-];
+const KEY_ENDS: &[&str] = &[".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".asc.key", ".tfstate"];
 /// Paths of two names.
 const NEVER_READ_PAIRS: &[(&str, &str)] = &[
     (".docker", "config.json"),
@@ -159,11 +148,8 @@ const ENV_SAMPLES: &[&str] = &["example", "sample", "template", "dist", "default
 
 /// Whether `path` may never be written, even when nothing is there yet.
 pub fn is_protected(path: &str) -> bool {
-    static NAMES: LazyLock<HashSet<&str>> =
-        LazyLock::new(|| NEVER_WRITTEN.iter().copied().collect());
-    any(path, |before, name| {
-        NAMES.contains(name) || (FORGES.contains(&before) && FORGE_CI.contains(&name))
-    })
+    static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| NEVER_WRITTEN.iter().copied().collect());
+    any(path, |before, name| NAMES.contains(name) || (FORGES.contains(&before) && FORGE_CI.contains(&name)))
 }
 
 /// Whether `path` holds a secret by its name.

@@ -17,18 +17,12 @@ pub struct Globs {
 impl Globs {
     /// Everything.
     pub fn all() -> Self {
-        Self {
-            set: None,
-            written: vec!["**".to_owned()],
-        }
+        Self { set: None, written: vec!["**".to_owned()] }
     }
 
     /// Nothing.
     pub fn none() -> Self {
-        Self {
-            set: Some(GlobSet::empty()),
-            written: Vec::new(),
-        }
+        Self { set: Some(GlobSet::empty()), written: Vec::new() }
     }
 
     /// The patterns given; an empty list is [`Globs::none`].
@@ -36,34 +30,19 @@ impl Globs {
     /// # Errors
     /// [`Refusal::BadGlob`] naming the pattern: absolute, with `..`, or not a glob.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, Refusal> {
-        let bad = |glob: &str, why: String| Refusal::BadGlob {
-            glob: super::path::cut(glob),
-            why,
-        };
+        let bad = |glob: &str, why: String| Refusal::BadGlob { glob: super::path::cut(glob), why };
         if patterns.len() > MAX_PATTERNS {
-            return Err(bad(
-                "…",
-                format!(
-                    "{} patterns given, at most {MAX_PATTERNS} taken",
-                    patterns.len()
-                ),
-            ));
+            return Err(bad("…", format!("{} patterns given, at most {MAX_PATTERNS} taken", patterns.len())));
         }
         let mut set = GlobSetBuilder::new();
         let mut written = Vec::new();
         for pattern in patterns {
             let given = pattern.as_ref();
             if given.starts_with('/') || given.split('/').any(|part| part == "..") {
-                return Err(bad(
-                    given,
-                    "leaves the workspace; write it relative, like src/**".to_owned(),
-                ));
+                return Err(bad(given, "leaves the workspace; write it relative, like src/**".to_owned()));
             }
             if given.len() > super::path::MAX_PATH_BYTES || given.chars().any(char::is_control) {
-                return Err(bad(
-                    given,
-                    "is too long or holds a control character".to_owned(),
-                ));
+                return Err(bad(given, "is too long or holds a control character".to_owned()));
             }
             let mut plain = given;
             while let Some(rest) = plain.strip_prefix("./") {
@@ -80,10 +59,7 @@ impl Globs {
             written.push(given.to_owned());
         }
         let set = set.build().map_err(|e| bad("…", e.kind().to_string()))?;
-        Ok(Self {
-            set: Some(set),
-            written,
-        })
+        Ok(Self { set: Some(set), written })
     }
 
     /// Whether `path` is in the set.
@@ -92,11 +68,7 @@ impl Globs {
     }
 
     fn shown(&self) -> String {
-        if self.written.is_empty() {
-            "nothing".to_owned()
-        } else {
-            self.written.join(", ")
-        }
+        if self.written.is_empty() { "nothing".to_owned() } else { self.written.join(", ") }
     }
 }
 
@@ -112,10 +84,7 @@ pub struct Scope {
 impl Scope {
     /// Everything but what is protected or secret.
     pub fn whole() -> Self {
-        Self {
-            read: Globs::all(),
-            write: Globs::all(),
-        }
+        Self { read: Globs::all(), write: Globs::all() }
     }
 
     /// Whether the name alone may be read.
@@ -124,18 +93,12 @@ impl Scope {
     /// [`Refusal::Secret`] or [`Refusal::OutOfScope`].
     pub fn may_read(&self, path: &str) -> Result<(), Refusal> {
         if protect::is_secret(path) {
-            return Err(Refusal::Secret {
-                path: path.to_owned(),
-            });
+            return Err(Refusal::Secret { path: path.to_owned() });
         }
         if self.read.holds(path) || self.write.holds(path) {
             return Ok(());
         }
-        Err(Refusal::OutOfScope {
-            path: path.to_owned(),
-            want: Want::Read,
-            scope: self.read.shown(),
-        })
+        Err(Refusal::OutOfScope { path: path.to_owned(), want: Want::Read, scope: self.read.shown() })
     }
 
     /// Whether the name alone may be written.
@@ -145,22 +108,14 @@ impl Scope {
     pub fn may_write(&self, path: &RelPath) -> Result<(), Refusal> {
         let path = path.as_str();
         if protect::is_protected(path) {
-            return Err(Refusal::Protected {
-                path: path.to_owned(),
-            });
+            return Err(Refusal::Protected { path: path.to_owned() });
         }
         if protect::is_secret(path) {
-            return Err(Refusal::Secret {
-                path: path.to_owned(),
-            });
+            return Err(Refusal::Secret { path: path.to_owned() });
         }
         if self.write.holds(path) {
             return Ok(());
         }
-        Err(Refusal::OutOfScope {
-            path: path.to_owned(),
-            want: Want::Write,
-            scope: self.write.shown(),
-        })
+        Err(Refusal::OutOfScope { path: path.to_owned(), want: Want::Write, scope: self.write.shown() })
     }
 }

@@ -70,8 +70,7 @@ struct Staged {
 pub fn commit(root: &Root, scope: &Scope, edits: &[Edit], sync: bool) -> Result<(), Refusal> {
     let mut made = Vec::new();
     let mut staged = Vec::new();
-    let result = stage_all(root, scope, edits, sync, &mut staged, &mut made)
-        .and_then(|()| staged.iter_mut().try_for_each(swap));
+    let result = stage_all(root, scope, edits, sync, &mut staged, &mut made).and_then(|()| staged.iter_mut().try_for_each(swap));
     match result {
         Ok(()) => {
             for one in staged.iter().filter(|one| one.old.is_some()) {
@@ -112,37 +111,21 @@ fn stage_all(
         match (edit.base, &old) {
             (Base::Any, _) | (Base::Absent, None) => {}
             (Base::Absent, Some(_)) => {
-                return Err(Refusal::Exists {
-                    path: path.to_owned(),
-                });
+                return Err(Refusal::Exists { path: path.to_owned() });
             }
             (Base::Is(_), None) => {
-                return Err(Refusal::Absent {
-                    path: path.to_owned(),
-                });
+                return Err(Refusal::Absent { path: path.to_owned() });
             }
             (Base::Is(hash), Some(seen)) if hash == seen.hash => {}
             (Base::Is(_), Some(_)) => {
-                return Err(Refusal::Conflict {
-                    path: path.to_owned(),
-                });
+                return Err(Refusal::Conflict { path: path.to_owned() });
             }
         }
         if old.is_none() && edit.to.is_none() {
-            return Err(Refusal::Absent {
-                path: path.to_owned(),
-            });
+            return Err(Refusal::Absent { path: path.to_owned() });
         }
-        let one = Staged {
-            path: path.to_owned(),
-            folder,
-            name,
-            temp: temp_name(),
-            old,
-            new: None,
-            writes: edit.to.is_some(),
-            swapped: false,
-        };
+        let one =
+            Staged { path: path.to_owned(), folder, name, temp: temp_name(), old, new: None, writes: edit.to.is_some(), swapped: false };
         // Pushed first, so that a temporary file is removed whatever happens next.
         staged.push(one);
         if let (Some(to), Some(one)) = (&edit.to, staged.last_mut()) {
@@ -154,46 +137,25 @@ fn stage_all(
 
 fn temp_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "{TEMP_PREFIX}{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{TEMP_PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn write_temp(one: &mut Staged, to: &NewFile, sync: bool) -> Result<(), Refusal> {
     let fail = |e: Errno| refusal("write", &one.path, e);
     if to.bytes.len() as u64 > MAX_WRITE_BYTES {
-        return Err(Refusal::TooLarge {
-            path: one.path.clone(),
-            bytes: to.bytes.len() as u64,
-            limit: MAX_WRITE_BYTES,
-        });
+        return Err(Refusal::TooLarge { path: one.path.clone(), bytes: to.bytes.len() as u64, limit: MAX_WRITE_BYTES });
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // The process's umask applies to a new file; an old one's bits are restored below.
-    let new_mode = if to.executable == Some(true) {
-        0o777
-    } else {
-        0o666
-    };
-    let fd = rustix::fs::openat(&one.folder, &one.temp, flags, Mode::from_raw_mode(new_mode))
-        .map_err(fail)?;
+    let new_mode = if to.executable == Some(true) { 0o777 } else { 0o666 };
+    let fd = rustix::fs::openat(&one.folder, &one.temp, flags, Mode::from_raw_mode(new_mode)).map_err(fail)?;
     one.new = identity(&fd);
     let fail = |e: Errno| refusal("write", &one.path, e);
     let mut file = std::fs::File::from(fd);
-    file.write_all(&to.bytes).map_err(|e| Refusal::Io {
-        what: "write",
-        path: one.path.clone(),
-        error: e.to_string(),
-    })?;
+    file.write_all(&to.bytes).map_err(|e| Refusal::Io { what: "write", path: one.path.clone(), error: e.to_string() })?;
     if let Some(old) = &one.old {
         // Only root may give files away; anyone else already owns what can be replaced, or ends up owning it.
-        let _ = rustix::fs::fchown(
-            &file,
-            Some(Uid::from_raw(old.owner.0)),
-            Some(Gid::from_raw(old.owner.1)),
-        );
+        let _ = rustix::fs::fchown(&file, Some(Uid::from_raw(old.owner.0)), Some(Gid::from_raw(old.owner.1)));
         let mode = match to.executable {
             None => old.mode,
             // Executable for whoever may read.
@@ -211,50 +173,33 @@ fn write_temp(one: &mut Staged, to: &NewFile, sync: bool) -> Result<(), Refusal>
 
 fn swap(one: &mut Staged) -> Result<(), Refusal> {
     let (folder, name, temp) = (&one.folder, one.name.as_str(), one.temp.as_str());
-    let conflict = |_| Refusal::Conflict {
-        path: one.path.clone(),
-    };
+    let conflict = |_| Refusal::Conflict { path: one.path.clone() };
     // A look first: a swap that must be undone is seen by others for a moment, so it is only made when it should hold.
     if let Some(old) = &one.old {
-        #[allow(
-            clippy::unnecessary_cast,
-            reason = "the widths of stat's fields differ between systems"
-        )]
+        #[allow(clippy::unnecessary_cast, reason = "the widths of stat's fields differ between systems")]
         let id = |stat: rustix::fs::Stat| (stat.st_dev as u64, stat.st_ino as u64);
         let now = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(id);
         if now != Ok(old.id) {
-            return Err(Refusal::Conflict {
-                path: one.path.clone(),
-            });
+            return Err(Refusal::Conflict { path: one.path.clone() });
         }
     }
     match (&one.old, one.writes) {
         (None, _) => rename(folder, temp, name, RenameFlags::NOREPLACE).map_err(|e| match e {
-            Errno::EXIST => Refusal::Exists {
-                path: one.path.clone(),
-            },
+            Errno::EXIST => Refusal::Exists { path: one.path.clone() },
             e => refusal("write", &one.path, e),
         })?,
-        (Some(_), true) => {
-            rename(folder, temp, name, RenameFlags::EXCHANGE).map_err(|e| match e {
-                Errno::NOENT => Refusal::Conflict {
-                    path: one.path.clone(),
-                },
-                e => refusal("write", &one.path, e),
-            })?
-        }
+        (Some(_), true) => rename(folder, temp, name, RenameFlags::EXCHANGE).map_err(|e| match e {
+            Errno::NOENT => Refusal::Conflict { path: one.path.clone() },
+            e => refusal("write", &one.path, e),
+        })?,
         (Some(_), false) => rename(folder, name, temp, RenameFlags::NOREPLACE).map_err(conflict)?,
     }
     one.swapped = true;
     // What came back must be what was read; otherwise another writer was between, and the undo gives it back.
     if let Some(old) = &one.old {
-        let back = see(folder, temp, &one.path, u64::MAX - 1).map_err(|_| Refusal::Conflict {
-            path: one.path.clone(),
-        })?;
+        let back = see(folder, temp, &one.path, u64::MAX - 1).map_err(|_| Refusal::Conflict { path: one.path.clone() })?;
         if !back.is_some_and(|back| back.id == old.id && back.hash == old.hash) {
-            return Err(Refusal::Conflict {
-                path: one.path.clone(),
-            });
+            return Err(Refusal::Conflict { path: one.path.clone() });
         }
     }
     Ok(())
@@ -267,9 +212,7 @@ fn unswap(one: &mut Staged) {
         let _ = match (&one.old, one.writes) {
             (None, _) => rename(folder, name, temp, RenameFlags::NOREPLACE),
             // When ours has gone from there meanwhile, the old file returns to the free place.
-            (Some(_), true) => {
-                back(RenameFlags::EXCHANGE).or_else(|_| back(RenameFlags::NOREPLACE))
-            }
+            (Some(_), true) => back(RenameFlags::EXCHANGE).or_else(|_| back(RenameFlags::NOREPLACE)),
             (Some(_), false) => back(RenameFlags::NOREPLACE),
         };
     }
@@ -314,13 +257,8 @@ fn read_small(folder: &OwnedFd, name: &str) -> Option<Vec<u8>> {
 }
 
 fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the widths of stat's fields differ between systems"
-    )]
-    rustix::fs::fstat(fd)
-        .ok()
-        .map(|stat| (stat.st_dev as u64, stat.st_ino as u64))
+    #[allow(clippy::unnecessary_cast, reason = "the widths of stat's fields differ between systems")]
+    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev as u64, stat.st_ino as u64))
 }
 
 /// `renameat2`; on a file system without it, the plain call after a look.

@@ -56,19 +56,11 @@ pub fn plan(
     let mut changes = Vec::new();
     for op in ops {
         match op {
-            Op::Add {
-                path,
-                content,
-                executable,
-                must_be_new,
-            } => {
+            Op::Add { path, content, executable, must_be_new } => {
                 check_bit(path, *executable, rules)?;
                 let there = hold(&mut files, path, &mut read, false)?;
                 if *must_be_new && there.text.is_some() {
-                    return Err(stale(
-                        path,
-                        "the patch makes this file new, but it exists: send a change of it instead",
-                    ));
+                    return Err(stale(path, "the patch makes this file new, but it exists: send a change of it instead"));
                 }
                 // The line ends an overwritten file had are kept; a new file's are as the patch has them.
                 there.text = Some(content.clone());
@@ -81,21 +73,12 @@ pub fn plan(
                     return Err(absent(path, "delete"));
                 };
                 if !hunks.is_empty() && !update(path, text, hunks, Dialect::Unified)?.is_empty() {
-                    return Err(stale(
-                        path,
-                        "the patch deletes this file but not all of its lines: read it again",
-                    ));
+                    return Err(stale(path, "the patch deletes this file but not all of its lines: read it again"));
                 }
                 there.text = None;
                 changes.push(Change::Deleted(path.clone()));
             }
-            Op::Update {
-                path,
-                to,
-                hunks,
-                executable,
-                dialect,
-            } => {
+            Op::Update { path, to, hunks, executable, dialect } => {
                 check_bit(path, *executable, rules)?;
                 let there = hold(&mut files, path, &mut read, false)?;
                 let Some(text) = &there.text else {
@@ -112,10 +95,7 @@ pub fn plan(
                         there.text = None;
                         let target = hold(&mut files, to, &mut read, true)?;
                         if *dialect != Dialect::Envelope && target.text.is_some() {
-                            return Err(stale(
-                                to,
-                                "the patch renames a file to this name, but it exists",
-                            ));
+                            return Err(stale(to, "the patch renames a file to this name, but it exists"));
                         }
                         (target.text, target.executable) = (Some(new), bit);
                         changes.push(Change::Moved(path.clone(), to.clone()));
@@ -125,16 +105,9 @@ pub fn plan(
         }
     }
     let edits = files.into_iter().filter_map(|(path, held)| {
-        let to = held.text.map(|text| NewFile {
-            bytes: text.into_bytes(),
-            executable: held.executable,
-        });
+        let to = held.text.map(|text| NewFile { bytes: text.into_bytes(), executable: held.executable });
         // Made and deleted again within the patch: nothing to do.
-        (to.is_some() || held.base != Base::Absent).then_some(Edit {
-            path,
-            base: held.base,
-            to,
-        })
+        (to.is_some() || held.base != Base::Absent).then_some(Edit { path, base: held.base, to })
     });
     Ok((edits.collect(), changes))
 }
@@ -148,11 +121,7 @@ fn hold<'a>(
 ) -> Result<&'a mut Held, PatchError> {
     if !files.contains_key(path) {
         let held = match read(path) {
-            Err(Refusal::Absent { .. }) => Held {
-                base: Base::Absent,
-                text: None,
-                executable: None,
-            },
+            Err(Refusal::Absent { .. }) => Held { base: Base::Absent, text: None, executable: None },
             Err(refused) => return Err(refused.into()),
             Ok(bytes) => {
                 let base = Base::Is(Hash::of(&bytes));
@@ -163,11 +132,7 @@ fn hold<'a>(
                         return Err(stale(path, "it is not UTF-8 text and cannot be patched"));
                     }
                 };
-                Held {
-                    base,
-                    text: Some(text),
-                    executable: None,
-                }
+                Held { base, text: Some(text), executable: None }
             }
         };
         files.insert(path.clone(), held);
@@ -186,32 +151,17 @@ fn check_bit(path: &RelPath, executable: Option<bool>, rules: Rules) -> Result<(
 }
 
 fn stale(path: &RelPath, message: impl Into<String>) -> PatchError {
-    PatchError::Stale {
-        path: path.as_str().to_owned(),
-        message: message.into(),
-    }
+    PatchError::Stale { path: path.as_str().to_owned(), message: message.into() }
 }
 
 fn absent(path: &RelPath, verb: &str) -> PatchError {
-    stale(
-        path,
-        format!("cannot {verb} it: it does not exist; nothing was changed"),
-    )
+    stale(path, format!("cannot {verb} it: it does not exist; nothing was changed"))
 }
 
 /// `text` after `hunks`.
-fn update(
-    path: &RelPath,
-    text: &str,
-    hunks: &[Hunk],
-    dialect: Dialect,
-) -> Result<String, PatchError> {
+fn update(path: &RelPath, text: &str, hunks: &[Hunk], dialect: Dialect) -> Result<String, PatchError> {
     let exact = dialect == Dialect::Exact;
-    let lines = if exact {
-        split_exact(text)
-    } else {
-        split(text)
-    };
+    let lines = if exact { split_exact(text) } else { split(text) };
     let end = usual_end(&lines);
     if hunks.len().saturating_mul(lines.len()) > MAX_SEEK {
         return Err(PatchError::Refused(format!(
@@ -226,19 +176,12 @@ fn update(
     // Hunks that only add, and say not where, go to the end.
     let mut tail: Vec<FileLine<'_>> = Vec::new();
     let mut drift = 0isize;
-    let shorter: Vec<_> = hunks
-        .iter()
-        .map(|hunk| without_last_blank(&hunk.lines))
-        .collect();
+    let shorter: Vec<_> = hunks.iter().map(|hunk| without_last_blank(&hunk.lines)).collect();
     for (hunk, shorter) in hunks.iter().zip(&shorter) {
         let mut from = done;
         for anchor in &hunk.anchors {
             let Some(at) = seek::first(&lines, &[anchor.as_str()], from, false) else {
-                let below = if from > 0 {
-                    format!(" below line {from}")
-                } else {
-                    String::new()
-                };
+                let below = if from > 0 { format!(" below line {from}") } else { String::new() };
                 return Err(stale(
                     path,
                     format!(
@@ -259,11 +202,7 @@ fn update(
         let find = |old: &[&str]| match dialect {
             Dialect::Envelope => seek::first(&lines, old, from, hunk.at_end),
             Dialect::Unified | Dialect::Exact => {
-                let hint = hunk
-                    .at
-                    .unwrap_or(1)
-                    .saturating_sub(1)
-                    .saturating_add_signed(drift);
+                let hint = hunk.at.unwrap_or(1).saturating_sub(1).saturating_add_signed(drift);
                 seek::nearest(&lines, old, from, hint, exact)
             }
         };
@@ -326,9 +265,7 @@ fn old_side(lines: &[Line]) -> Vec<&str> {
 
 /// The hunk without the blank line that ends its old side, if one does.
 fn without_last_blank(lines: &[Line]) -> Option<Vec<Line>> {
-    let at = lines
-        .iter()
-        .rposition(|line| !matches!(line, Line::Add(_)))?;
+    let at = lines.iter().rposition(|line| !matches!(line, Line::Add(_)))?;
     let (Line::Keep(text) | Line::Remove(text)) = &lines[at] else {
         return None;
     };
@@ -347,41 +284,19 @@ fn without_last_blank(lines: &[Line]) -> Option<Vec<Line>> {
 
 fn added<'a>(line: &'a Line, end: &'static str) -> Option<FileLine<'a>> {
     let Line::Add(text) = line else { return None };
-    let text = if end == "\r\n" {
-        text.strip_suffix('\r').unwrap_or(text)
-    } else {
-        text
-    };
+    let text = if end == "\r\n" { text.strip_suffix('\r').unwrap_or(text) } else { text };
     Some(FileLine { text, end })
 }
 
 /// A unified diff that says how the file ends must be right about it.
-fn check_ends(
-    path: &RelPath,
-    hunk: &Hunk,
-    lines: &[FileLine<'_>],
-    reached: usize,
-) -> Result<(), PatchError> {
+fn check_ends(path: &RelPath, hunk: &Hunk, lines: &[FileLine<'_>], reached: usize) -> Result<(), PatchError> {
     if (hunk.old_unended || hunk.new_unended) && reached != lines.len() {
-        return Err(stale(
-            path,
-            format!(
-                "patch line {}: the patch says the file ends there, but more lines follow",
-                hunk.line
-            ),
-        ));
+        return Err(stale(path, format!("patch line {}: the patch says the file ends there, but more lines follow", hunk.line)));
     }
     Ok(())
 }
 
-fn not_found(
-    path: &RelPath,
-    hunk: &Hunk,
-    lines: &[FileLine<'_>],
-    old: &[&str],
-    from: usize,
-    done: usize,
-) -> PatchError {
+fn not_found(path: &RelPath, hunk: &Hunk, lines: &[FileLine<'_>], old: &[&str], from: usize, done: usize) -> PatchError {
     let mut message = format!("patch line {}: these lines are not in the file", hunk.line);
     if hunk.at_end {
         message.push_str(" at its end");
@@ -396,17 +311,9 @@ fn not_found(
         message.push_str(&format!("  … and {} more\n", old.len() - 6));
     }
     if done > 0 && seek::first(lines, old, 0, false).is_some() {
-        message.push_str(
-            "They stand above an earlier hunk: order the hunks from top to bottom of the file. ",
-        );
-    } else if let Some(at) = old
-        .iter()
-        .position(|line| seek::first(lines, &[line], 0, false).is_none())
-    {
-        message.push_str(&format!(
-            "First line that is nowhere in it: {:?}. ",
-            shorten(old[at])
-        ));
+        message.push_str("They stand above an earlier hunk: order the hunks from top to bottom of the file. ");
+    } else if let Some(at) = old.iter().position(|line| seek::first(lines, &[line], 0, false).is_none()) {
+        message.push_str(&format!("First line that is nowhere in it: {:?}. ", shorten(old[at])));
     }
     message.push_str("Read the file again and copy the unchanged and removed lines exactly. Nothing was changed.");
     stale(path, message)

@@ -25,35 +25,16 @@ pub(super) fn unwrap(text: &str) -> Option<Body> {
     // A patch written with CRLF throughout means the line ends of its transport, not of the files.
     let lf = text.bytes().filter(|b| *b == b'\n').count();
     let crlf = lf > 0 && text.matches("\r\n").count() == lf;
-    let text: Cow<'_, str> = if crlf {
-        text.replace("\r\n", "\n").into()
-    } else {
-        text.into()
-    };
+    let text: Cow<'_, str> = if crlf { text.replace("\r\n", "\n").into() } else { text.into() };
     let all: Vec<&str> = text.split('\n').collect();
     let mut first = all.iter().take_while(|line| line.trim().is_empty()).count();
-    let mut last = all.len()
-        - all[first..]
-            .iter()
-            .rev()
-            .take_while(|line| line.trim().is_empty())
-            .count();
+    let mut last = all.len() - all[first..].iter().rev().take_while(|line| line.trim().is_empty()).count();
     if first >= last {
         return None;
     }
     let opening = all[first].trim();
-    let heredoc = || {
-        opening.split_once("<<").map(|(_, word)| {
-            word.trim_start_matches('-')
-                .trim()
-                .trim_matches(['\'', '"'])
-        })
-    };
-    let closing = if opening.starts_with("```") {
-        Some("```")
-    } else {
-        heredoc()
-    };
+    let heredoc = || opening.split_once("<<").map(|(_, word)| word.trim_start_matches('-').trim().trim_matches(['\'', '"']));
+    let closing = if opening.starts_with("```") { Some("```") } else { heredoc() };
     if let Some(closing) = closing
         && last - first > 2
         && all[last - 1].trim() == closing
@@ -61,19 +42,9 @@ pub(super) fn unwrap(text: &str) -> Option<Body> {
     {
         first += 1;
         last -= 1;
-        last -= all[first..last]
-            .iter()
-            .rev()
-            .take_while(|line| line.trim().is_empty())
-            .count();
+        last -= all[first..last].iter().rev().take_while(|line| line.trim().is_empty()).count();
     }
-    (all[first].trim() == BEGIN).then(|| Body {
-        lines: all[first..last]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect(),
-        first,
-    })
+    (all[first].trim() == BEGIN).then(|| Body { lines: all[first..last].iter().map(|line| (*line).to_owned()).collect(), first })
 }
 
 struct Reader<'a> {
@@ -88,35 +59,14 @@ struct Reader<'a> {
 /// Reads the operations of an envelope.
 pub(super) fn parse(body: &Body) -> Result<Vec<Op>, PatchError> {
     let end = body.lines.len() - 1;
-    let bad = |index: usize, message: &str| {
-        Err(PatchError::Malformed {
-            line: body.first + index + 1,
-            message: message.to_owned(),
-        })
-    };
-    if let Some(second) = body
-        .lines
-        .iter()
-        .skip(1)
-        .position(|line| line.starts_with(BEGIN))
-    {
-        return bad(
-            second + 1,
-            "a second `*** Begin Patch`: send one patch with all changes between one Begin and one End",
-        );
+    let bad = |index: usize, message: &str| Err(PatchError::Malformed { line: body.first + index + 1, message: message.to_owned() });
+    if let Some(second) = body.lines.iter().skip(1).position(|line| line.starts_with(BEGIN)) {
+        return bad(second + 1, "a second `*** Begin Patch`: send one patch with all changes between one Begin and one End");
     }
     if end == 0 || body.lines[end].trim() != END {
-        return bad(
-            end,
-            "the last line must be `*** End Patch`: the patch seems cut off, send it whole",
-        );
+        return bad(end, "the last line must be `*** End Patch`: the patch seems cut off, send it whole");
     }
-    let mut reader = Reader {
-        body,
-        next: 1,
-        end,
-        hunks: 0,
-    };
+    let mut reader = Reader { body, next: 1, end, hunks: 0 };
     let mut ops = Vec::new();
     while let Some(line) = reader.peek() {
         if line.trim().is_empty() {
@@ -134,10 +84,7 @@ impl<'a> Reader<'a> {
     }
 
     fn bad<T>(&self, message: impl Into<String>) -> Result<T, PatchError> {
-        Err(PatchError::Malformed {
-            line: self.body.first + self.next + 1,
-            message: message.into(),
-        })
+        Err(PatchError::Malformed { line: self.body.first + self.next + 1, message: message.into() })
     }
 
     fn path(&self, text: &str) -> Result<RelPath, PatchError> {
@@ -155,20 +102,12 @@ impl<'a> Reader<'a> {
                 content.push('\n');
                 self.next += 1;
             }
-            return Ok(Op::Add {
-                path,
-                content,
-                executable: None,
-                must_be_new: false,
-            });
+            return Ok(Op::Add { path, content, executable: None, must_be_new: false });
         }
         if let Some(name) = header.strip_prefix(DELETE) {
             let path = self.path(name)?;
             self.next += 1;
-            return Ok(Op::Delete {
-                path,
-                hunks: Vec::new(),
-            });
+            return Ok(Op::Delete { path, hunks: Vec::new() });
         }
         if let Some(name) = header.strip_prefix(UPDATE) {
             return self.update(name);
@@ -196,10 +135,7 @@ impl<'a> Reader<'a> {
                 break;
             } else if !hunks.is_empty() && !line.starts_with("@@") {
                 return self.bad("a new hunk must begin with `@@`");
-            } else if line.trim_start().starts_with(UPDATE)
-                || line.trim_start().starts_with(ADD)
-                || line.trim_start().starts_with(DELETE)
-            {
+            } else if line.trim_start().starts_with(UPDATE) || line.trim_start().starts_with(ADD) || line.trim_start().starts_with(DELETE) {
                 break;
             } else {
                 hunks.push(self.hunk()?);
@@ -207,15 +143,12 @@ impl<'a> Reader<'a> {
         }
         if hunks.is_empty() {
             self.next = header;
-            return self.bad(format!("the update of {:?} holds no change: add a hunk that begins with `@@`, or leave the file out", path.as_str()));
+            return self.bad(format!(
+                "the update of {:?} holds no change: add a hunk that begins with `@@`, or leave the file out",
+                path.as_str()
+            ));
         }
-        Ok(Op::Update {
-            path,
-            to,
-            hunks,
-            executable: None,
-            dialect: Dialect::Envelope,
-        })
+        Ok(Op::Update { path, to, hunks, executable: None, dialect: Dialect::Envelope })
     }
 
     fn hunk(&mut self) -> Result<Hunk, PatchError> {
@@ -223,10 +156,7 @@ impl<'a> Reader<'a> {
         if self.hunks > MAX_HUNKS {
             return self.bad(format!("more than {MAX_HUNKS} hunks: split the patch"));
         }
-        let mut hunk = Hunk {
-            line: self.body.first + self.next + 1,
-            ..Hunk::default()
-        };
+        let mut hunk = Hunk { line: self.body.first + self.next + 1, ..Hunk::default() };
         while let Some(anchor) = self.peek().and_then(|line| line.strip_prefix("@@")) {
             let anchor = anchor.strip_prefix(' ').unwrap_or(anchor);
             let anchor = without_numbers(anchor);
@@ -255,9 +185,7 @@ impl<'a> Reader<'a> {
             self.next += 1;
         }
         if hunk.lines.is_empty() {
-            return self.bad(
-                "the hunk holds no lines: give the lines to change, with `-` and `+`, below `@@`",
-            );
+            return self.bad("the hunk holds no lines: give the lines to change, with `-` and `+`, below `@@`");
         }
         Ok(hunk)
     }
@@ -270,13 +198,8 @@ fn without_numbers(anchor: &str) -> &str {
     };
     let mut parts = numbers.split_whitespace();
     let range = |part: Option<&str>, sign| {
-        part.and_then(|p| p.strip_prefix(sign))
-            .is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit() || b == b','))
+        part.and_then(|p| p.strip_prefix(sign)).is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit() || b == b','))
     };
     let is_range = range(parts.next(), '-') && range(parts.next(), '+') && parts.next().is_none();
-    if is_range {
-        rest.strip_prefix(' ').unwrap_or(rest)
-    } else {
-        anchor
-    }
+    if is_range { rest.strip_prefix(' ').unwrap_or(rest) } else { anchor }
 }

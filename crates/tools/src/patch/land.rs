@@ -59,9 +59,7 @@ pub enum LandError {
 impl From<Refusal> for LandError {
     fn from(refused: Refusal) -> Self {
         match refused {
-            Refusal::Conflict { path } | Refusal::Exists { path } => {
-                Self::Conflict { paths: vec![path] }
-            }
+            Refusal::Conflict { path } | Refusal::Exists { path } => Self::Conflict { paths: vec![path] },
             other => Self::Patch(other.into()),
         }
     }
@@ -81,10 +79,7 @@ impl Patch {
         if self.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(parse(&self.text)?
-            .iter()
-            .map(|op| path_of(op).as_str().to_owned())
-            .collect())
+        Ok(parse(&self.text)?.iter().map(|op| path_of(op).as_str().to_owned()).collect())
     }
 
     /// Writes the patch into `root`, all of it or nothing: every file must be as it was when the view was made.
@@ -135,14 +130,9 @@ impl Patch {
         let (edits, _) = plan(&ops, Rules { executable: true }, read)?;
         for edit in &edits {
             let new = edit.to.as_ref().map(|file| Hash::of(&file.bytes));
-            let meant = to_do
-                .iter()
-                .find(|(op, _)| path_of(op) == &edit.path)
-                .and_then(|(_, (_, new))| *new);
+            let meant = to_do.iter().find(|(op, _)| path_of(op) == &edit.path).and_then(|(_, (_, new))| *new);
             if new != meant {
-                return Err(
-                    damaged(&format!("{} does not come out as recorded", edit.path)).into(),
-                );
+                return Err(damaged(&format!("{} does not come out as recorded", edit.path)).into());
             }
         }
         commit(root, scope, &edits, true)?;
@@ -161,18 +151,10 @@ impl Patch {
     fn sides(&self) -> Vec<(Option<Hash>, Option<Hash>)> {
         let none = Hash::parse(NO_FILE);
         let side = |text: &str| Hash::parse(text.split(' ').next().unwrap_or(text));
-        let lines = self
-            .text
-            .lines()
-            .filter_map(|line| line.strip_prefix("index ")?.split_once(".."));
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix("index ")?.split_once(".."));
         lines
             .filter_map(|(old, new)| Some((side(old)?, side(new)?)))
-            .map(|(old, new)| {
-                (
-                    Some(old).filter(|h| Some(*h) != none),
-                    Some(new).filter(|h| Some(*h) != none),
-                )
-            })
+            .map(|(old, new)| (Some(old).filter(|h| Some(*h) != none), Some(new).filter(|h| Some(*h) != none)))
             .collect()
     }
 }
@@ -200,30 +182,18 @@ pub(crate) struct Side<'a> {
 ///
 /// # Errors
 /// Why it cannot be part of one.
-pub(crate) fn diff_file(
-    path: &str,
-    old: Option<Side<'_>>,
-    new: Option<Side<'_>>,
-) -> Result<String, String> {
+pub(crate) fn diff_file(path: &str, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Result<String, String> {
     let text = |side: Option<Side<'_>>| -> Result<String, String> {
         let Some(side) = side else {
             return Ok(String::new());
         };
-        let text = std::str::from_utf8(side.bytes)
-            .ok()
-            .filter(|text| !text.contains('\0'));
-        text.map(str::to_owned)
-            .ok_or_else(|| "binary or not UTF-8".to_owned())
+        let text = std::str::from_utf8(side.bytes).ok().filter(|text| !text.contains('\0'));
+        text.map(str::to_owned).ok_or_else(|| "binary or not UTF-8".to_owned())
     };
     let (old_text, new_text) = (text(old)?, text(new)?);
-    let hash = |side: Option<Side<'_>>| {
-        side.map_or(NO_FILE.to_owned(), |side| Hash::of(side.bytes).to_string())
-    };
+    let hash = |side: Option<Side<'_>>| side.map_or(NO_FILE.to_owned(), |side| Hash::of(side.bytes).to_string());
     let mode = |side: Side<'_>| if side.executable { "100755" } else { "100644" };
-    let (a, b) = (
-        unified::quoted(&format!("a/{path}")),
-        unified::quoted(&format!("b/{path}")),
-    );
+    let (a, b) = (unified::quoted(&format!("a/{path}")), unified::quoted(&format!("b/{path}")));
     let mut out = format!("diff --git {a} {b}\n");
     match (old, new) {
         (None, Some(new)) => out.push_str(&format!("new file mode {}\n", mode(new))),
@@ -238,27 +208,13 @@ pub(crate) fn diff_file(
         return Ok(out);
     }
     let name = |there: bool, name: &str| {
-        if there {
-            name.to_owned()
-        } else {
-            "/dev/null".to_owned()
-        }
+        if there { name.to_owned() } else { "/dev/null".to_owned() }
     };
     // Git ends a name with blanks in it by a tab.
     let tab = |name: &str| {
-        if name.contains(' ') && !name.starts_with('"') {
-            "\t"
-        } else {
-            ""
-        }
+        if name.contains(' ') && !name.starts_with('"') { "\t" } else { "" }
     };
-    out.push_str(&format!(
-        "--- {}{}\n+++ {}{}\n",
-        name(old.is_some(), &a),
-        tab(&a),
-        name(new.is_some(), &b),
-        tab(&b)
-    ));
+    out.push_str(&format!("--- {}{}\n+++ {}{}\n", name(old.is_some(), &a), tab(&a), name(new.is_some(), &b), tab(&b)));
     hunks(&old_text, &new_text, &mut out);
     Ok(out)
 }
@@ -266,12 +222,7 @@ pub(crate) fn diff_file(
 fn hunks(old: &str, new: &str, out: &mut String) {
     let old: Vec<&str> = old.split_inclusive('\n').collect();
     let new: Vec<&str> = new.split_inclusive('\n').collect();
-    let ops = capture_diff_slices_deadline(
-        Algorithm::Myers,
-        &old,
-        &new,
-        Some(Instant::now() + DIFF_TIME),
-    );
+    let ops = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, Some(Instant::now() + DIFF_TIME));
     let line = |out: &mut String, sign: char, text: &str| {
         out.push(sign);
         out.push_str(text);
@@ -283,13 +234,7 @@ fn hunks(old: &str, new: &str, out: &mut String) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             continue;
         };
-        let range = |start: usize, end: usize| {
-            format!(
-                "{},{}",
-                if end > start { start + 1 } else { start },
-                end - start
-            )
-        };
+        let range = |start: usize, end: usize| format!("{},{}", if end > start { start + 1 } else { start }, end - start);
         let old_range = range(first.old_range().start, last.old_range().end);
         let new_range = range(first.new_range().start, last.new_range().end);
         out.push_str(&format!("@@ -{old_range} +{new_range} @@\n"));

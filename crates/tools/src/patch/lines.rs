@@ -11,10 +11,7 @@ pub(super) fn split(content: &str) -> Vec<FileLine<'_>> {
     content
         .split_inclusive('\n')
         .map(|whole| match whole.strip_suffix('\n') {
-            None => FileLine {
-                text: whole,
-                end: "",
-            },
+            None => FileLine { text: whole, end: "" },
             Some(text) => match text.strip_suffix('\r') {
                 Some(text) => FileLine { text, end: "\r\n" },
                 None => FileLine { text, end: "\n" },
@@ -26,17 +23,7 @@ pub(super) fn split(content: &str) -> Vec<FileLine<'_>> {
 /// The same with carriage returns left in the text.
 pub(super) fn split_exact(content: &str) -> Vec<FileLine<'_>> {
     let lines = content.split_inclusive('\n');
-    lines
-        .map(|whole| {
-            whole.strip_suffix('\n').map_or(
-                FileLine {
-                    text: whole,
-                    end: "",
-                },
-                |text| FileLine { text, end: "\n" },
-            )
-        })
-        .collect()
+    lines.map(|whole| whole.strip_suffix('\n').map_or(FileLine { text: whole, end: "" }, |text| FileLine { text, end: "\n" })).collect()
 }
 
 /// The end that most lines of the file have; `\n` for a file without any.

@@ -131,30 +131,21 @@ pub enum Line {
 /// [`PatchError::Malformed`] or [`PatchError::Refused`] with what to write instead.
 pub fn parse(text: &str) -> Result<Vec<Op>, PatchError> {
     if text.len() > MAX_PATCH_BYTES {
-        return Err(PatchError::Refused(format!(
-            "the patch has {} bytes; at most {MAX_PATCH_BYTES} are taken: split it",
-            text.len()
-        )));
+        return Err(PatchError::Refused(format!("the patch has {} bytes; at most {MAX_PATCH_BYTES} are taken: split it", text.len())));
     }
     let ops = match envelope::unwrap(text) {
         Some(body) => envelope::parse(&body)?,
         None if unified::looks_like(text) => unified::parse(text)?,
         None => {
             let message = "the first line must be `*** Begin Patch` (or send a unified diff with `--- a/FILE` and `+++ b/FILE` lines)";
-            return Err(PatchError::Malformed {
-                line: 1,
-                message: message.to_owned(),
-            });
+            return Err(PatchError::Malformed { line: 1, message: message.to_owned() });
         }
     };
     if ops.is_empty() {
         return Err(PatchError::Refused("the patch changes no file".to_owned()));
     }
     if ops.len() > MAX_FILES {
-        return Err(PatchError::Refused(format!(
-            "the patch touches {} files; at most {MAX_FILES} are taken: split it",
-            ops.len()
-        )));
+        return Err(PatchError::Refused(format!("the patch touches {} files; at most {MAX_FILES} are taken: split it", ops.len())));
     }
     Ok(ops)
 }

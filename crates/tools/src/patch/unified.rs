@@ -7,8 +7,7 @@ use crate::gate::RelPath;
 pub(super) fn looks_like(text: &str) -> bool {
     let mut last = "";
     for line in text.lines() {
-        if line.starts_with("diff --git ") || (last.starts_with("--- ") && line.starts_with("+++ "))
-        {
+        if line.starts_with("diff --git ") || (last.starts_with("--- ") && line.starts_with("+++ ")) {
             return true;
         }
         last = line;
@@ -42,21 +41,8 @@ struct Reader<'a> {
 pub(super) fn parse(text: &str) -> Result<Vec<Op>, PatchError> {
     let lf = text.bytes().filter(|b| *b == b'\n').count();
     let crlf = lf > 0 && text.matches("\r\n").count() == lf;
-    let lines = text
-        .split('\n')
-        .map(|line| {
-            if crlf {
-                line.strip_suffix('\r').unwrap_or(line)
-            } else {
-                line
-            }
-        })
-        .collect();
-    let mut reader = Reader {
-        lines,
-        next: 0,
-        hunks: 0,
-    };
+    let lines = text.split('\n').map(|line| if crlf { line.strip_suffix('\r').unwrap_or(line) } else { line }).collect();
+    let mut reader = Reader { lines, next: 0, hunks: 0 };
     let mut ops = Vec::new();
     while let Some(line) = reader.peek() {
         if line.starts_with("diff --git ") || reader.at_file_header(0) {
@@ -77,30 +63,20 @@ impl<'a> Reader<'a> {
     }
 
     fn bad<T>(&self, message: impl Into<String>) -> Result<T, PatchError> {
-        Err(PatchError::Malformed {
-            line: self.next + 1,
-            message: message.into(),
-        })
+        Err(PatchError::Malformed { line: self.next + 1, message: message.into() })
     }
 
     /// Whether `---`, `+++` stand at `ahead` lines from here.
     fn at_file_header(&self, ahead: usize) -> bool {
         let at = self.next + ahead;
-        let starts =
-            |i: usize, mark: &str| self.lines.get(i).is_some_and(|line| line.starts_with(mark));
+        let starts = |i: usize, mark: &str| self.lines.get(i).is_some_and(|line| line.starts_with(mark));
         starts(at, "--- ") && starts(at + 1, "+++ ")
     }
 
     fn file(&mut self) -> Result<Op, PatchError> {
-        let mut header = Header {
-            line: self.next + 1,
-            ..Header::default()
-        };
+        let mut header = Header { line: self.next + 1, ..Header::default() };
         let mut names = None;
-        if let Some(rest) = self
-            .peek()
-            .and_then(|line| line.strip_prefix("diff --git "))
-        {
+        if let Some(rest) = self.peek().and_then(|line| line.strip_prefix("diff --git ")) {
             names = git_names(rest);
             self.next += 1;
             self.extended(&mut header)?;
@@ -119,10 +95,7 @@ impl<'a> Reader<'a> {
 
     fn extended(&mut self, header: &mut Header) -> Result<(), PatchError> {
         while let Some(line) = self.peek() {
-            let take = |mark: &str| {
-                line.strip_prefix(mark)
-                    .map(|rest| rest.trim_end().to_owned())
-            };
+            let take = |mark: &str| line.strip_prefix(mark).map(|rest| rest.trim_end().to_owned());
             if let Some(mode) = take("old mode ") {
                 header.old_mode = Some(mode);
             } else if let Some(mode) = take("new mode ") {
@@ -139,10 +112,7 @@ impl<'a> Reader<'a> {
                 header.copy = true;
             } else if line.starts_with("GIT binary patch") || line.starts_with("Binary files ") {
                 return self.bad("binary patches are not supported: leave binary files out");
-            } else if !line.starts_with("index ")
-                && !line.starts_with("similarity index ")
-                && !line.starts_with("dissimilarity index ")
-            {
+            } else if !line.starts_with("index ") && !line.starts_with("similarity index ") && !line.starts_with("dissimilarity index ") {
                 break;
             }
             self.next += 1;
@@ -158,19 +128,12 @@ impl<'a> Reader<'a> {
         let Some((at, mut old_left, mut new_left)) = hunk_range(self.lines[self.next]) else {
             return self.bad("write the hunk's head as `@@ -START,COUNT +START,COUNT @@`");
         };
-        let mut hunk = Hunk {
-            at: Some(at),
-            line: self.next + 1,
-            ..Hunk::default()
-        };
+        let mut hunk = Hunk { at: Some(at), line: self.next + 1, ..Hunk::default() };
         self.next += 1;
         while let Some(line) = self.peek() {
             let counted = old_left > 0 || new_left > 0;
             // A removed line may itself begin with `-- `: only a whole new header, with a hunk below, ends a hunk that still has lines to come.
-            let hunk_below = self
-                .lines
-                .get(self.next + 2)
-                .is_some_and(|line| line.starts_with("@@ "));
+            let hunk_below = self.lines.get(self.next + 2).is_some_and(|line| line.starts_with("@@ "));
             if self.at_file_header(0) && (!counted || hunk_below) {
                 break;
             }
@@ -187,21 +150,13 @@ impl<'a> Reader<'a> {
                     hunk.lines.push(Line::Add(text.to_owned()));
                     new_left = new_left.saturating_sub(1);
                 }
-                Some(("\\", _)) => {
-                    match hunk.lines.last() {
-                        Some(Line::Keep(_)) => (hunk.old_unended, hunk.new_unended) = (true, true),
-                        Some(Line::Remove(_)) => hunk.old_unended = true,
-                        Some(Line::Add(_)) => hunk.new_unended = true,
-                        None => return self.bad(
-                            "`\\ No newline at end of file` must stand below a line of the hunk",
-                        ),
-                    }
-                }
-                None if line.is_empty()
-                    && old_left > 0
-                    && new_left > 0
-                    && self.next + 1 < self.lines.len() =>
-                {
+                Some(("\\", _)) => match hunk.lines.last() {
+                    Some(Line::Keep(_)) => (hunk.old_unended, hunk.new_unended) = (true, true),
+                    Some(Line::Remove(_)) => hunk.old_unended = true,
+                    Some(Line::Add(_)) => hunk.new_unended = true,
+                    None => return self.bad("`\\ No newline at end of file` must stand below a line of the hunk"),
+                },
+                None if line.is_empty() && old_left > 0 && new_left > 0 && self.next + 1 < self.lines.len() => {
                     // An unchanged empty line whose blank an editor took away.
                     hunk.lines.push(Line::Keep(String::new()));
                     (old_left, new_left) = (old_left - 1, new_left - 1);
@@ -219,32 +174,23 @@ impl<'a> Reader<'a> {
 
 impl Header {
     fn op(self, names: Option<(String, String)>, hunks: Vec<Hunk>) -> Result<Op, PatchError> {
-        let bad = |message: &str| {
-            Err(PatchError::Malformed {
-                line: self.line,
-                message: message.to_owned(),
-            })
-        };
+        let bad = |message: &str| Err(PatchError::Malformed { line: self.line, message: message.to_owned() });
         for mode in [&self.old_mode, &self.new_mode].into_iter().flatten() {
             match mode.as_str() {
                 "100644" | "100755" => {}
-                "120000" => return Err(PatchError::Refused(
-                    "the patch makes or changes a symbolic link (mode 120000); that is never done"
-                        .to_owned(),
-                )),
-                "160000" => {
+                "120000" => {
                     return Err(PatchError::Refused(
-                        "the patch makes or changes a submodule (mode 160000); that is never done"
-                            .to_owned(),
+                        "the patch makes or changes a symbolic link (mode 120000); that is never done".to_owned(),
                     ));
+                }
+                "160000" => {
+                    return Err(PatchError::Refused("the patch makes or changes a submodule (mode 160000); that is never done".to_owned()));
                 }
                 _ => return bad("the only file modes taken are 100644 and 100755"),
             }
         }
         if self.copy {
-            return Err(PatchError::Refused(
-                "copies are not supported: add the new file with its content".to_owned(),
-            ));
+            return Err(PatchError::Refused("copies are not supported: add the new file with its content".to_owned()));
         }
         let git = names.is_some();
         let (old, new) = match (self.old.clone(), self.new.clone()) {
@@ -264,29 +210,15 @@ impl Header {
         let path = |name: &str| RelPath::new(name).map_err(PatchError::from);
         match (old, new) {
             (_, Some(new)) if self.created => Self::added(path(&new)?, hunks, executable),
-            (Some(old), _) if self.deleted => Ok(Op::Delete {
-                path: path(&old)?,
-                hunks,
-            }),
+            (Some(old), _) if self.deleted => Ok(Op::Delete { path: path(&old)?, hunks }),
             (None, Some(new)) => Self::added(path(&new)?, hunks, executable),
-            (Some(old), None) => Ok(Op::Delete {
-                path: path(&old)?,
-                hunks,
-            }),
+            (Some(old), None) => Ok(Op::Delete { path: path(&old)?, hunks }),
             (Some(old), Some(new)) => {
                 let to = if old == new { None } else { Some(path(&new)?) };
                 if hunks.is_empty() && to.is_none() && executable.is_none() {
-                    return bad(
-                        "the file's part holds no change: add a hunk that begins with `@@ -START,COUNT +START,COUNT @@`",
-                    );
+                    return bad("the file's part holds no change: add a hunk that begins with `@@ -START,COUNT +START,COUNT @@`");
                 }
-                Ok(Op::Update {
-                    path: path(&old)?,
-                    to,
-                    hunks,
-                    executable,
-                    dialect: Dialect::Unified,
-                })
+                Ok(Op::Update { path: path(&old)?, to, hunks, executable, dialect: Dialect::Unified })
             }
             (None, None) => bad("both sides are /dev/null"),
         }
@@ -298,10 +230,7 @@ impl Header {
             for (i, line) in hunk.lines.iter().enumerate() {
                 let Line::Add(text) = line else {
                     let message = "a new file's lines must all start with `+`".to_owned();
-                    return Err(PatchError::Malformed {
-                        line: hunk.line + i + 1,
-                        message,
-                    });
+                    return Err(PatchError::Malformed { line: hunk.line + i + 1, message });
                 };
                 content.push_str(text);
                 content.push('\n');
@@ -310,12 +239,7 @@ impl Header {
         if hunks.last().is_some_and(|hunk| hunk.new_unended) {
             content.pop();
         }
-        Ok(Op::Add {
-            path,
-            content,
-            executable,
-            must_be_new: true,
-        })
+        Ok(Op::Add { path, content, executable, must_be_new: true })
     }
 }
 
@@ -334,32 +258,20 @@ fn hunk_range(line: &str) -> Option<(usize, usize, usize)> {
     };
     let (old, new) = (range('-')?, range('+')?);
     // With nothing on the old side the number names the line before.
-    let at = if old.1 == 0 {
-        old.0.saturating_add(1)
-    } else {
-        old.0
-    };
+    let at = if old.1 == 0 { old.0.saturating_add(1) } else { old.0 };
     Some((at, old.1, new.1))
 }
 
 /// The name on a `---` or `+++` line; `None` for `/dev/null`.
 fn file_name(text: &str) -> Option<String> {
-    let name = if text.starts_with('"') {
-        unquoted(text.trim_end())
-    } else {
-        text.split('\t')
-            .next()
-            .unwrap_or(text)
-            .trim_end()
-            .to_owned()
-    };
+    let name =
+        if text.starts_with('"') { unquoted(text.trim_end()) } else { text.split('\t').next().unwrap_or(text).trim_end().to_owned() };
     (name != "/dev/null").then_some(name)
 }
 
 /// Takes away the `a/` and `b/` that git puts before names.
 fn strip(old: Option<String>, new: Option<String>, git: bool) -> (Option<String>, Option<String>) {
-    let has =
-        |name: &Option<String>, mark: &str| name.as_ref().is_none_or(|name| name.starts_with(mark));
+    let has = |name: &Option<String>, mark: &str| name.as_ref().is_none_or(|name| name.starts_with(mark));
     if (git || old.is_some() || new.is_some()) && has(&old, "a/") && has(&new, "b/") {
         let cut = |name: Option<String>| name.map(|name| name[2..].to_owned());
         return (cut(old), cut(new));
@@ -374,23 +286,16 @@ fn git_names(rest: &str) -> Option<(String, String)> {
         return Some((unquoted(&rest[..end]), unquoted(rest[end..].trim())));
     }
     let rest = rest.trim_end();
-    let middle = rest
-        .match_indices(" b/")
-        .find(|(at, _)| rest.get(2..*at) == rest.get(at + 3..));
+    let middle = rest.match_indices(" b/").find(|(at, _)| rest.get(2..*at) == rest.get(at + 3..));
     match middle {
         Some((at, _)) => Some((rest[..at].to_owned(), rest[at + 1..].to_owned())),
-        None => rest
-            .split_once(' ')
-            .map(|(old, new)| (old.to_owned(), new.to_owned())),
+        None => rest.split_once(' ').map(|(old, new)| (old.to_owned(), new.to_owned())),
     }
 }
 
 /// Undoes git's C-style quotes; a name that is not UTF-8 then keeps replacement characters and matches nothing.
 fn unquoted(name: &str) -> String {
-    let Some(inner) = name
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
+    let Some(inner) = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return name.to_owned();
     };
     let mut out = Vec::new();
@@ -427,10 +332,7 @@ fn unquoted(name: &str) -> String {
 
 /// A name as git writes it in a diff: quoted when it holds anything that would break the line.
 pub(super) fn quoted(name: &str) -> String {
-    if !name
-        .chars()
-        .any(|c| c.is_control() || c == '"' || c == '\\')
-    {
+    if !name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return name.to_owned();
     }
     let mut out = String::from("\"");

@@ -14,12 +14,7 @@ pub struct Captured {
 impl Captured {
     /// Keeps at most `limit` bytes, half from each end.
     pub fn new(limit: usize) -> Self {
-        Self {
-            head: Vec::new(),
-            tail: VecDeque::new(),
-            total: 0,
-            half: limit / 2,
-        }
+        Self { head: Vec::new(), tail: VecDeque::new(), total: 0, half: limit / 2 }
     }
 
     /// Takes in more output.
@@ -65,11 +60,7 @@ impl Captured {
             return std::str::from_utf8(&self.bytes()).is_ok();
         }
         let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let cut = tail
-            .iter()
-            .take(3)
-            .take_while(|byte| (0x80..0xC0).contains(*byte))
-            .count();
+        let cut = tail.iter().take(3).take_while(|byte| (0x80..0xC0).contains(*byte)).count();
         let head = std::str::from_utf8(&self.head).is_ok_or_cut();
         head && std::str::from_utf8(&tail[cut..]).is_ok()
     }
@@ -80,12 +71,7 @@ impl Captured {
             return String::from_utf8_lossy(&self.bytes()).into_owned();
         }
         let tail: Vec<u8> = self.tail.iter().copied().collect();
-        format!(
-            "{}\n[... {} bytes not kept ...]\n{}",
-            String::from_utf8_lossy(&self.head),
-            self.dropped(),
-            String::from_utf8_lossy(&tail)
-        )
+        format!("{}\n[... {} bytes not kept ...]\n{}", String::from_utf8_lossy(&self.head), self.dropped(), String::from_utf8_lossy(&tail))
     }
 }
 
@@ -110,9 +96,7 @@ mod tests {
     fn short_output_is_kept_whole_whatever_its_pieces() {
         for piece in 1..12 {
             let mut captured = Captured::new(100);
-            b"hello, sandbox"
-                .chunks(piece)
-                .for_each(|bytes| captured.push(bytes));
+            b"hello, sandbox".chunks(piece).for_each(|bytes| captured.push(bytes));
             assert_eq!(captured.whole().as_deref(), Some(&b"hello, sandbox"[..]));
             assert_eq!(captured.dropped(), 0);
         }

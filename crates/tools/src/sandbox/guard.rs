@@ -46,10 +46,7 @@ impl Placeholders {
                     Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                     Err(error) => {
                         release(held, &mut ours.0);
-                        return Err(SandboxError::Io {
-                            what: "hold the place of a protected name",
-                            source: error,
-                        });
+                        return Err(SandboxError::Io { what: "hold the place of a protected name", source: error });
                     }
                 },
             }

@@ -17,24 +17,10 @@ pub fn harden_self() -> std::io::Result<Hardened> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )?;
-    Ok(Hardened {
-        open_files: maximum,
-    })
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(Hardened { open_files: maximum })
 }
 
 #[cfg(not(unix))]

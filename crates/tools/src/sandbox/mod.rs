@@ -32,10 +32,7 @@ use wire::{Caps, Layout, Mode, Order};
 /// Must be the first thing `main` does: when the engine started this very binary as the launcher
 /// of a sandbox, it never returns.
 pub fn launcher_main_if_asked() {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == wire::MARK)
-    {
+    if std::env::args_os().nth(1).is_some_and(|first| first == wire::MARK) {
         #[cfg(target_os = "linux")]
         launcher::main();
         #[cfg(not(target_os = "linux"))]
@@ -128,10 +125,7 @@ pub struct Spec {
 
 impl Spec {
     /// Writable, 120 seconds, streams merged, in the view's root.
-    pub fn new<S: Into<String>>(
-        view_dir: impl Into<PathBuf>,
-        argv: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn new<S: Into<String>>(view_dir: impl Into<PathBuf>, argv: impl IntoIterator<Item = S>) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
             view_dir: view_dir.into(),
@@ -177,19 +171,11 @@ pub struct Finished {
 pub enum SandboxError {
     /// Infrastructure, not the command's fault; known before a token is spent by asking [`Sandbox::probe`].
     #[error("no sandbox here: {primitive} is missing ({why}); to mend it, {remedy}")]
-    Unavailable {
-        primitive: Primitive,
-        why: String,
-        remedy: &'static str,
-    },
+    Unavailable { primitive: Primitive, why: String, remedy: &'static str },
     #[error("no sandbox on this system: run_command needs Linux; every other tool works")]
     NotSupported,
     #[error("{field} {value:?} is not accepted: {remedy}")]
-    Spec {
-        field: &'static str,
-        value: String,
-        remedy: &'static str,
-    },
+    Spec { field: &'static str, value: String, remedy: &'static str },
     /// The program is absent inside, or not executable.
     #[error("cannot start {program:?}: {reason}")]
     CannotStart { program: String, reason: String },
@@ -199,10 +185,7 @@ pub enum SandboxError {
     #[error("the launcher of the sandbox ended without a report")]
     LostLauncher,
     #[error("cannot {what}: {source}")]
-    Io {
-        what: &'static str,
-        source: io::Error,
-    },
+    Io { what: &'static str, source: io::Error },
 }
 
 /// A resolved profile, ready to run commands; cheap to share, nothing is running in it.
@@ -250,58 +233,26 @@ impl Sandbox {
     }
 
     fn order(&self, spec: &Spec, mode: Mode) -> Result<Order, SandboxError> {
-        let fault = |field, value: String, remedy| {
-            Err(SandboxError::Spec {
-                field,
-                value,
-                remedy,
-            })
-        };
+        let fault = |field, value: String, remedy| Err(SandboxError::Spec { field, value, remedy });
         if spec.timeout.is_zero() || spec.timeout > MAX_TIMEOUT {
-            return fault(
-                "timeout",
-                format!("{:?}", spec.timeout),
-                "ask for more than nothing and at most 600 seconds",
-            );
+            return fault("timeout", format!("{:?}", spec.timeout), "ask for more than nothing and at most 600 seconds");
         }
-        if spec.argv.is_empty()
-            || spec.argv[0].is_empty()
-            || spec.argv.iter().any(|part| part.contains('\0'))
-        {
-            return fault(
-                "argv",
-                spec.argv.join(" "),
-                "give a program and its arguments, without NUL",
-            );
+        if spec.argv.is_empty() || spec.argv[0].is_empty() || spec.argv.iter().any(|part| part.contains('\0')) {
+            return fault("argv", spec.argv.join(" "), "give a program and its arguments, without NUL");
         }
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !spec.cwd_in_view.components().all(inside) {
             let value = spec.cwd_in_view.display().to_string();
-            return fault(
-                "cwd_in_view",
-                value,
-                "name a directory relative to the view, without ..",
-            );
+            return fault("cwd_in_view", value, "name a directory relative to the view, without ..");
         }
         let view = self.directory("view_dir", &spec.view_dir)?;
-        let scratch = spec
-            .scratch_dir
-            .as_ref()
-            .map(|dir| self.directory("scratch_dir", dir))
-            .transpose()?;
+        let scratch = spec.scratch_dir.as_ref().map(|dir| self.directory("scratch_dir", dir)).transpose()?;
         let one_name = |name: &String| {
             let mut parts = Path::new(name).components();
-            matches!(
-                (parts.next(), parts.next()),
-                (Some(Component::Normal(_)), None)
-            )
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
         };
         if let Some(name) = spec.protected.iter().find(|name| !one_name(name)) {
-            return fault(
-                "protected",
-                name.clone(),
-                "give a plain name of the view's root",
-            );
+            return fault("protected", name.clone(), "give a plain name of the view's root");
         }
         let mut layout = (*self.layout).clone();
         if scratch.is_some() {
@@ -312,24 +263,14 @@ impl Sandbox {
             set(&mut layout.env, name, value);
         }
         let limits = &spec.limits;
-        let names = PROTECTED
-            .iter()
-            .chain(&PROTECTED_IF_PRESENT)
-            .map(|name| (*name).to_owned());
+        let names = PROTECTED.iter().chain(&PROTECTED_IF_PRESENT).map(|name| (*name).to_owned());
         // A link can be protected only in what it points to; the path gate judges the link itself.
-        let kept = |name: &String| {
-            view.join(name)
-                .symlink_metadata()
-                .is_ok_and(|found| !found.is_symlink())
-        };
+        let kept = |name: &String| view.join(name).symlink_metadata().is_ok_and(|found| !found.is_symlink());
         Ok(Order {
             mode,
             uid: owner().0,
             gid: owner().1,
-            protected: names
-                .chain(spec.protected.iter().cloned())
-                .filter(kept)
-                .collect(),
+            protected: names.chain(spec.protected.iter().cloned()).filter(kept).collect(),
             layout,
             view,
             writable: spec.writable,
@@ -353,28 +294,15 @@ impl Sandbox {
 
     /// An existing directory that is neither the root, nor the home, nor above it.
     fn directory(&self, field: &'static str, path: &Path) -> Result<PathBuf, SandboxError> {
-        let fault = |remedy| {
-            Err(SandboxError::Spec {
-                field,
-                value: path.display().to_string(),
-                remedy,
-            })
-        };
+        let fault = |remedy| Err(SandboxError::Spec { field, value: path.display().to_string(), remedy });
         let Ok(real) = std::fs::canonicalize(path) else {
             return fault("name a directory that exists");
         };
         if !real.is_dir() {
             return fault("name a directory");
         }
-        if real.parent().is_none()
-            || self
-                .home
-                .as_ref()
-                .is_some_and(|home| home.starts_with(&real))
-        {
-            return fault(
-                "name a directory of its own: the whole home or root would show every secret in it",
-            );
+        if real.parent().is_none() || self.home.as_ref().is_some_and(|home| home.starts_with(&real)) {
+            return fault("name a directory of its own: the whole home or root would show every secret in it");
         }
         profile::text(&real)?;
         Ok(real)
@@ -388,10 +316,7 @@ fn set(env: &mut Vec<(String, String)>, name: &str, value: &str) {
 
 #[cfg(unix)]
 fn owner() -> (u32, u32) {
-    (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 #[cfg(not(unix))]

@@ -27,11 +27,7 @@ pub struct Probe {
 impl Probe {
     /// Whether commands can run.
     pub fn usable(&self) -> bool {
-        !self.not_supported
-            && self
-                .primitives
-                .iter()
-                .all(|(_, state)| *state == State::Works)
+        !self.not_supported && self.primitives.iter().all(|(_, state)| *state == State::Works)
     }
 
     /// The error every command would end with.
@@ -39,16 +35,10 @@ impl Probe {
         if self.not_supported {
             return Some(SandboxError::NotSupported);
         }
-        self.primitives
-            .iter()
-            .find_map(|(primitive, state)| match state {
-                State::Missing { why, remedy } => Some(SandboxError::Unavailable {
-                    primitive: *primitive,
-                    why: why.clone(),
-                    remedy,
-                }),
-                State::Works | State::Untried => None,
-            })
+        self.primitives.iter().find_map(|(primitive, state)| match state {
+            State::Missing { why, remedy } => Some(SandboxError::Unavailable { primitive: *primitive, why: why.clone(), remedy }),
+            State::Works | State::Untried => None,
+        })
     }
 
     #[cfg(target_os = "linux")]
@@ -58,21 +48,14 @@ impl Probe {
             let state = match &fault {
                 Some((missing, why)) if *missing == primitive => {
                     broken = true;
-                    State::Missing {
-                        why: why.clone(),
-                        remedy: primitive.remedy(),
-                    }
+                    State::Missing { why: why.clone(), remedy: primitive.remedy() }
                 }
                 _ if broken => State::Untried,
                 _ => State::Works,
             };
             (primitive, state)
         });
-        Self {
-            primitives: primitives.into(),
-            landlock,
-            not_supported: false,
-        }
+        Self { primitives: primitives.into(), landlock, not_supported: false }
     }
 }
 
@@ -90,9 +73,7 @@ impl Sandbox {
                 .get_or_try_init(|| async {
                     match super::run::probe(self).await {
                         Ok(landlock) => Ok(Probe::up_to(None, Some(landlock))),
-                        Err(SandboxError::Unavailable { primitive, why, .. }) => {
-                            Ok(Probe::up_to(Some((primitive, why)), None))
-                        }
+                        Err(SandboxError::Unavailable { primitive, why, .. }) => Ok(Probe::up_to(Some((primitive, why)), None)),
                         Err(other) => Err(other),
                     }
                 })
@@ -100,10 +81,6 @@ impl Sandbox {
             Ok(probe.clone())
         }
         #[cfg(not(target_os = "linux"))]
-        Ok(Probe {
-            primitives: Vec::new(),
-            landlock: None,
-            not_supported: true,
-        })
+        Ok(Probe { primitives: Vec::new(), landlock: None, not_supported: true })
     }
 }

@@ -57,17 +57,11 @@ const ETC: [&str; 17] = [
 impl Profile {
     /// From this process's PATH, HOME, CARGO_HOME, RUSTUP_HOME and RUSTUP_TOOLCHAIN.
     pub fn from_env() -> Self {
-        let dir = |name| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let dir = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = dir("HOME");
         let under_home = |name: &str| home.as_ref().map(|home| home.join(name));
         Self {
-            path: env::var_os("PATH")
-                .map(|path| env::split_paths(&path).collect())
-                .unwrap_or_default(),
+            path: env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default(),
             cargo_home: dir("CARGO_HOME").or_else(|| under_home(".cargo")),
             rustup_home: dir("RUSTUP_HOME").or_else(|| under_home(".rustup")),
             rustup_toolchain: env::var("RUSTUP_TOOLCHAIN").ok(),
@@ -77,10 +71,7 @@ impl Profile {
     }
 
     pub(super) fn layout(&self) -> Result<Layout, SandboxError> {
-        let mut plan = Plan {
-            home: self.home.clone(),
-            ..Plan::default()
-        };
+        let mut plan = Plan { home: self.home.clone(), ..Plan::default() };
         plan.system();
         for path in &self.read_only {
             if !path.is_absolute() || plan.too_much(path) {
@@ -124,20 +115,13 @@ impl Profile {
                 env.insert("RUSTUP_TOOLCHAIN".to_owned(), toolchain.clone());
             }
         }
-        let path: Vec<String> = path
-            .iter()
-            .map(|entry| text(entry))
-            .collect::<Result<_, _>>()?;
+        let path: Vec<String> = path.iter().map(|entry| text(entry)).collect::<Result<_, _>>()?;
         env.insert("PATH".to_owned(), path.join(":"));
         for (name, value) in &self.env {
             check_variable(name, value)?;
             env.insert(name.clone(), value.clone());
         }
-        Ok(Layout {
-            binds: plan.binds(),
-            links: plan.links,
-            env: env.into_iter().collect(),
-        })
+        Ok(Layout { binds: plan.binds(), links: plan.links, env: env.into_iter().collect() })
     }
 }
 
@@ -154,13 +138,11 @@ pub(super) fn check_variable(name: &str, value: &str) -> Result<(), SandboxError
 }
 
 pub(super) fn text(path: &Path) -> Result<String, SandboxError> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| SandboxError::Spec {
-            field: "path",
-            value: path.display().to_string(),
-            remedy: "rename it: the sandbox takes paths in UTF-8 only",
-        })
+    path.to_str().map(str::to_owned).ok_or_else(|| SandboxError::Spec {
+        field: "path",
+        value: path.display().to_string(),
+        remedy: "rename it: the sandbox takes paths in UTF-8 only",
+    })
 }
 
 /// An allow-list: nothing of the engine's own environment is passed on.
@@ -200,10 +182,7 @@ fn defaults() -> BTreeMap<String, String> {
         ("GIT_CONFIG_KEY_2", "safe.directory"),
         ("GIT_CONFIG_VALUE_2", "*"),
     ];
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[derive(Default)]
@@ -235,11 +214,7 @@ impl Plan {
         }
         // Debian's Python reads its site hooks from there.
         for entry in fs::read_dir(etc).into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with("python3"))
-            {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("python3")) {
                 self.bind(&entry.path());
             }
         }
@@ -247,16 +222,9 @@ impl Plan {
 
     /// The root, a home, or something that contains the home: more than anybody means to show.
     fn too_much(&self, path: &Path) -> bool {
-        let plain = path
-            .components()
-            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
         let shallow = path.components().count() < 3;
-        !plain
-            || shallow
-            || self
-                .home
-                .as_ref()
-                .is_some_and(|home| home.starts_with(path))
+        !plain || shallow || self.home.as_ref().is_some_and(|home| home.starts_with(path))
     }
 
     fn bind(&mut self, path: &Path) -> bool {
@@ -268,11 +236,7 @@ impl Plan {
         };
         // The launcher must be able to read it too; it is the same user.
         let readable = fs::metadata(&source).is_ok_and(|found| {
-            if found.is_dir() {
-                fs::read_dir(&source).is_ok()
-            } else {
-                found.is_file() && fs::File::open(&source).is_ok()
-            }
+            if found.is_dir() { fs::read_dir(&source).is_ok() } else { found.is_file() && fs::File::open(&source).is_ok() }
         });
         if readable {
             self.found.insert(path.to_owned(), source);
@@ -281,8 +245,7 @@ impl Plan {
     }
 
     fn covered(&self, path: &Path) -> bool {
-        path.ancestors().any(|above| self.found.contains_key(above))
-            || self.links.iter().any(|(link, _)| path.starts_with(link))
+        path.ancestors().any(|above| self.found.contains_key(above)) || self.links.iter().any(|(link, _)| path.starts_with(link))
     }
 
     /// A PATH entry and what its programs need beside it.
@@ -299,14 +262,8 @@ impl Plan {
         let Some(parent) = entry.parent() else {
             return false;
         };
-        let name = entry
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let at_home = self
-            .home
-            .as_ref()
-            .is_some_and(|home| entry.starts_with(home));
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let at_home = self.home.as_ref().is_some_and(|home| entry.starts_with(home));
         match name {
             // Shims (pyenv, asdf) start programs from beside them.
             "shims" if !self.too_much(parent) => self.bind(parent),
@@ -336,9 +293,7 @@ impl Plan {
             let file = home.join(name);
             let secret = fs::read_to_string(&file).is_ok_and(|text| {
                 let text = text.to_lowercase();
-                ["token", "secret", "password", "credential", "@"]
-                    .iter()
-                    .any(|word| text.contains(word))
+                ["token", "secret", "password", "credential", "@"].iter().any(|word| text.contains(word))
             });
             if file.is_file() && !secret {
                 self.bind(&file);
@@ -353,18 +308,10 @@ impl Plan {
             .iter()
             .filter(|(target, source)| {
                 !target.ancestors().skip(1).any(|above| {
-                    self.found.get(above).is_some_and(|from| {
-                        target
-                            .strip_prefix(above)
-                            .is_ok_and(|rest| from.join(rest) == **source)
-                    })
+                    self.found.get(above).is_some_and(|from| target.strip_prefix(above).is_ok_and(|rest| from.join(rest) == **source))
                 })
             })
-            .map(|(target, source)| Bind {
-                source: source.clone(),
-                target: target.clone(),
-                file: source.is_file(),
-            })
+            .map(|(target, source)| Bind { source: source.clone(), target: target.clone(), file: source.is_file() })
             .collect()
     }
 }

@@ -22,11 +22,7 @@ use super::{Finished, PROTECTED, Sandbox, SandboxError, Spec, Status};
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Waits between tries when the machine is out of processes.
-const RETRIES: [Duration; 3] = [
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-];
+const RETRIES: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(200)];
 
 /// A started launcher and our ends of its descriptors.
 struct Launched {
@@ -40,19 +36,9 @@ struct Launched {
 pub(super) async fn run(sandbox: &Sandbox, spec: Spec) -> Result<Finished, SandboxError> {
     let started = Instant::now();
     let view = sandbox.directory("view_dir", &spec.view_dir)?;
-    let _places = if spec.writable {
-        Some(Placeholders::hold(&view, &PROTECTED)?)
-    } else {
-        None
-    };
+    let _places = if spec.writable { Some(Placeholders::hold(&view, &PROTECTED)?) } else { None };
     let order = sandbox.order(&spec, Mode::Run)?;
-    let Launched {
-        mut child,
-        reports,
-        line,
-        mut stdout,
-        mut stderr,
-    } = launch(sandbox, &order, spec.merge_output).await?;
+    let Launched { mut child, reports, line, mut stdout, mut stderr } = launch(sandbox, &order, spec.merge_output).await?;
 
     let mut out = Captured::new(spec.limits.output);
     let mut err = Captured::new(spec.limits.output);
@@ -84,54 +70,34 @@ pub(super) async fn run(sandbox: &Sandbox, spec: Spec) -> Result<Finished, Sandb
         let _ = child.start_kill();
     }
     let duration = started.elapsed();
-    ended.result.map(|status| Finished {
-        status,
-        stdout: out,
-        stderr: err,
-        duration,
-    })
+    ended.result.map(|status| Finished { status, stdout: out, stderr: err, duration })
 }
 
 /// How much of Landlock is enforced, when every layer stands.
 pub(super) async fn probe(sandbox: &Sandbox) -> Result<String, SandboxError> {
     // /usr/lib is there on every Linux, is readable by all, and nothing is written to it.
-    let spec = Spec {
-        writable: false,
-        ..Spec::new("/usr/lib", ["true"])
-    };
+    let spec = Spec { writable: false, ..Spec::new("/usr/lib", ["true"]) };
     let order = sandbox.order(&spec, Mode::Probe)?;
     let launched = launch(sandbox, &order, true).await?;
-    let Launched {
-        mut reports,
-        line: _held,
-        ..
-    } = launched;
+    let Launched { mut reports, line: _held, .. } = launched;
     let heard = async {
         loop {
             match next(&mut reports).await {
                 Some(Report::Ready { landlock }) => return Ok(landlock),
-                Some(Report::Refused {
-                    primitive,
-                    errno,
-                    at,
-                }) => return Err(unavailable(primitive, errno, &at)),
+                Some(Report::Refused { primitive, errno, at }) => return Err(unavailable(primitive, errno, &at)),
                 Some(_) => {}
                 None => return Err(SandboxError::LostLauncher),
             }
         }
     };
-    timeout(Duration::from_secs(10), heard)
-        .await
-        .unwrap_or(Err(SandboxError::LostLauncher))
+    timeout(Duration::from_secs(10), heard).await.unwrap_or(Err(SandboxError::LostLauncher))
 }
 
 async fn launch(sandbox: &Sandbox, order: &Order, merge: bool) -> Result<Launched, SandboxError> {
     let cannot = |what| move |source| SandboxError::Io { what, source };
     let (ours, theirs) = StdUnixStream::pair().map_err(cannot("open the control socket"))?;
-    ours.set_nonblocking(true)
-        .map_err(cannot("open the control socket"))?;
-    let pair =
-        || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(io::Error::from);
+    ours.set_nonblocking(true).map_err(cannot("open the control socket"))?;
+    let pair = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(io::Error::from);
     let (stdout, out) = pair().map_err(cannot("open a pipe"))?;
     let (stderr, err) = if merge {
         (None, out.try_clone().map_err(cannot("open a pipe"))?)
@@ -146,11 +112,8 @@ async fn launch(sandbox: &Sandbox, order: &Order, merge: bool) -> Result<Launche
         rustix::io::ioctl_fionbio(&end, true)?;
         pipe::Receiver::from_owned_fd(end)
     };
-    let (read, mut line) = UnixStream::from_std(ours)
-        .map_err(cannot("open the control socket"))?
-        .into_split();
-    let body =
-        serde_json::to_vec(order).expect("an order holds only UTF-8 paths, strings and numbers");
+    let (read, mut line) = UnixStream::from_std(ours).map_err(cannot("open the control socket"))?.into_split();
+    let body = serde_json::to_vec(order).expect("an order holds only UTF-8 paths, strings and numbers");
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
     // A launcher that died before reading is found out by its silence.
     let _ = line.write_all(&[&length[..], &body].concat()).await;
@@ -159,19 +122,11 @@ async fn launch(sandbox: &Sandbox, order: &Order, merge: bool) -> Result<Launche
         reports: BufReader::new(read),
         line,
         stdout: receiver(stdout).map_err(cannot("read the output"))?,
-        stderr: stderr
-            .map(receiver)
-            .transpose()
-            .map_err(cannot("read the output"))?,
+        stderr: stderr.map(receiver).transpose().map_err(cannot("read the output"))?,
     })
 }
 
-async fn spawn(
-    sandbox: &Sandbox,
-    control: &OwnedFd,
-    out: &OwnedFd,
-    err: &OwnedFd,
-) -> Result<Child, SandboxError> {
+async fn spawn(sandbox: &Sandbox, control: &OwnedFd, out: &OwnedFd, err: &OwnedFd) -> Result<Child, SandboxError> {
     let mut waits = RETRIES.into_iter();
     loop {
         let stdio = |end: &OwnedFd| end.try_clone().map(Stdio::from);
@@ -190,19 +145,12 @@ async fn spawn(
         match tried {
             Ok(child) => return Ok(child),
             Err(error) => {
-                let short = matches!(
-                    error.raw_os_error(),
-                    Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE)
-                );
+                let short = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE));
                 match waits.next() {
                     Some(wait) if short => sleep(wait).await,
                     _ if short => return Err(SandboxError::Busy(error)),
                     _ => {
-                        return Err(unavailable(
-                            Primitive::Launcher,
-                            error.raw_os_error().unwrap_or(0),
-                            "start",
-                        ));
+                        return Err(unavailable(Primitive::Launcher, error.raw_os_error().unwrap_or(0), "start"));
                     }
                 }
             }
@@ -216,12 +164,7 @@ struct Ended {
     gone: bool,
 }
 
-async fn watch(
-    mut reports: BufReader<OwnedReadHalf>,
-    line: OwnedWriteHalf,
-    order: &Order,
-    limit: Duration,
-) -> Ended {
+async fn watch(mut reports: BufReader<OwnedReadHalf>, line: OwnedWriteHalf, order: &Order, limit: Duration) -> Ended {
     let mut result = None;
     let mut gone = false;
     let timed_out = {
@@ -242,12 +185,7 @@ async fn watch(
 }
 
 /// Until the launcher says that all is over, or is no more.
-async fn listen(
-    reports: &mut BufReader<OwnedReadHalf>,
-    order: &Order,
-    result: &mut Option<Result<Status, SandboxError>>,
-    gone: &mut bool,
-) {
+async fn listen(reports: &mut BufReader<OwnedReadHalf>, order: &Order, result: &mut Option<Result<Status, SandboxError>>, gone: &mut bool) {
     while let Some(report) = next(reports).await {
         let told = match report {
             Report::Ready { .. } => continue,
@@ -255,11 +193,7 @@ async fn listen(
                 *gone = true;
                 return;
             }
-            Report::Refused {
-                primitive,
-                errno,
-                at,
-            } => Err(unavailable(primitive, errno, &at)),
+            Report::Refused { primitive, errno, at } => Err(unavailable(primitive, errno, &at)),
             Report::CannotStart { errno, at } => Err(cannot_start(order, errno, &at)),
             Report::Exited(code) => Ok(Status::Exit(code)),
             Report::Signalled(signal) => Ok(Status::Signal(signal)),
@@ -291,24 +225,14 @@ fn unavailable(primitive: Primitive, errno: i32, at: &str) -> SandboxError {
         0 => at.to_owned(),
         errno => format!("{at}: {}", io::Error::from_raw_os_error(errno)),
     };
-    SandboxError::Unavailable {
-        primitive,
-        why,
-        remedy: primitive.remedy(),
-    }
+    SandboxError::Unavailable { primitive, why, remedy: primitive.remedy() }
 }
 
 fn cannot_start(order: &Order, errno: i32, at: &str) -> SandboxError {
     let program = order.argv.first().cloned().unwrap_or_default();
     let reason = match (at, errno) {
-        ("cwd", _) => format!(
-            "its directory {:?} cannot be entered: {}",
-            order.cwd,
-            io::Error::from_raw_os_error(errno)
-        ),
-        ("exec", libc::ENOENT) if program.contains('/') => {
-            "no such file inside the sandbox".to_owned()
-        }
+        ("cwd", _) => format!("its directory {:?} cannot be entered: {}", order.cwd, io::Error::from_raw_os_error(errno)),
+        ("exec", libc::ENOENT) if program.contains('/') => "no such file inside the sandbox".to_owned(),
         ("exec", libc::ENOENT) => "no such program on the PATH of the sandbox".to_owned(),
         ("exec", libc::EACCES) => "it is not executable".to_owned(),
         ("exec", libc::E2BIG) => "its arguments are too long for the system".to_owned(),

@@ -118,19 +118,14 @@ impl Primitive {
     /// What a person can do when it is missing.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Launcher => {
-                "the engine must be able to execute its own binary: look for noexec mounts and process limits"
-            }
+            Self::Launcher => "the engine must be able to execute its own binary: look for noexec mounts and process limits",
             Self::UserNamespace | Self::MountNamespace => {
                 "allow unprivileged user namespaces: sysctl user.max_user_namespaces=15000, \
                  kernel.unprivileged_userns_clone=1 (Debian), \
                  kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu); in a container, start it with a \
                  seccomp profile that permits unshare and mount"
             }
-            Self::PidNamespace
-            | Self::NetworkNamespace
-            | Self::IpcNamespace
-            | Self::UtsNamespace => {
+            Self::PidNamespace | Self::NetworkNamespace | Self::IpcNamespace | Self::UtsNamespace => {
                 "use a kernel built with PID_NS, NET_NS, IPC_NS and UTS_NS, and raise the sysctls user.max_*_namespaces"
             }
             Self::PrivateRoot => {
@@ -139,9 +134,7 @@ impl Primitive {
             Self::PrivateProc => {
                 "a container that hides parts of /proc forbids a fresh one: start it with an unmasked /proc, or run brigade outside it"
             }
-            Self::Limits => {
-                "the hard limits of this process are lower than the ones asked for: raise them (ulimit -H)"
-            }
+            Self::Limits => "the hard limits of this process are lower than the ones asked for: raise them (ulimit -H)",
             Self::Capabilities => "needs a kernel with PR_SET_NO_NEW_PRIVS (3.5 or later)",
             Self::Landlock => "use Linux 5.13 or later with landlock among the boot parameter lsm=",
             Self::Seccomp => "use a kernel with SECCOMP_FILTER on x86-64 or arm64",

@@ -137,60 +137,27 @@ pub fn parse(args: &[String]) -> Result<Query, SearchError> {
     let mut unrestricted = 0;
     let mut line_number = None;
     if args.len() > MAX_ARGS || args.iter().any(|arg| arg.len() > 64 << 10) {
-        return Err(SearchError(format!(
-            "too much: at most {MAX_ARGS} arguments of 64 KiB each"
-        )));
+        return Err(SearchError(format!("too much: at most {MAX_ARGS} arguments of 64 KiB each")));
     }
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         if arg == "--" {
             free.extend(rest.by_ref().cloned());
         } else if let Some(name) = arg.strip_prefix("--") {
-            let (name, value) = name
-                .split_once('=')
-                .map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
-            let value = if WITH_VALUE.contains(&name) {
-                value.or_else(|| rest.next().cloned())
-            } else {
-                value
-            };
-            set(
-                &mut query,
-                &mut unrestricted,
-                &mut line_number,
-                name,
-                value,
-                arg,
-            )?;
+            let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
+            let value = if WITH_VALUE.contains(&name) { value.or_else(|| rest.next().cloned()) } else { value };
+            set(&mut query, &mut unrestricted, &mut line_number, name, value, arg)?;
         } else if arg.len() > 1 && arg.starts_with('-') {
             for (start, short) in arg[1..].char_indices() {
                 let name = long(short).ok_or_else(|| refused(arg))?;
                 if WITH_VALUE.contains(&name) {
                     let joined = &arg[1 + start + short.len_utf8()..];
                     let joined = joined.strip_prefix('=').unwrap_or(joined);
-                    let value = if joined.is_empty() {
-                        rest.next().cloned()
-                    } else {
-                        Some(joined.to_owned())
-                    };
-                    set(
-                        &mut query,
-                        &mut unrestricted,
-                        &mut line_number,
-                        name,
-                        value,
-                        arg,
-                    )?;
+                    let value = if joined.is_empty() { rest.next().cloned() } else { Some(joined.to_owned()) };
+                    set(&mut query, &mut unrestricted, &mut line_number, name, value, arg)?;
                     break;
                 }
-                set(
-                    &mut query,
-                    &mut unrestricted,
-                    &mut line_number,
-                    name,
-                    None,
-                    arg,
-                )?;
+                set(&mut query, &mut unrestricted, &mut line_number, name, None, arg)?;
             }
         } else {
             free.push(arg.clone());
@@ -198,9 +165,7 @@ pub fn parse(args: &[String]) -> Result<Query, SearchError> {
     }
     let mut free = free.into_iter();
     if query.patterns.is_empty() && query.output != Output::Files {
-        let pattern = free.next().ok_or_else(|| {
-            SearchError("no pattern given: put one last, like [\"-n\", \"fn main\"]".to_owned())
-        })?;
+        let pattern = free.next().ok_or_else(|| SearchError("no pattern given: put one last, like [\"-n\", \"fn main\"]".to_owned()))?;
         query.patterns.push(pattern);
     }
     query.paths = free.collect();
@@ -232,10 +197,7 @@ fn set(
         return Err(refused(arg));
     }
     let text = value.unwrap_or_default();
-    let number = || {
-        text.parse::<u64>()
-            .map_err(|_| SearchError(format!("flag --{name} needs a number, not {text:?}")))
-    };
+    let number = || text.parse::<u64>().map_err(|_| SearchError(format!("flag --{name} needs a number, not {text:?}")));
     let lines = || number().map(|n| usize::try_from(n).unwrap_or(usize::MAX).min(10_000));
     match name {
         "line-number" => *line_number = Some(true),
@@ -285,17 +247,12 @@ fn set(
         "max-columns" => query.max_columns = Some(number()?).filter(|n| *n > 0),
         "max-depth" => query.max_depth = Some(lines()?),
         "max-filesize" => {
-            query.max_filesize = Some(size(&text).ok_or_else(|| {
-                SearchError(format!(
-                    "flag --max-filesize needs a size like 10K or 5M, not {text:?}"
-                ))
-            })?)
+            query.max_filesize =
+                Some(size(&text).ok_or_else(|| SearchError(format!("flag --max-filesize needs a size like 10K or 5M, not {text:?}")))?)
         }
         "sort" if text == "path" => {}
         "sort" => {
-            return Err(SearchError(
-                "--sort: results are always sorted by path".to_owned(),
-            ));
+            return Err(SearchError("--sort: results are always sorted by path".to_owned()));
         }
         "color" if text == "never" || text == "auto" => {}
         _ => return Err(refused(arg)),

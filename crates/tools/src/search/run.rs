@@ -48,20 +48,12 @@ struct Target {
 ///
 /// # Errors
 /// A bad pattern, glob, type or path.
-pub(crate) fn search(
-    root: &Root,
-    tree: &Tree,
-    scope: &Scope,
-    query: &Query,
-    limit: usize,
-) -> Result<Answer, SearchError> {
+pub(crate) fn search(root: &Root, tree: &Tree, scope: &Scope, query: &Query, limit: usize) -> Result<Answer, SearchError> {
     let deadline = Instant::now() + TIME;
     let mut answer = Answer::default();
     let mut targets = Vec::new();
     let with_filename = collect(root, tree, query, deadline, &mut targets, &mut answer)?;
-    targets.retain(|target| {
-        scope.may_read(&target.path).is_ok() || note_secret(&mut answer, &target.path)
-    });
+    targets.retain(|target| scope.may_read(&target.path).is_ok() || note_secret(&mut answer, &target.path));
     if query.output == Output::Files {
         for target in &targets {
             // Only what is there, beneath, at this moment: the walk went by names.
@@ -78,15 +70,7 @@ pub(crate) fn search(
         return Ok(answer);
     }
     let matcher = matcher(query)?;
-    let work = Work {
-        root,
-        scope,
-        query,
-        matcher,
-        with_filename,
-        deadline,
-        per_file: limit.saturating_add(SLACK),
-    };
+    let work = Work { root, scope, query, matcher, with_filename, deadline, per_file: limit.saturating_add(SLACK) };
     work.all(&targets, limit, &mut answer);
     Ok(answer)
 }
@@ -95,12 +79,7 @@ pub(crate) fn search(
 ///
 /// # Errors
 /// A bad pattern, glob, type or path.
-pub fn run(
-    view: &crate::View,
-    scope: &Scope,
-    query: &Query,
-    limit: usize,
-) -> Result<Answer, SearchError> {
+pub fn run(view: &crate::View, scope: &Scope, query: &Query, limit: usize) -> Result<Answer, SearchError> {
     search(view.root(), &view.tree(), scope, query, limit)
 }
 
@@ -120,24 +99,19 @@ fn collect(
     targets: &mut Vec<Target>,
     answer: &mut Answer,
 ) -> Result<bool, SearchError> {
-    let mut walk =
-        |start: &str, prefix: &str, targets: &mut Vec<Target>| -> Result<(), SearchError> {
-            let (found, whole) = files(tree, start, query, deadline)?;
-            if !whole {
-                answer.stopped = Some("time");
-            }
-            let under = if start.is_empty() {
-                String::new()
-            } else {
-                format!("{start}/")
-            };
-            targets.extend(found.into_iter().map(|name| Target {
-                path: format!("{under}{name}"),
-                shown: format!("{prefix}{name}"),
-                explicit: false,
-            }));
-            Ok(())
-        };
+    let mut walk = |start: &str, prefix: &str, targets: &mut Vec<Target>| -> Result<(), SearchError> {
+        let (found, whole) = files(tree, start, query, deadline)?;
+        if !whole {
+            answer.stopped = Some("time");
+        }
+        let under = if start.is_empty() { String::new() } else { format!("{start}/") };
+        targets.extend(found.into_iter().map(|name| Target {
+            path: format!("{under}{name}"),
+            shown: format!("{prefix}{name}"),
+            explicit: false,
+        }));
+        Ok(())
+    };
     if query.paths.is_empty() {
         walk("", "", targets)?;
         return Ok(query.with_filename.unwrap_or(true));
@@ -157,19 +131,13 @@ fn collect(
                     several = true;
                 }
                 Some(Found::File | Found::Link) => {
-                    targets.push(Target {
-                        path: path.as_str().to_owned(),
-                        shown: given.clone(),
-                        explicit: true,
-                    });
+                    targets.push(Target { path: path.as_str().to_owned(), shown: given.clone(), explicit: true });
                 }
                 Some(Found::Other) => {
                     return Err(SearchError(format!("{given}: neither a file nor a folder")));
                 }
                 None => {
-                    return Err(SearchError(format!(
-                        "{given}: no such file or folder in the workspace"
-                    )));
+                    return Err(SearchError(format!("{given}: no such file or folder in the workspace")));
                 }
             },
         }
@@ -193,19 +161,13 @@ fn matcher(query: &Query) -> Result<RegexMatcher, SearchError> {
     if query.multiline {
         builder.dot_matches_new_line(query.dotall);
     } else {
-        builder
-            .line_terminator(Some(b'\n'))
-            .dot_matches_new_line(false);
+        builder.line_terminator(Some(b'\n')).dot_matches_new_line(false);
         if !query.text && !query.binary {
             builder.ban_byte(Some(b'\0'));
         }
     }
     builder.build_many(&query.patterns).map_err(|e| {
-        let hint = if query.fixed {
-            ""
-        } else {
-            "\nescape special characters with a backslash, or search plain text with -F"
-        };
+        let hint = if query.fixed { "" } else { "\nescape special characters with a backslash, or search plain text with -F" };
         SearchError(format!("{e}{hint}"))
     })
 }
@@ -237,10 +199,7 @@ impl Work<'_> {
 
     /// Searches `targets` on all cores; what they print is put together in their order.
     fn all(&self, targets: &[Target], limit: usize, answer: &mut Answer) {
-        let threads = std::thread::available_parallelism()
-            .map_or(1, |n| n.get().min(8))
-            .min(targets.len().div_ceil(64))
-            .max(1);
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8)).min(targets.len().div_ceil(64)).max(1);
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -291,8 +250,7 @@ impl Work<'_> {
                 }
             }
             answer.found = !printed.is_empty();
-            answer.stdout = String::from_utf8(printed)
-                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+            answer.stdout = String::from_utf8(printed).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         });
         answer.notes.sort_by(|a, b| path_order(a, b));
     }
@@ -301,26 +259,14 @@ impl Work<'_> {
     fn one(&self, target: &Target, searcher: &mut Searcher) -> (Vec<u8>, Option<String>) {
         let query = self.query;
         let Ok(path) = RelPath::new(&target.path) else {
-            return (
-                Vec::new(),
-                Some(format!(
-                    "{:?} (its name holds control characters)",
-                    target.path
-                )),
-            );
+            return (Vec::new(), Some(format!("{:?} (its name holds control characters)", target.path)));
         };
         let opened = match self.root.open_read(self.scope, &path) {
             Ok(opened) => opened,
             Err(refused) => return (Vec::new(), Some(refused.to_string())),
         };
         if opened.bytes > MAX_FILE_BYTES {
-            return (
-                Vec::new(),
-                Some(format!(
-                    "{} ({} bytes, over the limit)",
-                    target.path, opened.bytes
-                )),
-            );
+            return (Vec::new(), Some(format!("{} ({} bytes, over the limit)", target.path, opened.bytes)));
         }
         searcher.set_binary_detection(if query.text {
             BinaryDetection::none()
@@ -329,11 +275,7 @@ impl Work<'_> {
         } else {
             BinaryDetection::quit(b'\0')
         });
-        let mut out = Capped {
-            bytes: Vec::new(),
-            most: self.per_file,
-            full: false,
-        };
+        let mut out = Capped { bytes: Vec::new(), most: self.per_file, full: false };
         let result = match query.output {
             Output::Lines => {
                 let mut printer = StandardBuilder::new()
@@ -356,11 +298,7 @@ impl Work<'_> {
                     Output::FilesWithout => SummaryKind::PathWithoutMatch,
                     _ => SummaryKind::PathWithMatch,
                 };
-                let mut printer = SummaryBuilder::new()
-                    .kind(kind)
-                    .path(self.with_filename)
-                    .exclude_zero(true)
-                    .build_no_color(&mut out);
+                let mut printer = SummaryBuilder::new().kind(kind).path(self.with_filename).exclude_zero(true).build_no_color(&mut out);
                 let sink = printer.sink_with_path(&self.matcher, &target.shown);
                 searcher.search_file(&self.matcher, &opened.file, sink)
             }

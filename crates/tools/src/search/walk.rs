@@ -24,24 +24,12 @@ pub(crate) struct Tree {
 const MAX_FILES: usize = 2_000_000;
 
 /// Files beneath `start` (relative, empty = all), relative to it with `/`, sorted. False = the walk was stopped.
-pub(super) fn files(
-    tree: &Tree,
-    start: &str,
-    query: &Query,
-    deadline: Instant,
-) -> Result<(Vec<String>, bool), SearchError> {
-    let from = if start.is_empty() {
-        tree.path.clone()
-    } else {
-        tree.path.join(start)
-    };
+pub(super) fn files(tree: &Tree, start: &str, query: &Query, deadline: Instant) -> Result<(Vec<String>, bool), SearchError> {
+    let from = if start.is_empty() { tree.path.clone() } else { tree.path.join(start) };
     let found = Mutex::new(Vec::new());
     let stopped = std::sync::atomic::AtomicBool::new(false);
     builder(tree, &from, query)?.build_parallel().run(|| {
-        let mut batch = Batch {
-            into: &found,
-            files: Vec::new(),
-        };
+        let mut batch = Batch { into: &found, files: Vec::new() };
         let (from, stopped) = (&from, &stopped);
         Box::new(move |entry| {
             let Ok(entry) = entry else {
@@ -59,9 +47,7 @@ pub(super) fn files(
             WalkState::Continue
         })
     });
-    let mut files = found
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut files = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     files.sort_by(|a, b| path_order(a, b));
     Ok((files, !stopped.into_inner()))
 }
@@ -80,10 +66,7 @@ impl Batch<'_> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.into
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .append(&mut self.files);
+        self.into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut self.files);
     }
 }
 
@@ -101,9 +84,7 @@ fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, Searc
         let added = overrides.case_insensitive(fold).and_then(|o| o.add(glob));
         added.map_err(|e| SearchError(format!("glob {glob:?}: {e}")))?;
     }
-    let overrides = overrides
-        .build()
-        .map_err(|e| SearchError(format!("globs: {e}")))?;
+    let overrides = overrides.build().map_err(|e| SearchError(format!("globs: {e}")))?;
     let mut types = TypesBuilder::new();
     types.add_defaults();
     for (name, wanted) in &query.types {
@@ -129,11 +110,7 @@ fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, Searc
         .overrides(overrides)
         .types(types)
         .threads(std::thread::available_parallelism().map_or(1, |n| n.get().min(8)))
-        .filter_entry(|entry| {
-            entry.file_name() != ".git"
-                || entry.depth() == 0
-                || entry.file_type().is_some_and(|kind| kind.is_file())
-        });
+        .filter_entry(|entry| entry.file_name() != ".git" || entry.depth() == 0 || entry.file_type().is_some_and(|kind| kind.is_file()));
     if !query.no_ignore {
         builder.add_custom_ignore_filename(".rgignore");
     }

@@ -10,36 +10,22 @@ use super::MAX_ARGUMENT_BYTES;
 /// Parses `text` and checks it against `schema`; absent fields that may be null are left out.
 pub(super) fn check(tool: &str, text: &str, schema: &Value) -> Result<Map<String, Value>, String> {
     if text.len() > MAX_ARGUMENT_BYTES {
-        return Err(format!(
-            "{tool}: the arguments have {} bytes; at most {MAX_ARGUMENT_BYTES} are taken",
-            text.len()
-        ));
+        return Err(format!("{tool}: the arguments have {} bytes; at most {MAX_ARGUMENT_BYTES} are taken", text.len()));
     }
     let text = if text.trim().is_empty() { "{}" } else { text };
-    let given: Unique = serde_json::from_str(text).map_err(|e| {
-        format!(
-            "{tool}: the arguments are no JSON object as asked for ({e}); send {}",
-            example(schema)
-        )
-    })?;
+    let given: Unique = serde_json::from_str(text)
+        .map_err(|e| format!("{tool}: the arguments are no JSON object as asked for ({e}); send {}", example(schema)))?;
     let properties = schema["properties"].as_object().into_iter().flatten();
     let known: Vec<&String> = properties.clone().map(|(name, _)| name).collect();
     if let Some(unknown) = given.0.keys().find(|name| !known.contains(name)) {
         let shown: String = unknown.chars().take(64).collect();
-        return Err(format!(
-            "{tool}: unknown field {shown:?}; the fields are {}",
-            example(schema)
-        ));
+        return Err(format!("{tool}: unknown field {shown:?}; the fields are {}", example(schema)));
     }
     for (name, kind) in properties {
         let value = given.0.get(name).unwrap_or(&Value::Null);
         check_value(value, kind).map_err(|wanted| {
             let shown: String = value.to_string().chars().take(80).collect();
-            let is = if given.0.contains_key(name) {
-                format!("is {shown}")
-            } else {
-                "is missing".to_owned()
-            };
+            let is = if given.0.contains_key(name) { format!("is {shown}") } else { "is missing".to_owned() };
             format!("{tool}: field {name:?} {is}; give {wanted}")
         })?;
     }
@@ -71,31 +57,18 @@ fn check_value(value: &Value, kind: &Value) -> Result<(), String> {
         return Err(words.collect::<Vec<_>>().join(" or "));
     }
     if let Some(items) = value.as_array()
-        && let Some(at) = items
-            .iter()
-            .position(|item| check_value(item, &kind["items"]).is_err())
+        && let Some(at) = items.iter().position(|item| check_value(item, &kind["items"]).is_err())
     {
-        return Err(format!(
-            "only strings in the array (number {} is none)",
-            at + 1
-        ));
+        return Err(format!("only strings in the array (number {} is none)", at + 1));
     }
     Ok(())
 }
 
 fn example(schema: &Value) -> String {
-    let fields = schema["properties"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, kind)| {
-            let sample = if kind["type"] == "array" {
-                "[\"…\"]"
-            } else {
-                "…"
-            };
-            format!("\"{name}\": {sample}")
-        });
+    let fields = schema["properties"].as_object().into_iter().flatten().map(|(name, kind)| {
+        let sample = if kind["type"] == "array" { "[\"…\"]" } else { "…" };
+        format!("\"{name}\": {sample}")
+    });
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
@@ -116,10 +89,7 @@ impl<'de> Deserialize<'de> for Unique {
                 let mut fields = Map::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if fields.insert(name.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!(
-                            "field {:?} stands twice",
-                            name.chars().take(64).collect::<String>()
-                        )));
+                        return Err(A::Error::custom(format!("field {:?} stands twice", name.chars().take(64).collect::<String>())));
                     }
                 }
                 Ok(Unique(fields))

@@ -41,10 +41,7 @@ impl Manifest {
 
     /// One line per file: kind, hash, path as a JSON string.
     pub fn to_text(&self) -> String {
-        self.0
-            .iter()
-            .map(|(path, entry)| line(path, entry))
-            .collect()
+        self.0.iter().map(|(path, entry)| line(path, entry)).collect()
     }
 
     /// Reads the text form; `None` when it is damaged.
@@ -59,13 +56,7 @@ impl Manifest {
                 "l" => Kind::Link,
                 _ => return None,
             };
-            files.insert(
-                serde_json::from_str(path).ok()?,
-                Entry {
-                    kind,
-                    hash: Hash::parse(hash)?,
-                },
-            );
+            files.insert(serde_json::from_str(path).ok()?, Entry { kind, hash: Hash::parse(hash)? });
         }
         Some(Self(files))
     }

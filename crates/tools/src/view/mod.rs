@@ -60,11 +60,7 @@ pub enum ViewError {
 
 impl ViewError {
     fn io(what: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Self {
-        Self::Io {
-            what,
-            path: path.display().to_string(),
-            source: source.into(),
-        }
+        Self::Io { what, path: path.display().to_string(), source: source.into() }
     }
 }
 
@@ -101,12 +97,7 @@ impl View {
     pub fn in_place(dir: &Path) -> Result<Self, ViewError> {
         let root = copy::workspace(dir)?;
         let as_git = false;
-        Ok(Self(Arc::new(Inner {
-            root,
-            copy: None,
-            as_git,
-            writing: Mutex::new(()),
-        })))
+        Ok(Self(Arc::new(Inner { root, copy: None, as_git, writing: Mutex::new(()) })))
     }
 
     /// Copies the workspace `base` into the new folder `into`.
@@ -146,20 +137,12 @@ impl View {
     }
 
     pub(crate) fn tree(&self) -> Tree {
-        Tree {
-            path: self.path().to_owned(),
-            as_git: self.0.as_git,
-            parents: !self.is_copy(),
-        }
+        Tree { path: self.path().to_owned(), as_git: self.0.as_git, parents: !self.is_copy() }
     }
 
     /// Makes edits, one caller at a time; what they replace is kept, so that the view can be set back.
     pub(crate) fn commit(&self, scope: &Scope, edits: &[crate::gate::Edit]) -> Result<(), Refusal> {
-        let _one = self
-            .0
-            .writing
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.0.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(copy) = &self.0.copy {
             copy.keep_before(&self.0.root, edits);
         }

@@ -43,19 +43,10 @@ impl View {
     /// When the tree cannot be read or the record not written.
     pub fn snapshot(&self) -> Result<Hash, ViewError> {
         let copy = self.copy("a snapshot")?;
-        let _one = self
-            .0
-            .writing
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.0.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (manifest, _) = copy.scan(self.root())?;
         for (path, entry) in &manifest.0 {
-            if copy
-                .base
-                .0
-                .get(path)
-                .is_none_or(|base| base.hash != entry.hash)
-            {
+            if copy.base.0.get(path).is_none_or(|base| base.hash != entry.hash) {
                 copy.keep(&entry.hash, || content(self.root(), path, entry.kind))?;
             }
         }
@@ -73,35 +64,23 @@ impl View {
     /// [`ViewError::NotRecorded`] when the state is unknown or one of its contents is lost; checked before anything changes.
     pub fn restore(&self, tree: &Hash) -> Result<(), ViewError> {
         let copy = self.copy("restore")?;
-        let _one = self
-            .0
-            .writing
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = self.0.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let lost = |why: String| ViewError::NotRecorded { tree: *tree, why };
         let wanted = if copy.base.hash() == *tree {
             copy.base.clone()
         } else {
             let text = fs::read_to_string(copy.home.join("trees").join(tree.to_string()));
             let text = text.map_err(|_| lost("it was never recorded".to_owned()))?;
-            Manifest::parse(&text)
-                .filter(|m| m.hash() == *tree)
-                .ok_or_else(|| lost("its record is damaged".to_owned()))?
+            Manifest::parse(&text).filter(|m| m.hash() == *tree).ok_or_else(|| lost("its record is damaged".to_owned()))?
         };
         let (now, left_out) = copy.scan(self.root())?;
         let differs = |path: &String, entry: &Entry| now.0.get(path) != Some(entry);
         let mut contents = Vec::new();
         for (path, entry) in wanted.0.iter().filter(|(path, entry)| differs(path, entry)) {
-            let bytes = copy
-                .find(path, entry)
-                .ok_or_else(|| lost(format!("the content of {path} is lost")))?;
+            let bytes = copy.find(path, entry).ok_or_else(|| lost(format!("the content of {path} is lost")))?;
             contents.push((path, entry, bytes));
         }
-        let gone = now
-            .0
-            .keys()
-            .chain(left_out.iter().map(|one| &one.path))
-            .filter(|path| !wanted.0.contains_key(*path));
+        let gone = now.0.keys().chain(left_out.iter().map(|one| &one.path)).filter(|path| !wanted.0.contains_key(*path));
         for path in gone {
             clear(&self.path().join(path))?;
         }
@@ -119,8 +98,7 @@ impl View {
         let copy = self.copy("a diff")?;
         let (now, mut left_out) = copy.scan(self.root())?;
         let mut text = String::new();
-        let paths: std::collections::BTreeSet<&String> =
-            copy.base.0.keys().chain(now.0.keys()).collect();
+        let paths: std::collections::BTreeSet<&String> = copy.base.0.keys().chain(now.0.keys()).collect();
         for path in paths {
             let (old, new) = (copy.base.0.get(path), now.0.get(path));
             if old == new {
@@ -128,52 +106,27 @@ impl View {
             }
             match self.diff_one(copy, path, old, new) {
                 Ok(part) => text.push_str(&part),
-                Err(why) => left_out.push(LeftOut {
-                    path: path.clone(),
-                    why,
-                }),
+                Err(why) => left_out.push(LeftOut { path: path.clone(), why }),
             }
         }
         Ok(Patch { text, left_out })
     }
 
-    fn diff_one(
-        &self,
-        copy: &Copy,
-        path: &str,
-        old: Option<&Entry>,
-        new: Option<&Entry>,
-    ) -> Result<String, String> {
-        if [old, new]
-            .into_iter()
-            .flatten()
-            .any(|entry| entry.kind == Kind::Link)
-        {
+    fn diff_one(&self, copy: &Copy, path: &str, old: Option<&Entry>, new: Option<&Entry>) -> Result<String, String> {
+        if [old, new].into_iter().flatten().any(|entry| entry.kind == Kind::Link) {
             return Err("a symbolic link was made, changed or removed".to_owned());
         }
         if is_protected(path) {
             return Err("protected: version control, hooks, CI, agent instructions and shell start files are never written".to_owned());
         }
         RelPath::new(path).map_err(|e| e.to_string())?;
-        let before = old
-            .map(|entry| copy.find(path, entry).ok_or("what it was before is lost"))
-            .transpose()?;
-        let after = new
-            .map(|entry| content(self.root(), path, entry.kind))
-            .transpose()
-            .map_err(|e| e.to_string())?;
-        let side =
-            |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Executable);
+        let before = old.map(|entry| copy.find(path, entry).ok_or("what it was before is lost")).transpose()?;
+        let after = new.map(|entry| content(self.root(), path, entry.kind)).transpose().map_err(|e| e.to_string())?;
+        let side = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Executable);
         diff_file(
             path,
-            before.as_deref().map(|bytes| Side {
-                bytes,
-                executable: side(old),
-            }),
-            after.as_deref().map(|bytes| Side {
-                bytes,
-                executable: side(new),
-            }),
+            before.as_deref().map(|bytes| Side { bytes, executable: side(old) }),
+            after.as_deref().map(|bytes| Side { bytes, executable: side(new) }),
         )
     }
 
@@ -192,11 +145,7 @@ impl Copy {
             if !walked.files.contains_key(path)
                 && let Ok(meta) = fs::symlink_metadata(tree.join(path))
             {
-                let kind = if meta.is_symlink() {
-                    WalkedKind::Link
-                } else {
-                    WalkedKind::File
-                };
+                let kind = if meta.is_symlink() { WalkedKind::Link } else { WalkedKind::File };
                 if meta.is_file() || meta.is_symlink() {
                     walked.files.insert(path.clone(), kind);
                 }
@@ -204,24 +153,15 @@ impl Copy {
         }
         let mut manifest = Manifest::default();
         let mut left_out = walked.skipped;
-        let mut seen = self
-            .seen
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for (path, kind) in walked.files {
             if is_secret(&path) {
-                left_out.push(LeftOut {
-                    path,
-                    why: "it may hold a secret".to_owned(),
-                });
+                left_out.push(LeftOut { path, why: "it may hold a secret".to_owned() });
                 continue;
             }
             match seen.entry(root, &path, kind) {
                 Ok(Some(entry)) => _ = manifest.0.insert(path, entry),
-                Ok(None) => left_out.push(LeftOut {
-                    path,
-                    why: format!("larger than {MAX_FILE_BYTES} bytes"),
-                }),
+                Ok(None) => left_out.push(LeftOut { path, why: format!("larger than {MAX_FILE_BYTES} bytes") }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(ViewError::io("read", &tree.join(path), error)),
             }
@@ -235,15 +175,8 @@ impl Copy {
             return Some(bytes).filter(|bytes| Hash::of(bytes) == entry.hash);
         }
         let bytes = match entry.kind {
-            Kind::Link => fs::read_link(self.base_root.path().join(path))
-                .ok()?
-                .to_str()?
-                .as_bytes()
-                .to_vec(),
-            _ => self
-                .base_root
-                .read(&Scope::whole(), &RelPath::new(path).ok()?, MAX_FILE_BYTES)
-                .ok()?,
+            Kind::Link => fs::read_link(self.base_root.path().join(path)).ok()?.to_str()?.as_bytes().to_vec(),
+            _ => self.base_root.read(&Scope::whole(), &RelPath::new(path).ok()?, MAX_FILE_BYTES).ok()?,
         };
         Some(bytes).filter(|bytes| Hash::of(bytes) == entry.hash)
     }
@@ -257,11 +190,7 @@ impl Copy {
         }
     }
 
-    fn keep(
-        &self,
-        hash: &Hash,
-        bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
-    ) -> Result<(), ViewError> {
+    fn keep(&self, hash: &Hash, bytes: impl FnOnce() -> std::io::Result<Vec<u8>>) -> Result<(), ViewError> {
         let object = self.object(hash);
         if object.exists() {
             return Ok(());
@@ -281,29 +210,17 @@ impl Copy {
 
 impl Seen {
     /// `None`: too large to be part of a state.
-    fn entry(
-        &mut self,
-        root: &Root,
-        path: &str,
-        kind: WalkedKind,
-    ) -> std::io::Result<Option<Entry>> {
+    fn entry(&mut self, root: &Root, path: &str, kind: WalkedKind) -> std::io::Result<Option<Entry>> {
         let full = root.path().join(path);
         if kind == WalkedKind::Link {
             let hash = Hash::of(fs::read_link(&full)?.as_os_str().as_encoded_bytes());
-            return Ok(Some(Entry {
-                kind: Kind::Link,
-                hash,
-            }));
+            return Ok(Some(Entry { kind: Kind::Link, hash }));
         }
         let meta = fs::symlink_metadata(&full)?;
         if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
             return Ok(None);
         }
-        let kind = if meta.permissions().mode() & 0o100 != 0 {
-            Kind::Executable
-        } else {
-            Kind::File
-        };
+        let kind = if meta.permissions().mode() & 0o100 != 0 { Kind::Executable } else { Kind::File };
         let stamp = Stamp {
             bytes: meta.len(),
             inode: meta.ino(),
@@ -324,9 +241,7 @@ impl Seen {
 
 /// Two changes within one tick of the file system's clock look the same: a fresh stamp proves nothing.
 fn old_enough(stamp: &Stamp) -> bool {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     u64::try_from(stamp.changed.0).is_ok_and(|changed| changed + 2 < now)
 }
 
@@ -337,20 +252,13 @@ fn content(root: &Root, path: &str, kind: Kind) -> std::io::Result<Vec<u8>> {
     }
     let path = RelPath::new(path).map_err(|e| std::io::Error::other(e.to_string()));
     match path {
-        Ok(path) => root
-            .read(&Scope::whole(), &path, MAX_FILE_BYTES)
-            .map_err(|e| std::io::Error::other(e.to_string())),
+        Ok(path) => root.read(&Scope::whole(), &path, MAX_FILE_BYTES).map_err(|e| std::io::Error::other(e.to_string())),
         // A command may make a name that the gate takes from nobody: it is read as it stands, links not followed.
         Err(_) => {
             use std::os::unix::fs::OpenOptionsExt;
             let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
             let mut bytes = Vec::new();
-            fs::File::options()
-                .read(true)
-                .custom_flags(flags)
-                .open(full)?
-                .take(MAX_FILE_BYTES)
-                .read_to_end(&mut bytes)?;
+            fs::File::options().read(true).custom_flags(flags).open(full)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes)
         }
     }
@@ -372,11 +280,7 @@ fn put(tree: &Path, path: &str, kind: Kind, bytes: &[u8]) -> Result<(), ViewErro
     let parent = full.parent().unwrap_or(tree);
     // A command may have put a link where a folder was: nothing is written through it.
     let mut at = tree.to_owned();
-    for part in Path::new(path)
-        .parent()
-        .into_iter()
-        .flat_map(Path::components)
-    {
+    for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
         at.push(part);
         if fs::symlink_metadata(&at).is_ok_and(|meta| !meta.is_dir()) {
             fs::remove_file(&at).map_err(fail)?;
@@ -390,17 +294,11 @@ fn put(tree: &Path, path: &str, kind: Kind, bytes: &[u8]) -> Result<(), ViewErro
     if kind == Kind::Link {
         let target = String::from_utf8_lossy(bytes).into_owned();
         if target.starts_with('/') || !stays(path, &target) {
-            return Err(fail(std::io::Error::other(
-                "a link that leads out is not restored",
-            )));
+            return Err(fail(std::io::Error::other("a link that leads out is not restored")));
         }
         return std::os::unix::fs::symlink(target, &full).map_err(fail);
     }
     fs::write(&full, bytes).map_err(fail)?;
-    let mode = if kind == Kind::Executable {
-        0o755
-    } else {
-        0o644
-    };
+    let mode = if kind == Kind::Executable { 0o755 } else { 0o644 };
     fs::set_permissions(&full, fs::Permissions::from_mode(mode)).map_err(fail)
 }

@@ -15,9 +15,7 @@ struct Place {
 impl Place {
     /// A user's workspace with a bit of everything.
     fn new() -> Self {
-        let place = Self {
-            all: tempfile::tempdir().expect("tempdir"),
-        };
+        let place = Self { all: tempfile::tempdir().expect("tempdir") };
         for (path, text) in [
             ("src/main.rs", "fn main() {}\n"),
             ("src/lib.rs", "one\ntwo\nthree\n"),
@@ -32,18 +30,10 @@ impl Place {
         ] {
             place.put(path, text);
         }
-        fs::set_permissions(place.user("run.sh"), fs::Permissions::from_mode(0o755))
-            .expect("chmod");
+        fs::set_permissions(place.user("run.sh"), fs::Permissions::from_mode(0o755)).expect("chmod");
         symlink("src/main.rs", place.user("within")).expect("link");
         symlink("/etc/passwd", place.user("out")).expect("link");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            place.user("pipe"),
-            rustix::fs::FileType::Fifo,
-            0o600.into(),
-            0,
-        )
-        .expect("mkfifo");
+        rustix::fs::mknodat(rustix::fs::CWD, place.user("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("mkfifo");
         place
     }
 
@@ -75,11 +65,7 @@ fn contents(dir: &Path) -> Vec<(String, String, bool)> {
     for name in copy::walk(dir, false).files.into_keys() {
         let meta = fs::symlink_metadata(dir.join(&name)).expect("stat");
         if meta.is_file() {
-            out.push((
-                name.clone(),
-                text(dir.join(&name)),
-                meta.permissions().mode() & 0o100 != 0,
-            ));
+            out.push((name.clone(), text(dir.join(&name)), meta.permissions().mode() & 0o100 != 0));
         }
     }
     out
@@ -90,47 +76,16 @@ fn a_view_holds_what_counts_and_names_what_it_left_out() {
     let place = Place::new();
     let view = place.view();
     let names: Vec<_> = copy::walk(view.path(), false).files.into_keys().collect();
-    assert_eq!(
-        names,
-        [
-            ".gitignore",
-            ".hidden",
-            "open-end",
-            "run.sh",
-            "src/lib.rs",
-            "src/main.rs",
-            "within"
-        ]
-    );
+    assert_eq!(names, [".gitignore", ".hidden", "open-end", "run.sh", "src/lib.rs", "src/main.rs", "within"]);
     assert!(!view.path().join(".git").exists() && !view.path().join("target").exists());
-    assert_eq!(
-        fs::read_link(view.path().join("within")).expect("a link"),
-        PathBuf::from("src/main.rs")
-    );
-    let left: Vec<_> = view
-        .skipped()
-        .iter()
-        .map(|one| (one.path.as_str(), one.why.as_str()))
-        .collect();
+    assert_eq!(fs::read_link(view.path().join("within")).expect("a link"), PathBuf::from("src/main.rs"));
+    let left: Vec<_> = view.skipped().iter().map(|one| (one.path.as_str(), one.why.as_str())).collect();
     assert_eq!(
         left,
-        [
-            (".env", "it may hold a secret"),
-            ("out", "a link that leads out of the workspace"),
-            ("pipe", "a pipe, socket or device")
-        ]
+        [(".env", "it may hold a secret"), ("out", "a link that leads out of the workspace"), ("pipe", "a pipe, socket or device")]
     );
-    assert_eq!(
-        fs::metadata(view.path().join("run.sh"))
-            .expect("stat")
-            .permissions()
-            .mode()
-            & 0o777,
-        0o755
-    );
-    assert!(
-        view.diff().expect("diff").is_empty() && view.diff().expect("diff").left_out.is_empty()
-    );
+    assert_eq!(fs::metadata(view.path().join("run.sh")).expect("stat").permissions().mode() & 0o777, 0o755);
+    assert!(view.diff().expect("diff").is_empty() && view.diff().expect("diff").left_out.is_empty());
 }
 
 #[test]
@@ -138,28 +93,17 @@ fn what_is_no_workspace_is_refused() {
     let place = Place::new();
     for dir in ["/", "/nowhere/at/all"] {
         let refused = View::in_place(Path::new(dir)).expect_err(dir).to_string();
-        assert!(
-            refused.contains("cannot be a workspace") && refused.contains("-C"),
-            "{refused}"
-        );
+        assert!(refused.contains("cannot be a workspace") && refused.contains("-C"), "{refused}");
     }
     if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir()) {
         assert!(View::in_place(Path::new(&home)).is_err());
         assert!(View::create(Path::new(&home), &place.all.path().join("views/h")).is_err());
     }
     let inside = View::create(&place.user(""), &place.user("view"));
-    assert!(
-        inside
-            .expect_err("inside")
-            .to_string()
-            .contains("BRIGADE_HOME")
-    );
+    assert!(inside.expect_err("inside").to_string().contains("BRIGADE_HOME"));
     assert!(!place.user("view").exists());
     place.view();
-    assert!(
-        View::create(&place.user(""), &place.all.path().join("views/v1")).is_err(),
-        "a view is made once"
-    );
+    assert!(View::create(&place.user(""), &place.all.path().join("views/v1")).is_err(), "a view is made once");
 }
 
 #[test]
@@ -176,10 +120,7 @@ fn a_tracked_file_is_copied_though_an_ignore_rule_covers_it() {
     assert_eq!(text(view.path().join("x.log")), "log\n");
     assert!(view.diff().expect("diff").is_empty());
     fs::write(view.path().join("x.log"), "changed\n").expect("write");
-    assert_eq!(
-        view.diff().expect("diff").paths().expect("paths"),
-        ["x.log"]
-    );
+    assert_eq!(view.diff().expect("diff").paths().expect("paths"), ["x.log"]);
 }
 
 /// Changes of every kind, as a command would make them.
@@ -209,36 +150,16 @@ fn a_patch_lands_whole_and_landing_twice_changes_nothing() {
     assert_eq!(patch.left_out, []);
     assert_eq!(
         patch.paths().expect("paths"),
-        [
-            "new/deep/a b.txt",
-            "new/empty",
-            "open-end",
-            "run.sh",
-            "src/lib.rs",
-            "src/main.rs",
-            "tool.sh"
-        ]
+        ["new/deep/a b.txt", "new/empty", "open-end", "run.sh", "src/lib.rs", "src/main.rs", "tool.sh"]
     );
-    let kept: Patch =
-        serde_json::from_str(&serde_json::to_string(&patch).expect("json")).expect("json");
-    let landed = kept
-        .apply_to(&place.root(), &Scope::whole())
-        .expect("lands");
+    let kept: Patch = serde_json::from_str(&serde_json::to_string(&patch).expect("json")).expect("json");
+    let landed = kept.apply_to(&place.root(), &Scope::whole()).expect("lands");
     assert_eq!((landed.written.len(), landed.already.len()), (7, 0));
-    let user: Vec<_> = contents(&place.user(""))
-        .into_iter()
-        .filter(|(name, ..)| name != ".env")
-        .collect();
+    let user: Vec<_> = contents(&place.user("")).into_iter().filter(|(name, ..)| name != ".env").collect();
     assert_eq!(user, contents(view.path()));
     assert_eq!(text(place.user("target/big")), "built\n");
-    let again = kept
-        .apply_to(&place.root(), &Scope::whole())
-        .expect("lands again");
-    assert_eq!(
-        again.written,
-        ["run.sh"],
-        "only a bare change of mode is set again"
-    );
+    let again = kept.apply_to(&place.root(), &Scope::whole()).expect("lands again");
+    assert_eq!(again.written, ["run.sh"], "only a bare change of mode is set again");
     assert!(View::create(&place.user(""), &place.all.path().join("views/v2")).is_ok());
 }
 
@@ -287,15 +208,8 @@ fn a_damaged_patch_lands_nothing() {
     change(&view);
     let patch = view.diff().expect("diff");
     let before = contents(&place.user(""));
-    for text in [
-        patch.text.replace("+2\n", "+3\n"),
-        patch.text.replace("index ", "indox "),
-        patch.text.replace("b/new/", "b/../new/"),
-    ] {
-        let damaged = Patch {
-            text,
-            left_out: Vec::new(),
-        };
+    for text in [patch.text.replace("+2\n", "+3\n"), patch.text.replace("index ", "indox "), patch.text.replace("b/new/", "b/../new/")] {
+        let damaged = Patch { text, left_out: Vec::new() };
         assert!(damaged.apply_to(&place.root(), &Scope::whole()).is_err());
         assert_eq!(contents(&place.user("")), before);
     }
@@ -318,17 +232,7 @@ fn changes_that_cannot_be_a_patch_are_named() {
     assert_eq!(patch.paths().expect("paths"), ["fine"]);
     let mut left: Vec<_> = patch.left_out.iter().map(|one| one.path.as_str()).collect();
     left.sort_unstable();
-    assert_eq!(
-        left,
-        [
-            ".env",
-            ".github/workflows/ci.yml",
-            "AGENTS.md",
-            "etc",
-            "image.png",
-            "within"
-        ]
-    );
+    assert_eq!(left, [".env", ".github/workflows/ci.yml", "AGENTS.md", "etc", "image.png", "within"]);
 }
 
 #[test]
@@ -346,18 +250,12 @@ fn a_recorded_state_comes_back_even_in_another_process() {
     drop(view);
     let view = View::open(&place.all.path().join("views/v1")).expect("opens");
     view.restore(&first).expect("comes back");
-    assert_eq!(
-        (contents(view.path()), view.tree_hash().expect("hash")),
-        (tree, first)
-    );
+    assert_eq!((contents(view.path()), view.tree_hash().expect("hash")), (tree, first));
     assert_eq!(view.diff().expect("diff"), patch);
     view.restore(&made).expect("back to the start");
     assert_eq!(view.tree_hash().expect("hash"), made);
     assert!(view.diff().expect("diff").is_empty());
-    assert!(matches!(
-        view.restore(&Hash::of(b"never")),
-        Err(ViewError::NotRecorded { .. })
-    ));
+    assert!(matches!(view.restore(&Hash::of(b"never")), Err(ViewError::NotRecorded { .. })));
 }
 
 #[test]
@@ -368,22 +266,13 @@ fn what_the_user_changed_meanwhile_is_kept_apart_by_edits_through_tools() {
     let edit = |path: &str| Edit {
         path: RelPath::new(path).expect("path"),
         base: Base::Any,
-        to: Some(NewFile {
-            bytes: b"tool\n".to_vec(),
-            executable: None,
-        }),
+        to: Some(NewFile { bytes: b"tool\n".to_vec(), executable: None }),
     };
-    view.commit(&Scope::whole(), &[edit("src/lib.rs")])
-        .expect("writes");
+    view.commit(&Scope::whole(), &[edit("src/lib.rs")]).expect("writes");
     place.put("src/lib.rs", "the user's\n");
     let patch = view.diff().expect("the old content was kept");
-    assert!(
-        patch.text.contains("-two\n") && patch.text.contains("+tool\n"),
-        "{}",
-        patch.text
-    );
-    view.restore(&made)
-        .expect("set back without the user's tree");
+    assert!(patch.text.contains("-two\n") && patch.text.contains("+tool\n"), "{}", patch.text);
+    view.restore(&made).expect("set back without the user's tree");
     assert_eq!(text(view.path().join("src/lib.rs")), "one\ntwo\nthree\n");
     assert_eq!(text(place.user("src/lib.rs")), "the user's\n");
 }
@@ -393,31 +282,16 @@ fn a_view_in_place_costs_nothing_and_has_no_states() {
     let place = Place::new();
     let view = View::in_place(&place.user("")).expect("in place");
     assert!(!view.is_copy() && view.skipped().is_empty());
-    assert!(
-        matches!(view.diff(), Err(ViewError::InPlace(_)))
-            && view.snapshot().is_err()
-            && view.tree_hash().is_err()
-    );
+    assert!(matches!(view.diff(), Err(ViewError::InPlace(_))) && view.snapshot().is_err() && view.tree_hash().is_err());
 }
 
 #[test]
 fn a_manifest_reads_back_and_its_hash_depends_on_every_part() {
-    let entry = |kind, text: &[u8]| Entry {
-        kind,
-        hash: Hash::of(text),
-    };
-    let one = Manifest(
-        [
-            ("a\n\"b".to_owned(), entry(Kind::File, b"1")),
-            ("c".to_owned(), entry(Kind::Link, b"2")),
-        ]
-        .into(),
-    );
+    let entry = |kind, text: &[u8]| Entry { kind, hash: Hash::of(text) };
+    let one = Manifest([("a\n\"b".to_owned(), entry(Kind::File, b"1")), ("c".to_owned(), entry(Kind::Link, b"2"))].into());
     assert_eq!(Manifest::parse(&one.to_text()), Some(one.clone()));
     let mut other = one.clone();
-    other
-        .0
-        .insert("c".to_owned(), entry(Kind::Executable, b"2"));
+    other.0.insert("c".to_owned(), entry(Kind::Executable, b"2"));
     assert_ne!(one.hash(), other.hash());
     assert_eq!(Manifest::parse("f nothash \"a\"\n"), None);
 }

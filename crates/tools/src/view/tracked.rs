@@ -10,12 +10,8 @@ const FIXED: usize = 62;
 
 /// Files and links that git tracks in the repository whose root this is; empty when there is none.
 pub(super) fn files(root: &Root) -> Vec<String> {
-    let index = RelPath::new(".git/index")
-        .and_then(|path| root.read(&Scope::whole(), &path, MAX_INDEX_BYTES));
-    index
-        .ok()
-        .and_then(|bytes| parse(&bytes))
-        .unwrap_or_default()
+    let index = RelPath::new(".git/index").and_then(|path| root.read(&Scope::whole(), &path, MAX_INDEX_BYTES));
+    index.ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
 }
 
 fn parse(bytes: &[u8]) -> Option<Vec<String>> {
@@ -41,11 +37,7 @@ fn parse(bytes: &[u8]) -> Option<Vec<String>> {
         let end = at + bytes.get(at..)?.iter().position(|byte| *byte == 0)?;
         last.extend_from_slice(&bytes[at..end]);
         // Up to version 3 an entry fills a multiple of eight bytes, with at least one zero.
-        at = if version == 4 {
-            end + 1
-        } else {
-            start + (end - start + 8) / 8 * 8
-        };
+        at = if version == 4 { end + 1 } else { start + (end - start + 8) / 8 * 8 };
         let is_file = matches!(mode >> 12, 0b1000 | 0b1010);
         if let (true, Ok(name)) = (is_file, std::str::from_utf8(&last))
             && RelPath::new(name).is_ok_and(|path| path.as_str() == name)
@@ -67,10 +59,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<usize> {
     let mut value = usize::from(byte & 0x7f);
     while byte & 0x80 != 0 {
         byte = next()?;
-        value = value
-            .checked_add(1)?
-            .checked_mul(128)?
-            .checked_add(usize::from(byte & 0x7f))?;
+        value = value.checked_add(1)?.checked_mul(128)?.checked_add(usize::from(byte & 0x7f))?;
     }
     Some(value)
 }
@@ -81,13 +70,7 @@ mod tests {
 
     #[test]
     fn a_damaged_index_is_no_index() {
-        for bytes in [
-            &b""[..],
-            b"DIRC",
-            b"DIRC\0\0\0\x09\0\0\0\0",
-            b"DIRC\0\0\0\x02\xff\xff\xff\xff",
-            b"XXXX\0\0\0\x02\0\0\0\0",
-        ] {
+        for bytes in [&b""[..], b"DIRC", b"DIRC\0\0\0\x09\0\0\0\0", b"DIRC\0\0\0\x02\xff\xff\xff\xff", b"XXXX\0\0\0\x02\0\0\0\0"] {
             assert_eq!(parse(bytes), None);
         }
         assert_eq!(parse(b"DIRC\0\0\0\x02\0\0\0\0"), Some(Vec::new()));
@@ -104,12 +87,6 @@ mod tests {
             bytes.extend(rest.as_bytes());
             bytes.push(0);
         }
-        assert_eq!(
-            parse(&bytes),
-            Some(vec![
-                "src/long/one.rs".to_owned(),
-                "src/long/two.rs".to_owned()
-            ])
-        );
+        assert_eq!(parse(&bytes), Some(vec!["src/long/one.rs".to_owned(), "src/long/two.rs".to_owned()]));
     }
 }

@@ -12,10 +12,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_deaf_process_dies_at_the_time_limit", deaf),
     ("a_dropped_run_leaves_no_process", dropped),
     ("a_killed_engine_leaves_no_process", killed_engine),
-    (
-        "endless_output_keeps_head_and_tail_and_the_time_limit",
-        flood,
-    ),
+    ("endless_output_keeps_head_and_tail_and_the_time_limit", flood),
     ("no_terminal_and_no_input", terminal),
     ("a_memory_hog_is_killed_alone", memory),
     ("file_tmp_and_disk_have_limits", disk),
@@ -24,22 +21,11 @@ pub const ALL: &[(&str, fn())] = &[
 fn fork_bomb() {
     let world = World::new();
     let mark = mark();
-    let limits = Limits {
-        processes: 320,
-        ..Limits::default()
-    };
-    let spec = Spec {
-        limits,
-        timeout: Duration::from_secs(4),
-        ..world.attack_spec("bomb", &[&mark])
-    };
+    let limits = Limits { processes: 320, ..Limits::default() };
+    let spec = Spec { limits, timeout: Duration::from_secs(4), ..world.attack_spec("bomb", &[&mark]) };
     let finished = world.run(spec);
     let text = finished.stdout.text();
-    let held = text.starts_with("DENIED")
-        || matches!(
-            finished.status,
-            Status::TimedOut | Status::Killed(KillReason::Processes { .. })
-        );
+    let held = text.starts_with("DENIED") || matches!(finished.status, Status::TimedOut | Status::Killed(KillReason::Processes { .. }));
     assert!(held, "{:?} {text}", finished.status);
     assert_eq!(alive(&mark), 0);
 }
@@ -58,17 +44,10 @@ fn daemon() {
 fn deaf() {
     let world = World::new();
     let mark = mark();
-    let spec = Spec {
-        timeout: Duration::from_millis(300),
-        ..world.attack_spec("deaf", &[&mark])
-    };
+    let spec = Spec { timeout: Duration::from_millis(300), ..world.attack_spec("deaf", &[&mark]) };
     let finished = world.run(spec);
     assert_eq!(finished.status, Status::TimedOut);
-    assert!(
-        finished.duration < Duration::from_millis(2300),
-        "{:?}",
-        finished.duration
-    );
+    assert!(finished.duration < Duration::from_millis(2300), "{:?}", finished.duration);
     assert_eq!(alive(&mark), 0);
 }
 
@@ -112,33 +91,14 @@ fn killed_engine() {
 
 fn flood() {
     let world = World::new();
-    let limits = Limits {
-        output: 64 << 10,
-        ..Limits::default()
-    };
-    let spec = Spec {
-        limits,
-        timeout: Duration::from_millis(1500),
-        ..world.attack_spec("flood", &[])
-    };
+    let limits = Limits { output: 64 << 10, ..Limits::default() };
+    let spec = Spec { limits, timeout: Duration::from_millis(1500), ..world.attack_spec("flood", &[]) };
     let finished = world.run(spec);
     assert_eq!(finished.status, Status::TimedOut);
-    assert!(
-        finished.duration < Duration::from_millis(3500),
-        "{:?}",
-        finished.duration
-    );
+    assert!(finished.duration < Duration::from_millis(3500), "{:?}", finished.duration);
     let text = finished.stdout.text();
-    assert!(
-        finished.stdout.total() > 10 << 20,
-        "{}",
-        finished.stdout.total()
-    );
-    assert!(
-        text.len() < (64 << 10) + 100 && text.contains("bytes not kept"),
-        "{}",
-        text.len()
-    );
+    assert!(finished.stdout.total() > 10 << 20, "{}", finished.stdout.total());
+    assert!(text.len() < (64 << 10) + 100 && text.contains("bytes not kept"), "{}", text.len());
 }
 
 fn terminal() {
@@ -147,45 +107,20 @@ fn terminal() {
 
 fn memory() {
     let world = World::new();
-    let limits = Limits {
-        memory: 300 << 20,
-        ..Limits::default()
-    };
-    let finished = world.run(Spec {
-        limits,
-        ..world.attack_spec("memory", &[])
-    });
-    assert_eq!(
-        finished.status,
-        Status::Killed(KillReason::Memory { limit: 300 << 20 })
-    );
+    let limits = Limits { memory: 300 << 20, ..Limits::default() };
+    let finished = world.run(Spec { limits, ..world.attack_spec("memory", &[]) });
+    assert_eq!(finished.status, Status::Killed(KillReason::Memory { limit: 300 << 20 }));
     // Memory hidden in the private /tmp counts as well.
-    let limits = Limits {
-        memory: 100 << 20,
-        ..Limits::default()
-    };
-    let hidden = world.run(Spec {
-        limits,
-        ..world.spec(["sh", "-c", "head -c 400M /dev/zero > /tmp/x; sleep 5"])
-    });
-    assert_eq!(
-        hidden.status,
-        Status::Killed(KillReason::Memory { limit: 100 << 20 })
-    );
+    let limits = Limits { memory: 100 << 20, ..Limits::default() };
+    let hidden = world.run(Spec { limits, ..world.spec(["sh", "-c", "head -c 400M /dev/zero > /tmp/x; sleep 5"]) });
+    assert_eq!(hidden.status, Status::Killed(KillReason::Memory { limit: 100 << 20 }));
 }
 
 fn disk() {
     let world = World::new();
-    let limits = Limits {
-        file_size: 8 << 20,
-        tmp: 16 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits { file_size: 8 << 20, tmp: 16 << 20, ..Limits::default() };
     let run = |name, args: &[&str]| {
-        let finished = world.run(Spec {
-            limits,
-            ..world.attack_spec(name, args)
-        });
+        let finished = world.run(Spec { limits, ..world.attack_spec(name, args) });
         assert_eq!(finished.status, Status::Exit(0));
         finished.stdout.text()
     };
@@ -193,17 +128,7 @@ fn disk() {
     assert_eq!(run("fill", &["/dev/shm/big"]), "DENIED after 8 MiB\n");
     assert!(run("many_files", &["/tmp"]).starts_with("DENIED"));
     // A reserve larger than the disk stands for a full one.
-    let limits = Limits {
-        disk_reserve: u64::MAX,
-        ..Limits::default()
-    };
-    let finished = world.run(Spec {
-        limits,
-        ..world.spec(["sleep", "10"])
-    });
-    assert!(
-        matches!(finished.status, Status::Killed(KillReason::Disk { .. })),
-        "{:?}",
-        finished.status
-    );
+    let limits = Limits { disk_reserve: u64::MAX, ..Limits::default() };
+    let finished = world.run(Spec { limits, ..world.spec(["sleep", "10"]) });
+    assert!(matches!(finished.status, Status::Killed(KillReason::Disk { .. })), "{:?}", finished.status);
 }

@@ -1,12 +1,6 @@
 //! The sandbox, attacked from inside. Each case runs as this user and, when that is root, a second
 //! time as uid 65534. The binary plays every part: engine, launcher and attacker.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test program"
-)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a test program")]
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -35,10 +29,7 @@ fn main() {
         Some("__engine") => endings::engine(&args[2], &args[3]),
         Some("__broken") => broken::engine(&args[2]),
         Some("__case") => {
-            let (_, case) = all()
-                .into_iter()
-                .find(|(name, _)| *name == args[2])
-                .expect("the parent names a case");
+            let (_, case) = all().into_iter().find(|(name, _)| *name == args[2]).expect("the parent names a case");
             case();
         }
         Some("__bench") => cases::bench(args.get(2).map_or("true", String::as_str)),
@@ -71,20 +62,13 @@ fn trials() -> Vec<libtest_mimic::Trial> {
         })
         .collect();
     if world::is_root() {
-        trials.extend(
-            all()
-                .into_iter()
-                .map(|(name, _)| trial(&format!("as_nobody::{name}"), move || as_nobody(name))),
-        );
+        trials.extend(all().into_iter().map(|(name, _)| trial(&format!("as_nobody::{name}"), move || as_nobody(name))));
     }
     trials
 }
 
 #[cfg(target_os = "linux")]
-fn trial(
-    name: &str,
-    run: impl FnOnce() -> Result<(), libtest_mimic::Failed> + Send + 'static,
-) -> libtest_mimic::Trial {
+fn trial(name: &str, run: impl FnOnce() -> Result<(), libtest_mimic::Failed> + Send + 'static) -> libtest_mimic::Trial {
     libtest_mimic::Trial::test(name, run)
 }
 
@@ -114,11 +98,5 @@ fn as_nobody(name: &str) -> Result<(), libtest_mimic::Failed> {
         print!("{}", String::from_utf8_lossy(&output.stdout));
         return Ok(());
     }
-    Err(format!(
-        "{}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-    .into())
+    Err(format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).into())
 }

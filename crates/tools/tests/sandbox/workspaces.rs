@@ -22,27 +22,16 @@ struct Exercise {
 }
 
 fn load() -> Option<Vec<Exercise>> {
-    let data = std::env::var_os("BRIGADE_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data =
+        std::env::var_os("BRIGADE_DATA").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let packed = data.join("workspaces/workspaces.jsonl.gz");
-    let output = std::process::Command::new("gzip")
-        .arg("-dc")
-        .arg(&packed)
-        .output()
-        .ok()
-        .filter(|output| output.status.success());
+    let output = std::process::Command::new("gzip").arg("-dc").arg(&packed).output().ok().filter(|output| output.status.success());
     let Some(output) = output else {
         println!("skipped: no {}", packed.display());
         return None;
     };
     let text = String::from_utf8(output.stdout).unwrap();
-    Some(
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-    )
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 /// All of them with `BRIGADE_WORKSPACES=all`, else the first two of each language.
@@ -79,42 +68,19 @@ fn one(exercise: &Exercise) {
     fs::create_dir(&scratch).unwrap();
     let test = || {
         let spec = Spec::new(&world.view, exercise.test_command.clone());
-        world.run(Spec {
-            timeout: Duration::from_secs(300),
-            scratch_dir: Some(scratch.clone()),
-            ..spec
-        })
+        world.run(Spec { timeout: Duration::from_secs(300), scratch_dir: Some(scratch.clone()), ..spec })
     };
     write(&exercise.files);
     let before = test();
-    assert_ne!(
-        before.status,
-        Status::Exit(0),
-        "{}: passes before the fix",
-        exercise.id
-    );
+    assert_ne!(before.status, Status::Exit(0), "{}: passes before the fix", exercise.id);
     // Cargo refreshes by modification time, to the second on some file systems.
     write(&exercise.fix);
     let after = test();
-    assert_eq!(
-        after.status,
-        Status::Exit(0),
-        "{}: {}",
-        exercise.id,
-        after.stdout.text()
-    );
-    let mut left: Vec<String> = fs::read_dir(world.outside.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    assert_eq!(after.status, Status::Exit(0), "{}: {}", exercise.id, after.stdout.text());
+    let mut left: Vec<String> =
+        fs::read_dir(world.outside.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["scratch", "secret", "view"], "{}", exercise.id);
-    assert_eq!(
-        fs::read_to_string(world.outside("secret")).unwrap(),
-        "CANARY-OUTSIDE"
-    );
-    println!(
-        "{}: fails before ({:?}), passes after ({:?})",
-        exercise.id, before.duration, after.duration
-    );
+    assert_eq!(fs::read_to_string(world.outside("secret")).unwrap(), "CANARY-OUTSIDE");
+    println!("{}: fails before ({:?}), passes after ({:?})", exercise.id, before.duration, after.duration);
 }

@@ -30,12 +30,7 @@ impl World {
         profile.read_only.push(attacker.clone());
         change(&mut profile);
         let sandbox = Sandbox::new(&profile).unwrap();
-        Self {
-            outside,
-            view,
-            sandbox,
-            attacker: attacker.to_str().unwrap().to_owned(),
-        }
+        Self { outside, view, sandbox, attacker: attacker.to_str().unwrap().to_owned() }
     }
 
     pub fn outside(&self, name: &str) -> String {
@@ -43,10 +38,7 @@ impl World {
     }
 
     pub fn spec<const N: usize>(&self, argv: [&str; N]) -> Spec {
-        Spec {
-            timeout: Duration::from_secs(20),
-            ..Spec::new(&self.view, argv)
-        }
+        Spec { timeout: Duration::from_secs(20), ..Spec::new(&self.view, argv) }
     }
 
     pub fn try_run(&self, spec: Spec) -> Result<Finished, SandboxError> {
@@ -59,10 +51,7 @@ impl World {
 
     pub fn attack_spec(&self, name: &str, args: &[&str]) -> Spec {
         let argv = [&[self.attacker.as_str(), "__attack", name], args].concat();
-        Spec {
-            timeout: Duration::from_secs(20),
-            ..Spec::new(&self.view, argv)
-        }
+        Spec { timeout: Duration::from_secs(20), ..Spec::new(&self.view, argv) }
     }
 
     /// Runs an attack, and fails unless each of its tries was denied.
@@ -79,10 +68,7 @@ impl World {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Processes of this machine whose command line holds `mark`.
@@ -92,12 +78,7 @@ pub fn alive(mark: &str) -> usize {
     };
     entries
         .flatten()
-        .filter(|entry| {
-            entry.file_name().to_str().is_some_and(|name| {
-                name.parse::<u32>()
-                    .is_ok_and(|pid| pid != std::process::id())
-            })
-        })
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok_and(|pid| pid != std::process::id())))
         .filter(|entry| {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(mark)
@@ -106,11 +87,7 @@ pub fn alive(mark: &str) -> usize {
 }
 
 /// Waits for `mark` to be in exactly `count` processes; says how long it took.
-pub fn until_alive(
-    mark: &str,
-    wanted: impl Fn(usize) -> bool,
-    limit: Duration,
-) -> Option<Duration> {
+pub fn until_alive(mark: &str, wanted: impl Fn(usize) -> bool, limit: Duration) -> Option<Duration> {
     let started = Instant::now();
     while started.elapsed() < limit {
         if wanted(alive(mark)) {
@@ -124,11 +101,7 @@ pub fn until_alive(
 pub fn mark() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "mark-{}-{}-end",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("mark-{}-{}-end", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn is_root() -> bool {
@@ -136,9 +109,7 @@ pub fn is_root() -> bool {
 }
 
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file())
-    })
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).is_file()))
 }
 
 impl World {

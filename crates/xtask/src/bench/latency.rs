@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::brigade::{self, Folder, Provider};
 
 pub const NAME: &str = "latency";
-pub const MEASURES: &str = "makespan over the ideal for a chain, a fan, layers and 1,000 at once; first subtask of a streamed plan; cold start";
+pub const MEASURES: &str =
+    "makespan over the ideal for a chain, a fan, layers and 1,000 at once; first subtask of a streamed plan; cold start";
 
 /// Planner 1.5 s + 60 tokens/s, mini 400 ms + 180/s, nano 200 ms + 250/s (issue 2).
 const MODELS: &str = "[models.\"gpt-5.4\"]\nfirst_token_ms = 1500\ntokens_per_s = 60\n\
@@ -18,17 +19,24 @@ pub fn run() -> Result<(), String> {
     let scenario = folder.file("scenario.toml", &brigade::scenario(MODELS)).map_err(|e| e.to_string())?;
     let provider = Provider::start(&binary, &scenario)?;
     println!("{:<24} {:>10} {:>10} {:>8}", "shape", "makespan", "ideal", "ratio");
-    let chain: Vec<_> = (0..20).map(|i| (format!("c{i}"), "search", if i == 0 { Vec::new() } else { vec![format!("c{}", i - 1)] })).collect();
+    let chain: Vec<_> =
+        (0..20).map(|i| (format!("c{i}"), "search", if i == 0 { Vec::new() } else { vec![format!("c{}", i - 1)] })).collect();
     let fan: Vec<_> = (0..50).map(|i| (format!("f{i}"), "search", Vec::new())).collect();
     let layers: Vec<_> = (0..60)
         .map(|i| {
             let (layer, at) = (i / 10, i % 10);
-            let after = if layer == 0 { Vec::new() } else { vec![format!("l{}", (layer - 1) * 10 + at), format!("l{}", (layer - 1) * 10 + (at + 3) % 10)] };
+            let after = if layer == 0 {
+                Vec::new()
+            } else {
+                vec![format!("l{}", (layer - 1) * 10 + at), format!("l{}", (layer - 1) * 10 + (at + 3) % 10)]
+            };
             (format!("l{i}"), "search", after)
         })
         .collect();
     let wide: Vec<_> = (0..1_000).map(|i| (format!("w{i}"), "classify", Vec::new())).collect();
-    for (name, plan) in [("chain of 20, mini", chain), ("50 independent, mini", fan), ("60 in 6 layers, mini", layers), ("1,000 at once, nano", wide)] {
+    for (name, plan) in
+        [("chain of 20, mini", chain), ("50 independent, mini", fan), ("60 in 6 layers, mini", layers), ("1,000 at once, nano", wide)]
+    {
         let plan = folder.file("plan.json", &brigade::plan(plan)).map_err(|e| e.to_string())?.display().to_string();
         let home = folder.path().join(name.replace([' ', ','], "-"));
         let (_, out) = brigade::run(&binary, &provider, &home, &["run", "--plan", &plan, "--json", "--max-budget-usd", "1000"])?;
@@ -50,7 +58,8 @@ fn spans(events: &str) -> Result<(f64, f64), String> {
         let id = event["subtask"].as_str().unwrap_or_default().to_owned();
         match event["type"].as_str().unwrap_or_default() {
             "plan.subtask" => {
-                let deps: Vec<String> = event["depends_on"].as_array().into_iter().flatten().filter_map(|d| d.as_str().map(str::to_owned)).collect();
+                let deps: Vec<String> =
+                    event["depends_on"].as_array().into_iter().flatten().filter_map(|d| d.as_str().map(str::to_owned)).collect();
                 after.insert(id, deps);
             }
             "attempt.started" => {

@@ -36,8 +36,7 @@ pub(super) struct Inserts<'c> {
 
 impl<'c> Inserts<'c> {
     pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
-        let record = conn
-            .prepare_cached("INSERT INTO records (id, key, sum, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+        let record = conn.prepare_cached("INSERT INTO records (id, key, sum, bytes) VALUES (?1, ?2, ?3, ?4)")?;
         let key = conn.prepare_cached("INSERT INTO keys (stream, key, seq) VALUES (?1, ?2, ?3)")?;
         Ok(Self { record, key })
     }
@@ -47,8 +46,7 @@ impl<'c> Inserts<'c> {
             let seq = entry.version + 1;
             let sum = checksum::record(entry.head, entry.id, seq, record.key, &record.bytes);
             let id = entry.base() + seq.cast_signed();
-            self.record
-                .execute((id, record.key, sum.cast_signed(), &record.bytes[..]))?;
+            self.record.execute((id, record.key, sum.cast_signed(), &record.bytes[..]))?;
             if let Some(key) = record.key {
                 self.key.execute((entry.id, key, seq.cast_signed()))?;
                 entry.keys = entry.keys.wrapping_add(checksum::key(seq, key));
@@ -74,11 +72,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(
-        path: Arc<Path>,
-        counted: Arc<AtomicBool>,
-        conn: &Connection,
-    ) -> rusqlite::Result<Self> {
+    pub(super) fn new(path: Arc<Path>, counted: Arc<AtomicBool>, conn: &Connection) -> rusqlite::Result<Self> {
         let schema = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok(Self {
             path,
@@ -95,10 +89,7 @@ impl Ledger {
 
     /// Forgets what another process may have changed; call it first in each transaction.
     pub(super) fn refresh(&mut self, conn: &Connection) -> Result<(), Fault> {
-        let number = |pragma| {
-            conn.prepare_cached(pragma)?
-                .query_row([], |row| row.get::<_, i64>(0))
-        };
+        let number = |pragma| conn.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
         let seen = number("PRAGMA data_version")?;
         if seen != self.data_version || self.known.len() > REMEMBERED {
             self.forget();
@@ -129,29 +120,18 @@ impl Ledger {
         let Some(entry) = directory::find(conn, &self.path, stream, &self.counted)? else {
             return Ok(None);
         };
-        Ok(Some(self.remember(
-            stream,
-            entry,
-            Some(entry.sum(stream.as_str())),
-        )))
+        Ok(Some(self.remember(stream, entry, Some(entry.sum(stream.as_str())))))
     }
 
     fn remember(&mut self, stream: &Stream, entry: Entry, stored: Option<u64>) -> usize {
         let place = self.known.len();
-        self.known.push(Known {
-            stream: stream.clone(),
-            entry,
-            stored,
-            moved: false,
-        });
+        self.known.push(Known { stream: stream.clone(), entry, stored, moved: false });
         self.places.insert(stream.clone(), place);
         place
     }
 
     fn version(&mut self, conn: &Connection, stream: &Stream) -> Result<u64, Fault> {
-        Ok(self
-            .place(conn, stream)?
-            .map_or(0, |place| self.known[place].entry.version))
+        Ok(self.place(conn, stream)?.map_or(0, |place| self.known[place].entry.version))
     }
 
     fn home(&mut self, conn: &Connection) -> Result<&mut Home, Fault> {
@@ -182,12 +162,7 @@ impl Ledger {
     }
 
     /// The outer result is the transaction's fate, the inner one the batch's own.
-    pub(super) fn append(
-        &mut self,
-        conn: &Connection,
-        inserts: &mut Inserts<'_>,
-        batch: &Batch,
-    ) -> Result<Outcome, Fault> {
+    pub(super) fn append(&mut self, conn: &Connection, inserts: &mut Inserts<'_>, batch: &Batch) -> Result<Outcome, Fault> {
         match self.admit(conn, batch) {
             Ok(Ok(())) => {}
             Ok(Err(refusal)) => return Ok(Err(refusal)),
@@ -223,19 +198,11 @@ impl Ledger {
     }
 
     /// Looks at everything a batch depends on before the first byte is written.
-    fn admit(
-        &mut self,
-        conn: &Connection,
-        batch: &Batch,
-    ) -> Result<Result<(), AppendError>, Fault> {
+    fn admit(&mut self, conn: &Connection, batch: &Batch) -> Result<Result<(), AppendError>, Fault> {
         for (stream, expected) in &batch.expects {
             let found = self.version(conn, stream)?;
             if found != *expected {
-                return Ok(Err(AppendError::Conflict {
-                    stream: stream.clone(),
-                    expected: *expected,
-                    found,
-                }));
+                return Ok(Err(AppendError::Conflict { stream: stream.clone(), expected: *expected, found }));
             }
         }
         // A batch is far too small to matter twice: its whole growth is counted against each stream.
@@ -243,15 +210,8 @@ impl Ledger {
         for (stream, _) in &batch.appends {
             let size = self.version(conn, stream)? + growth as u64;
             if size > STREAM_LIMIT {
-                let (size, limit) = (
-                    usize::try_from(size).unwrap_or(usize::MAX),
-                    STREAM_LIMIT as usize,
-                );
-                return Ok(Err(AppendError::TooLarge {
-                    what: "stream",
-                    size,
-                    limit,
-                }));
+                let (size, limit) = (usize::try_from(size).unwrap_or(usize::MAX), STREAM_LIMIT as usize);
+                return Ok(Err(AppendError::TooLarge { what: "stream", size, limit }));
             }
         }
         for (stream, _) in &batch.blobs {
@@ -269,10 +229,7 @@ impl Ledger {
 
     fn refer(&mut self, conn: &Connection, stream: &Stream, blob: i64) -> Result<(), Fault> {
         let id = self.entry(conn, stream)?.id;
-        conn.prepare_cached(
-            "INSERT INTO blob_refs (stream, blob) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-        )?
-        .execute((id, blob))?;
+        conn.prepare_cached("INSERT INTO blob_refs (stream, blob) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?.execute((id, blob))?;
         Ok(())
     }
 
@@ -282,17 +239,12 @@ impl Ledger {
         self.places.remove(stream);
         let found = conn
             .prepare_cached("SELECT id, sum FROM streams WHERE name = ?1")?
-            .query_row([stream.as_str()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-            })
+            .query_row([stream.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
         let Some((id, sum)) = found else {
             return Ok(Ok(Appended::default()));
         };
-        let damaged = matches!(
-            self.place(conn, stream),
-            Err(Fault::Read(ReadError::Damaged { .. }))
-        );
+        let damaged = matches!(self.place(conn, stream), Err(Fault::Read(ReadError::Damaged { .. })));
         self.places.remove(stream);
         delete(conn, stream, id)?;
         let home = self.home(conn)?;
@@ -314,9 +266,7 @@ impl Ledger {
                 let known = &mut self.known[place];
                 let sum = known.entry.sum(known.stream.as_str());
                 directory::store(conn, &known.stream, &known.entry)?;
-                digest = digest
-                    .wrapping_add(sum)
-                    .wrapping_sub(known.stored.unwrap_or(0));
+                digest = digest.wrapping_add(sum).wrapping_sub(known.stored.unwrap_or(0));
                 known.stored = Some(sum);
                 known.moved = false;
             }
@@ -332,9 +282,7 @@ impl Ledger {
 }
 
 fn find_blob(conn: &Connection, hash: &BlobHash) -> rusqlite::Result<Option<i64>> {
-    conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?
-        .query_row([&hash.0[..]], |row| row.get(0))
-        .optional()
+    conn.prepare_cached("SELECT id FROM blobs WHERE hash = ?1")?.query_row([&hash.0[..]], |row| row.get(0)).optional()
 }
 
 fn delete(conn: &Connection, stream: &Stream, id: i64) -> rusqlite::Result<()> {
@@ -345,10 +293,7 @@ fn delete(conn: &Connection, stream: &Stream, id: i64) -> rusqlite::Result<()> {
     )?;
     conn.execute("DELETE FROM blob_refs WHERE stream = ?1", [id])?;
     conn.execute("DELETE FROM keys WHERE stream = ?1", [id])?;
-    conn.execute(
-        "DELETE FROM records WHERE id BETWEEN ?1 AND ?2",
-        [id << 32, (id << 32) + i64::from(u32::MAX)],
-    )?;
+    conn.execute("DELETE FROM records WHERE id BETWEEN ?1 AND ?2", [id << 32, (id << 32) + i64::from(u32::MAX)])?;
     conn.execute("DELETE FROM streams WHERE name = ?1", [stream.as_str()])?;
     Ok(())
 }

@@ -371,7 +371,7 @@ impl World {
             other => format!("{other:?}"),
         };
         let nth = self.asked.entry(who).or_default();
-        let asked = Asked { caller: &prepared.caller, call: &prepared.call, tier: &prepared.tier, nth: *nth };
+        let asked = Asked { caller: &prepared.caller, call: &prepared.call, nth: *nth };
         *nth += 1;
         let reply = (self.script)(&asked);
         self.calls.push((no, prepared.caller.clone(), prepared.tier.clone(), prepared.call.clone()));

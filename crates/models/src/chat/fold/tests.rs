@@ -9,10 +9,7 @@ fn answer(chunks: &[&str]) -> Result<Answer, CallError> {
     for chunk in chunks {
         decoder.push(format!("data: {chunk}\n\n").as_bytes());
     }
-    let judge = Judge {
-        model: "p/m",
-        cap: Some(100),
-    };
+    let judge = Judge { model: "p/m", cap: Some(100) };
     match decoder.into_reply(&mut |_| ()) {
         Ok(reply) => reply.judge(judge).map_err(|error| *error),
         Err(failure) => Err(failure.fault.into_error(Origin::Stream { content: true })),
@@ -23,10 +20,7 @@ fn calls(chunks: &[&str]) -> Vec<(String, String, String)> {
     let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
     let chunks: Vec<&str> = chunks.iter().copied().chain([stop]).collect();
     let answer = answer(&chunks).unwrap();
-    answer
-        .tool_calls()
-        .map(|(id, name, arguments)| (id.to_owned(), name.to_owned(), arguments.to_owned()))
-        .collect()
+    answer.tool_calls().map(|(id, name, arguments)| (id.to_owned(), name.to_owned(), arguments.to_owned())).collect()
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
@@ -35,11 +29,7 @@ fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 
 macro_rules! delta {
     ($tools:literal) => {
-        concat!(
-            r#"{"choices":[{"index":0,"delta":{"role":"","tool_calls":"#,
-            $tools,
-            r#"},"finish_reason":null}]}"#
-        )
+        concat!(r#"{"choices":[{"index":0,"delta":{"role":"","tool_calls":"#, $tools, r#"},"finish_reason":null}]}"#)
     };
 }
 
@@ -55,19 +45,8 @@ fn text_usage_and_model_come_together() {
     ])
     .unwrap();
     let usage = answer.usage.unwrap();
-    assert_eq!(
-        (answer.text.as_str(), answer.model.as_deref(), answer.end),
-        ("Hello", Some("m-1"), End::Completed)
-    );
-    assert_eq!(
-        (
-            usage.input_tokens,
-            usage.cached_tokens,
-            usage.output_tokens,
-            usage.reasoning_tokens
-        ),
-        (12, 4, 3, 1)
-    );
+    assert_eq!((answer.text.as_str(), answer.model.as_deref(), answer.end), ("Hello", Some("m-1"), End::Completed));
+    assert_eq!((usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens), (12, 4, 3, 1));
 }
 
 #[test]
@@ -76,26 +55,16 @@ fn tool_deltas_of_every_known_make_give_the_same_calls() {
     let makes: &[&[&str]] = &[
         // As documented.
         &[
-            delta!(
-                r#"[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]"#
-            ),
+            delta!(r#"[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]"#),
             delta!(r#"[{"index":0,"function":{"arguments":"{\"x\""}}]"#),
             delta!(r#"[{"index":0,"function":{"arguments":":1}"}}]"#),
-            delta!(
-                r#"[{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}]"#
-            ),
+            delta!(r#"[{"index":1,"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}]"#),
         ],
         // Interleaved.
         &[
-            delta!(
-                r#"[{"index":0,"id":"a","function":{"name":"f"}},{"index":1,"id":"b","function":{"name":"g"}}]"#
-            ),
-            delta!(
-                r#"[{"index":1,"function":{"arguments":"{"}},{"index":0,"function":{"arguments":"{\"x\":1"}}]"#
-            ),
-            delta!(
-                r#"[{"index":0,"function":{"arguments":"}"}},{"index":1,"function":{"arguments":"}"}}]"#
-            ),
+            delta!(r#"[{"index":0,"id":"a","function":{"name":"f"}},{"index":1,"id":"b","function":{"name":"g"}}]"#),
+            delta!(r#"[{"index":1,"function":{"arguments":"{"}},{"index":0,"function":{"arguments":"{\"x\":1"}}]"#),
+            delta!(r#"[{"index":0,"function":{"arguments":"}"}},{"index":1,"function":{"arguments":"}"}}]"#),
         ],
         // No index; whole calls; arguments as an object.
         &[
@@ -127,22 +96,13 @@ fn tool_deltas_of_every_known_make_give_the_same_calls() {
 
 #[test]
 fn missing_and_colliding_ids_are_replaced() {
-    let nameless = [
-        delta!(r#"[{"function":{"name":"f","arguments":"{}"}}]"#),
-        delta!(r#"[{"function":{"name":"f","arguments":"{}"}}]"#),
-    ];
-    assert_eq!(
-        calls(&nameless),
-        [call("call_s_0", "f", "{}"), call("call_s_1", "f", "{}")]
-    );
+    let nameless = [delta!(r#"[{"function":{"name":"f","arguments":"{}"}}]"#), delta!(r#"[{"function":{"name":"f","arguments":"{}"}}]"#)];
+    assert_eq!(calls(&nameless), [call("call_s_0", "f", "{}"), call("call_s_1", "f", "{}")]);
     let same = [
         delta!(r#"[{"index":0,"id":"7","function":{"name":"f","arguments":"{}"}}]"#),
         delta!(r#"[{"index":1,"id":"7","function":{"name":"g","arguments":"{}"}}]"#),
     ];
-    assert_eq!(
-        calls(&same),
-        [call("7", "f", "{}"), call("call_s_1", "g", "{}")]
-    );
+    assert_eq!(calls(&same), [call("7", "f", "{}"), call("call_s_1", "g", "{}")]);
 }
 
 #[test]
@@ -160,9 +120,7 @@ fn reasoning_is_kept_out_of_the_text() {
 #[test]
 fn endings_are_told_apart() {
     let end = |reason: &str, usage: &str| {
-        let chunk = format!(
-            r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"{reason}"}}],"usage":{usage}}}"#
-        );
+        let chunk = format!(r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"{reason}"}}],"usage":{usage}}}"#);
         answer(&[&chunk]).unwrap().end
     };
     assert_eq!(end("stop", "null"), End::Completed);
@@ -170,14 +128,8 @@ fn endings_are_told_apart() {
     assert_eq!(end("length", "null"), End::Length);
     assert_eq!(end("content_filter", "null"), End::ContentFilter);
     // The cap of this test is 100.
-    assert_eq!(
-        end("stop", r#"{"prompt_tokens":1,"completion_tokens":100}"#),
-        End::Length
-    );
-    assert_eq!(
-        end("stop", r#"{"prompt_tokens":1,"completion_tokens":99}"#),
-        End::Completed
-    );
+    assert_eq!(end("stop", r#"{"prompt_tokens":1,"completion_tokens":100}"#), End::Length);
+    assert_eq!(end("stop", r#"{"prompt_tokens":1,"completion_tokens":99}"#), End::Completed);
 }
 
 #[test]
@@ -190,16 +142,8 @@ fn a_stream_without_finish_reason_or_done_is_cut() {
 #[test]
 fn an_error_in_the_stream_is_an_error() {
     let text = r#"{"choices":[{"delta":{"content":"half"},"finish_reason":null}]}"#;
-    let error = answer(&[
-        text,
-        r#"{"error":{"message":"Rate limit","code":429}}"#,
-        "[DONE]",
-    ])
-    .unwrap_err();
-    assert_eq!(
-        (error.class, error.message.as_str()),
-        (ErrorClass::RateLimited, "Rate limit")
-    );
+    let error = answer(&[text, r#"{"error":{"message":"Rate limit","code":429}}"#, "[DONE]"]).unwrap_err();
+    assert_eq!((error.class, error.message.as_str()), (ErrorClass::RateLimited, "Rate limit"));
 }
 
 #[test]
@@ -207,9 +151,6 @@ fn a_whole_body_is_read_like_a_stream() {
     let mut decoder = Decoder::new();
     decoder.push(br#"{"object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":2,"completion_tokens":1}}"#);
     let decoded = decoder.finish();
-    assert_eq!(
-        (decoded.status.as_deref(), decoded.items[0].name.as_deref()),
-        (Some("completed"), Some("f"))
-    );
+    assert_eq!((decoded.status.as_deref(), decoded.items[0].name.as_deref()), (Some("completed"), Some("f")));
     assert_eq!(decoded.usage.unwrap().input_tokens, Some(2));
 }

@@ -21,11 +21,7 @@ fn a_local_server_gets_the_plainest_request() {
     call.service = Service::Flex;
     call.tools = vec![tool("a", true), tool("b", true)];
     call.allowed_tools = vec!["b".to_owned()];
-    call.format = Some(Format {
-        name: "f".to_owned(),
-        schema: json!({"type": "object"}),
-        strict: true,
-    });
+    call.format = Some(Format { name: "f".to_owned(), schema: json!({"type": "object"}), strict: true });
     let want = json!({
         "model": "m-1", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 4096,
         "tools": [{"type": "function", "function": {"name": "b", "description": "Does b.", "parameters": tool("b", true).parameters}}],
@@ -47,35 +43,19 @@ fn openai_gets_what_it_knows() {
     assert_eq!(request["reasoning_effort"], json!("low"));
     assert_eq!(request["tools"].as_array().unwrap().len(), 2);
     assert_eq!(request["tools"][0]["function"]["strict"], json!(true));
-    let choice =
-        json!({"mode": "auto", "tools": [{"type": "function", "function": {"name": "b"}}]});
+    let choice = json!({"mode": "auto", "tools": [{"type": "function", "function": {"name": "b"}}]});
     assert_eq!(request["tool_choice"]["allowed_tools"], choice);
 }
 
 #[test]
 fn parallel_calls_share_one_message_with_the_text_before_them() {
     let mut call = call();
-    let tool_call = |id: &str| Item::ToolCall {
-        call_id: id.to_owned(),
-        name: "f".to_owned(),
-        arguments: "{}".to_owned(),
-    };
-    let output = |id: &str| Item::ToolOutput {
-        call_id: id.to_owned(),
-        output: "o".to_owned(),
-    };
+    let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "f".to_owned(), arguments: "{}".to_owned() };
+    let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "o".to_owned() };
     call.items = vec![
-        Item::Message {
-            speaker: Speaker::User,
-            text: "u".to_owned(),
-        },
-        Item::Message {
-            speaker: Speaker::Assistant,
-            text: "t".to_owned(),
-        },
-        Item::Opaque {
-            raw: json!({"type": "reasoning"}),
-        },
+        Item::Message { speaker: Speaker::User, text: "u".to_owned() },
+        Item::Message { speaker: Speaker::Assistant, text: "t".to_owned() },
+        Item::Opaque { raw: json!({"type": "reasoning"}) },
         tool_call("1"),
         tool_call("2"),
         output("1"),

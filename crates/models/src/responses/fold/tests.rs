@@ -16,10 +16,7 @@ fn stream(events: &[&str]) -> (Result<Answer, CallError>, String) {
     for event in events {
         decoder.push_to(format!("data: {event}\n\n").as_bytes(), &mut sink);
     }
-    let judge = Judge {
-        model: "p/m",
-        cap: None,
-    };
+    let judge = Judge { model: "p/m", cap: None };
     let answer = match decoder.into_reply(&mut sink) {
         Ok(reply) => reply.judge(judge).map_err(|error| *error),
         Err(failure) => Err(failure.fault.into_error(Origin::Stream { content: true })),
@@ -36,26 +33,18 @@ fn each_way_to_send_a_text_gives_the_same_answer() {
     let done = r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","content":[{"type":"output_text","text":"Hello"}]}}"#;
     let ways: &[&[&str]] = &[
         // Only deltas, no index, no ids (the least a server may send).
-        &[
-            r#"{"type":"response.output_text.delta","delta":"Hel"}"#,
-            r#"{"type":"response.output_text.delta","delta":"lo"}"#,
-        ],
+        &[r#"{"type":"response.output_text.delta","delta":"Hel"}"#, r#"{"type":"response.output_text.delta","delta":"lo"}"#],
         // llama.cpp: ids, no indexes.
         &[
             r#"{"type":"response.output_item.added","item":{"type":"message","id":"m"}}"#,
             r#"{"type":"response.output_text.delta","item_id":"m","delta":"Hello"}"#,
         ],
         // Only `.done`.
-        &[
-            r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"Hello"}"#,
-        ],
+        &[r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"Hello"}"#],
         // Only the item.
         &[done],
         // Deltas that do not add up: the item counts.
-        &[
-            r#"{"type":"response.output_text.delta","output_index":0,"delta":"Hello"}"#,
-            done,
-        ],
+        &[r#"{"type":"response.output_text.delta","output_index":0,"delta":"Hello"}"#, done],
         // Ids that change from event to event.
         &[
             r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"message","id":"a"}}"#,
@@ -64,27 +53,16 @@ fn each_way_to_send_a_text_gives_the_same_answer() {
         ],
     ];
     for way in ways {
-        let events: Vec<&str> = [CREATED]
-            .into_iter()
-            .chain(way.iter().copied())
-            .chain([BARE])
-            .collect();
+        let events: Vec<&str> = [CREATED].into_iter().chain(way.iter().copied()).chain([BARE]).collect();
         let (answer, shown) = stream(&events);
         let answer = answer.unwrap();
-        assert_eq!(
-            (answer.text.as_str(), shown.as_str(), answer.items.len()),
-            ("Hello", "Hello", 1),
-            "{way:?}"
-        );
+        assert_eq!((answer.text.as_str(), shown.as_str(), answer.items.len()), ("Hello", "Hello", 1), "{way:?}");
         assert_eq!(answer.usage.unwrap().output_tokens, 2);
     }
     let (answer, shown) = stream(&[
         r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"Hello"}]}]}}"#,
     ]);
-    assert_eq!(
-        (answer.unwrap().text, shown),
-        ("Hello".to_owned(), "Hello".to_owned())
-    );
+    assert_eq!((answer.unwrap().text, shown), ("Hello".to_owned(), "Hello".to_owned()));
 }
 
 #[test]
@@ -116,24 +94,13 @@ fn the_four_shapes_of_failure_are_one_error_with_its_words() {
     ];
     for shape in shapes {
         let error = stream(&[CREATED, text, shape]).0.unwrap_err();
-        assert_eq!(
-            (error.class, error.message.as_str()),
-            (ErrorClass::Overloaded, "busy"),
-            "{shape}"
-        );
-        assert_eq!(
-            error.code.as_deref(),
-            Some("server_is_overloaded"),
-            "{shape}"
-        );
+        assert_eq!((error.class, error.message.as_str()), (ErrorClass::Overloaded, "busy"), "{shape}");
+        assert_eq!(error.code.as_deref(), Some("server_is_overloaded"), "{shape}");
         assert!(error.sent, "{shape}");
     }
     let failed = stream(&[CREATED, text, shapes[0]]).0.unwrap_err();
     assert_eq!(failed.usage.unwrap().input_tokens, 9);
-    assert_eq!(
-        stream(&[CREATED, text]).0.unwrap_err().class,
-        ErrorClass::CutStream
-    );
+    assert_eq!(stream(&[CREATED, text]).0.unwrap_err().class, ErrorClass::CutStream);
 }
 
 #[test]
@@ -141,10 +108,7 @@ fn a_second_terminal_event_is_ignored() {
     let second = r#"{"type":"response.completed","response":{"id":"resp_1","output":[{"type":"message","content":[{"type":"output_text","text":"twice"}]}],"usage":{"input_tokens":50,"output_tokens":20}}}"#;
     let text = r#"{"type":"response.output_text.delta","output_index":0,"delta":"once"}"#;
     let answer = stream(&[CREATED, text, BARE, second]).0.unwrap();
-    assert_eq!(
-        (answer.text.as_str(), answer.usage.unwrap().input_tokens),
-        ("once", 5)
-    );
+    assert_eq!((answer.text.as_str(), answer.usage.unwrap().input_tokens), ("once", 5));
 }
 
 #[test]
@@ -158,25 +122,14 @@ fn what_nobody_knows_is_kept_and_never_fatal() {
         r#"{"type":"response.completed","response":{"status":"enlightened","service_tier":"cosmic","usage":"free"}}"#,
     ]);
     let answer = answer.unwrap();
-    let [Item::Opaque { raw }] = answer.items.as_slice() else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(
-        (
-            raw["thought"]["deep"].as_bool(),
-            answer.usage,
-            answer.service
-        ),
-        (Some(true), None, None)
-    );
+    let [Item::Opaque { raw }] = answer.items.as_slice() else { panic!("{answer:?}") };
+    assert_eq!((raw["thought"]["deep"].as_bool(), answer.usage, answer.service), (Some(true), None, None));
 }
 
 #[test]
 fn endings_are_told_apart() {
     let end = |details: &str| {
-        let terminal = format!(
-            r#"{{"type":"response.incomplete","response":{{"status":"incomplete","incomplete_details":{details}}}}}"#
-        );
+        let terminal = format!(r#"{{"type":"response.incomplete","response":{{"status":"incomplete","incomplete_details":{details}}}}}"#);
         stream(&[CREATED, &terminal]).0.unwrap().end
     };
     assert_eq!(end(r#"{"reason":"max_output_tokens"}"#), End::Length);
@@ -193,29 +146,13 @@ fn a_refusal_is_no_text() {
         BARE,
     ]);
     let answer = answer.unwrap();
-    assert_eq!(
-        (
-            answer.text.as_str(),
-            answer.refusal.as_deref(),
-            shown.as_str()
-        ),
-        ("", Some("I cannot."), "")
-    );
+    assert_eq!((answer.text.as_str(), answer.refusal.as_deref(), shown.as_str()), ("", Some("I cannot."), ""));
 }
 
 #[test]
 fn an_event_that_is_no_json_is_garbage() {
-    assert_eq!(
-        stream(&[CREATED, "{\"type\":", BARE]).0.unwrap_err().class,
-        ErrorClass::Garbage
-    );
-    let deep = format!(
-        "{{\"type\":\"response.x\",\"response\":{}",
-        "[".repeat(100_000)
-    );
-    assert_eq!(
-        stream(&[CREATED, &deep]).0.unwrap_err().class,
-        ErrorClass::Garbage
-    );
+    assert_eq!(stream(&[CREATED, "{\"type\":", BARE]).0.unwrap_err().class, ErrorClass::Garbage);
+    let deep = format!("{{\"type\":\"response.x\",\"response\":{}", "[".repeat(100_000));
+    assert_eq!(stream(&[CREATED, &deep]).0.unwrap_err().class, ErrorClass::Garbage);
     assert!(stream(&[CREATED, "ping", BARE]).0.is_ok());
 }

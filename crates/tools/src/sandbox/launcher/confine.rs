@@ -5,15 +5,12 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, sock_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, sock_filter};
 
 use super::super::wire::{Caps, Order, Primitive, SCRATCH, VIEW};
 use super::{OrRefuse, Refusal};
@@ -21,18 +18,8 @@ use super::{OrRefuse, Refusal};
 /// Limits that every process of the sandbox inherits.
 pub(super) fn limits(caps: &Caps) -> Result<(), Refusal> {
     let set = |resource, name: &'static str, wanted: u64| {
-        let hard = rustix::process::getrlimit(resource)
-            .maximum
-            .unwrap_or(u64::MAX)
-            .min(wanted);
-        setrlimit(
-            resource,
-            Rlimit {
-                current: Some(hard),
-                maximum: Some(hard),
-            },
-        )
-        .or_refuse(Primitive::Limits, || name.to_owned())
+        let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX).min(wanted);
+        setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) }).or_refuse(Primitive::Limits, || name.to_owned())
     };
     set(Resource::Core, "RLIMIT_CORE", 0)?;
     set(Resource::Fsize, "RLIMIT_FSIZE", caps.file_size)?;
@@ -61,36 +48,20 @@ pub(super) fn drop_capabilities() -> Result<(), Refusal> {
         | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
-    rustix::thread::set_capabilities_secure_bits(locked)
+    rustix::thread::set_capabilities_secure_bits(locked).or_refuse(Primitive::Capabilities, refuse)?;
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .or_refuse(Primitive::Capabilities, refuse)?;
-    rustix::thread::set_capabilities(
-        None,
-        CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        },
-    )
-    .or_refuse(Primitive::Capabilities, refuse)?;
     rustix::thread::set_no_new_privs(true).or_refuse(Primitive::Capabilities, refuse)
 }
 
 /// Says how much of it this kernel enforces; none at all is a refusal.
 pub(super) fn landlock(order: &Order) -> Result<String, Refusal> {
-    let status = restrict(order).map_err(|error| Refusal {
-        primitive: Primitive::Landlock,
-        errno: 0,
-        at: error.to_string(),
-    })?;
+    let status = restrict(order).map_err(|error| Refusal { primitive: Primitive::Landlock, errno: 0, at: error.to_string() })?;
     match status {
         RulesetStatus::FullyEnforced => Ok("full".to_owned()),
         // What an older kernel lacks here (truncate, TCP, signals) the namespaces deny as well.
         RulesetStatus::PartiallyEnforced => Ok("partial".to_owned()),
-        RulesetStatus::NotEnforced => Err(Refusal {
-            primitive: Primitive::Landlock,
-            errno: libc::EOPNOTSUPP,
-            at: "restrict".to_owned(),
-        }),
+        RulesetStatus::NotEnforced => Err(Refusal { primitive: Primitive::Landlock, errno: libc::EOPNOTSUPP, at: "restrict".to_owned() }),
     }
 }
 
@@ -107,10 +78,7 @@ fn restrict(order: &Order) -> Result<RulesetStatus, Box<dyn std::error::Error>> 
     if !order.loopback {
         rules = rules.handle_access(AccessNet::from_all(abi))?;
     }
-    let mut rules = rules.create()?.add_rule(PathBeneath::new(
-        PathFd::new("/")?,
-        AccessFs::from_read(abi),
-    ))?;
+    let mut rules = rules.create()?.add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(abi)))?;
     let mut open = vec!["/tmp", "/dev/shm"];
     if order.writable {
         open.push(VIEW);
@@ -122,26 +90,17 @@ fn restrict(order: &Order) -> Result<RulesetStatus, Box<dyn std::error::Error>> 
         rules = rules.add_rule(PathBeneath::new(PathFd::new(place)?, change))?;
     }
     for name in ["null", "zero", "full", "random", "urandom"] {
-        rules = rules.add_rule(PathBeneath::new(
-            PathFd::new(Path::new("/dev").join(name))?,
-            device,
-        ))?;
+        rules = rules.add_rule(PathBeneath::new(PathFd::new(Path::new("/dev").join(name))?, device))?;
     }
     Ok(rules.restrict_self()?.ruleset)
 }
 
 pub(super) fn seccomp(order: &Order) -> Result<(), Refusal> {
     let apply = |program: BpfProgram| {
-        seccompiler::apply_filter(&program)
-            .map_err(io::Error::other)
-            .or_refuse(Primitive::Seccomp, || "apply".to_owned())
+        seccompiler::apply_filter(&program).map_err(io::Error::other).or_refuse(Primitive::Seccomp, || "apply".to_owned())
     };
-    let absent = absent()
-        .map_err(io::Error::other)
-        .or_refuse(Primitive::Seccomp, || "build".to_owned())?;
-    let denied = denied(order)
-        .map_err(io::Error::other)
-        .or_refuse(Primitive::Seccomp, || "build".to_owned())?;
+    let absent = absent().map_err(io::Error::other).or_refuse(Primitive::Seccomp, || "build".to_owned())?;
+    let denied = denied(order).map_err(io::Error::other).or_refuse(Primitive::Seccomp, || "build".to_owned())?;
     apply(unknown())?;
     apply(absent)?;
     apply(denied)
@@ -155,12 +114,7 @@ fn unknown() -> BpfProgram {
     vec![
         step(0x20, 0, 0, 0),
         step(0x25, 0, 1, LAST),
-        step(
-            0x06,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned(),
-        ),
+        step(0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()),
         step(0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
     ]
 }
@@ -170,28 +124,13 @@ type Fault = seccompiler::BackendError;
 
 fn compile(rules: Rules, errno: i32) -> Result<BpfProgram, Fault> {
     let arch = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.cast_unsigned()),
-        arch,
-    )?
-    .try_into()
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno.cast_unsigned()), arch)?.try_into()
 }
 
 /// Calls whose arguments lie in memory, where no filter can look; programs fall back on ENOSYS.
 fn absent() -> Result<BpfProgram, Fault> {
-    let calls = [
-        libc::SYS_clone3,
-        libc::SYS_openat2,
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-    ];
-    compile(
-        calls.into_iter().map(|call| (call, Vec::new())).collect(),
-        libc::ENOSYS,
-    )
+    let calls = [libc::SYS_clone3, libc::SYS_openat2, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    compile(calls.into_iter().map(|call| (call, Vec::new())).collect(), libc::ENOSYS)
 }
 
 /// Never needed by a build or a test; each has been a way out of somebody's sandbox.
@@ -262,10 +201,7 @@ fn denied(order: &Order) -> Result<BpfProgram, Fault> {
         rules.insert(libc::SYS_connect, Vec::new());
     }
     let mut add = |call: i64, conditions: Vec<SeccompCondition>| -> Result<(), Fault> {
-        rules
-            .entry(call)
-            .or_default()
-            .push(SeccompRule::new(conditions)?);
+        rules.entry(call).or_default().push(SeccompRule::new(conditions)?);
         Ok(())
     };
 
@@ -281,14 +217,7 @@ fn denied(order: &Order) -> Result<BpfProgram, Fault> {
         let datagram = u64::from(libc::SOCK_DGRAM.cast_unsigned());
         add(
             libc::SYS_socket,
-            vec![
-                when(
-                    0,
-                    SeccompCmpOp::Eq,
-                    u64::from(libc::AF_UNIX.cast_unsigned()),
-                )?,
-                when(1, SeccompCmpOp::MaskedEq(0xf), datagram)?,
-            ],
+            vec![when(0, SeccompCmpOp::Eq, u64::from(libc::AF_UNIX.cast_unsigned()))?, when(1, SeccompCmpOp::MaskedEq(0xf), datagram)?],
         )?;
     }
 
@@ -303,10 +232,7 @@ fn denied(order: &Order) -> Result<BpfProgram, Fault> {
         libc::CLONE_NEWCGROUP,
     ];
     for flag in namespaces {
-        add(
-            libc::SYS_clone,
-            vec![has(0, u64::from(flag.cast_unsigned()))?],
-        )?;
+        add(libc::SYS_clone, vec![has(0, u64::from(flag.cast_unsigned()))?])?;
     }
     for request in [libc::TIOCSTI, libc::TIOCLINUX] {
         add(libc::SYS_ioctl, vec![when(1, SeccompCmpOp::Eq, request)?])?;

@@ -25,10 +25,7 @@ pub(super) fn main(order: &Order, control: &mut Control, life: &OwnedFd) -> ! {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // The launcher may have died before that call: then the other end of the pipe is closed.
     let mut ends = [PollFd::from_borrowed_fd(life.as_fd(), PollFlags::IN)];
-    let now = rustix::event::Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     if !matches!(poll(&mut ends, Some(&now)), Ok(0)) {
         std::process::exit(1);
     }
@@ -45,10 +42,7 @@ pub(super) fn main(order: &Order, control: &mut Control, life: &OwnedFd) -> ! {
     match sys::fork() {
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(0);
-            control.say(&Report::CannotStart {
-                errno,
-                at: "fork".to_owned(),
-            });
+            control.say(&Report::CannotStart { errno, at: "fork".to_owned() });
             std::process::exit(1)
         }
         Ok(None) => start(order, control),
@@ -66,16 +60,14 @@ fn build(order: &Order) -> Result<String, Refusal> {
     // No controlling terminal, and none to be had by opening one.
     rustix::process::setsid().or_refuse(Capabilities, || "new session".to_owned())?;
     root::build(order)?;
-    rustix::system::sethostname(b"sandbox")
-        .or_refuse(UtsNamespace, || "name the host".to_owned())?;
+    rustix::system::sethostname(b"sandbox").or_refuse(UtsNamespace, || "name the host".to_owned())?;
     if order.loopback {
         sys::loopback_up().or_refuse(NetworkNamespace, || "loopback".to_owned())?;
     }
     confine::limits(&order.caps)?;
     confine::drop_capabilities()?;
     // The command must not read this process; exec makes the command itself readable again.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .or_refuse(Capabilities, || "hide init".to_owned())?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).or_refuse(Capabilities, || "hide init".to_owned())?;
     let landlock = confine::landlock(order)?;
     confine::seccomp(order)?;
     Ok(landlock)
@@ -98,25 +90,15 @@ fn become_command(order: &Order) -> Result<Step, Step> {
         let what = what.to_owned();
         move |error: io::Error| (error, what)
     };
-    rustix::process::setsid()
-        .map_err(io::Error::from)
-        .map_err(at("new session"))?;
+    rustix::process::setsid().map_err(io::Error::from).map_err(at("new session"))?;
     let cwd = Path::new(VIEW).join(&order.cwd);
     std::env::set_current_dir(&cwd).map_err(at("cwd"))?;
     let null = fs::File::open("/dev/null").map_err(at("/dev/null"))?;
-    rustix::stdio::dup2_stdin(null)
-        .map_err(io::Error::from)
-        .map_err(at("stdin"))?;
+    rustix::stdio::dup2_stdin(null).map_err(io::Error::from).map_err(at("stdin"))?;
     sys::close_at_exec().map_err(at("close"))?;
     sys::default_signals();
-    let (program, arguments) = order
-        .argv
-        .split_first()
-        .ok_or_else(|| (io::Error::other("empty argv"), "argv".to_owned()))?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the sandboxed side of the process spawner"
-    )]
+    let (program, arguments) = order.argv.split_first().ok_or_else(|| (io::Error::other("empty argv"), "argv".to_owned()))?;
+    #[expect(clippy::disallowed_methods, reason = "this is the sandboxed side of the process spawner")]
     let error = std::process::Command::new(program)
         .args(arguments)
         .env_clear()
@@ -156,29 +138,20 @@ fn watch(order: &Order, command: i32, started: Instant) -> Report {
 
 fn exceeded(order: &Order) -> Option<KillReason> {
     let caps = &order.caps;
-    if (order.writable && disk_is_low(VIEW, order))
-        || (order.scratch.is_some() && disk_is_low("/scratch", order))
-    {
-        return Some(KillReason::Disk {
-            reserve: caps.disk_reserve,
-        });
+    if (order.writable && disk_is_low(VIEW, order)) || (order.scratch.is_some() && disk_is_low("/scratch", order)) {
+        return Some(KillReason::Disk { reserve: caps.disk_reserve });
     }
     let held = used("/tmp") + used("/dev/shm");
     let pids: Vec<u32> = processes();
     if pids.len() as u64 > caps.processes {
-        return Some(KillReason::Processes {
-            limit: caps.processes,
-        });
+        return Some(KillReason::Processes { limit: caps.processes });
     }
     let resident: u64 = pids.iter().map(|pid| resident(*pid)).sum();
     if resident + held <= caps.memory {
         return None;
     }
     // Shared pages were counted once per process: look closer before killing.
-    let exact: u64 = pids
-        .iter()
-        .map(|pid| proportional(*pid).unwrap_or_else(|| self::resident(*pid)))
-        .sum();
+    let exact: u64 = pids.iter().map(|pid| proportional(*pid).unwrap_or_else(|| self::resident(*pid))).sum();
     (exact + held > caps.memory).then_some(KillReason::Memory { limit: caps.memory })
 }
 
@@ -190,30 +163,20 @@ fn disk_is_low(path: &str, order: &Order) -> bool {
 }
 
 fn used(path: &str) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |disk| {
-        disk.f_blocks.saturating_sub(disk.f_bfree) * disk.f_frsize
-    })
+    rustix::fs::statvfs(path).map_or(0, |disk| disk.f_blocks.saturating_sub(disk.f_bfree) * disk.f_frsize)
 }
 
 fn processes() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != 1)
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| *pid != 1).collect()
 }
 
 /// Bytes in memory, shared ones included.
 fn resident(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = text
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or(0);
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
 
@@ -221,9 +184,5 @@ fn resident(pid: u32) -> u64 {
 fn proportional(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

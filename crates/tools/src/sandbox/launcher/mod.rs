@@ -38,16 +38,8 @@ impl<T, E: Into<io::Error>> OrRefuse<T> for Result<T, E> {
         self.map_err(|error| {
             let error = error.into();
             match error.raw_os_error() {
-                Some(errno) => Refusal {
-                    primitive,
-                    errno,
-                    at: at(),
-                },
-                None => Refusal {
-                    primitive,
-                    errno: 0,
-                    at: format!("{}: {error}", at()),
-                },
+                Some(errno) => Refusal { primitive, errno, at: at() },
+                None => Refusal { primitive, errno: 0, at: format!("{}: {error}", at()) },
             }
         })
     }
@@ -65,16 +57,8 @@ impl Control {
     }
 
     fn refuse(&mut self, refusal: Refusal) -> ! {
-        let Refusal {
-            primitive,
-            errno,
-            at,
-        } = refusal;
-        self.say(&Report::Refused {
-            primitive,
-            errno,
-            at,
-        });
+        let Refusal { primitive, errno, at } = refusal;
+        self.say(&Report::Refused { primitive, errno, at });
         std::process::exit(1)
     }
 
@@ -94,9 +78,7 @@ impl Control {
 pub(super) fn main() -> ! {
     // Descriptors 1 and 2 belong to the command.
     std::panic::set_hook(Box::new(|_| {}));
-    let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else {
-        std::process::exit(2)
-    };
+    let Ok(control) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { std::process::exit(2) };
     let mut control = Control(File::from(control));
     let order = match control.read_order() {
         Ok(order) => order,
@@ -113,14 +95,9 @@ fn launch(order: &Order, control: &mut Control) -> Result<(), Refusal> {
     // Already a group leader of its own (the engine sees to it), so this cannot make a session;
     // init and the command do.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .or_refuse(Primitive::Launcher, launcher("open /dev/null"))?;
+    let null = File::options().read(true).write(true).open("/dev/null").or_refuse(Primitive::Launcher, launcher("open /dev/null"))?;
     namespaces(order)?;
-    let (life, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .or_refuse(Primitive::Launcher, launcher("pipe"))?;
+    let (life, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).or_refuse(Primitive::Launcher, launcher("pipe"))?;
     let Some(pid) = sys::fork().or_refuse(Primitive::PidNamespace, launcher("fork"))? else {
         drop(ours);
         init::main(order, control, &life);
@@ -133,23 +110,14 @@ fn launch(order: &Order, control: &mut Control) -> Result<(), Refusal> {
 }
 
 fn namespaces(order: &Order) -> Result<(), Refusal> {
-    let unshare =
-        |flag, primitive| sys::unshare(flag).or_refuse(primitive, || "unshare".to_owned());
+    let unshare = |flag, primitive| sys::unshare(flag).or_refuse(primitive, || "unshare".to_owned());
     unshare(UnshareFlags::NEWUSER, Primitive::UserNamespace)?;
-    let write = |file: &str, text: String| {
-        std::fs::write(file, text).or_refuse(Primitive::UserNamespace, || format!("write {file}"))
-    };
+    let write = |file: &str, text: String| std::fs::write(file, text).or_refuse(Primitive::UserNamespace, || format!("write {file}"));
     // Inside, everybody is uid 1000: a program cannot tell whether the engine was root, and the
     // kernel's habits for uid 0 (capabilities at exec) do not apply.
     write("/proc/self/setgroups", "deny".to_owned())?;
-    write(
-        "/proc/self/uid_map",
-        format!("{} {} 1", root::UID, order.uid),
-    )?;
-    write(
-        "/proc/self/gid_map",
-        format!("{} {} 1", root::UID, order.gid),
-    )?;
+    write("/proc/self/uid_map", format!("{} {} 1", root::UID, order.uid))?;
+    write("/proc/self/gid_map", format!("{} {} 1", root::UID, order.gid))?;
     unshare(UnshareFlags::NEWNS, Primitive::MountNamespace)?;
     unshare(UnshareFlags::NEWPID, Primitive::PidNamespace)?;
     unshare(UnshareFlags::NEWNET, Primitive::NetworkNamespace)?;

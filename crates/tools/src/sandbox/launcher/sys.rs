@@ -1,9 +1,6 @@
 //! The few system calls no safe wrapper exists for. The launcher has one thread, so `fork` is as
 //! safe here as it is in C.
-#![allow(
-    unsafe_code,
-    reason = "fork, sigtimedwait, mount_setattr and close_range have no safe wrapper"
-)]
+#![allow(unsafe_code, reason = "fork, sigtimedwait, mount_setattr and close_range have no safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -37,8 +34,7 @@ pub(super) fn reap(block: bool) -> io::Result<Reaped> {
     let mut status = 0;
     loop {
         // SAFETY: `status` outlives the call.
-        let pid =
-            unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) };
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) };
         if pid == -1 {
             let error = io::Error::last_os_error();
             if error.kind() == io::ErrorKind::Interrupted {
@@ -50,16 +46,10 @@ pub(super) fn reap(block: bool) -> io::Result<Reaped> {
             return Ok(Reaped::Nothing);
         }
         if libc::WIFSIGNALED(status) {
-            return Ok(Reaped::Signalled {
-                pid,
-                signal: libc::WTERMSIG(status),
-            });
+            return Ok(Reaped::Signalled { pid, signal: libc::WTERMSIG(status) });
         }
         if libc::WIFEXITED(status) {
-            return Ok(Reaped::Exited {
-                pid,
-                code: libc::WEXITSTATUS(status),
-            });
+            return Ok(Reaped::Exited { pid, code: libc::WEXITSTATUS(status) });
         }
     }
 }
@@ -87,10 +77,7 @@ pub(super) fn hold_child_signal() -> io::Result<()> {
 /// Sleeps until a child changes state, at most `limit`.
 pub(super) fn wait_for_child(limit: Duration) {
     let set = child_signal();
-    let limit = libc::timespec {
-        tv_sec: limit.as_secs().try_into().unwrap_or(1),
-        tv_nsec: limit.subsec_nanos().into(),
-    };
+    let limit = libc::timespec { tv_sec: limit.as_secs().try_into().unwrap_or(1), tv_nsec: limit.subsec_nanos().into() };
     // SAFETY: both structures live through the call; a time-out or interruption is as good as a signal.
     unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const limit) };
 }
@@ -114,14 +101,7 @@ pub(super) fn default_signals() {
 pub(super) fn close_at_exec() -> io::Result<()> {
     const CLOEXEC: libc::c_uint = 4;
     // SAFETY: integers only; descriptors stay open until exec.
-    match unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3 as libc::c_uint,
-            libc::c_uint::MAX,
-            CLOEXEC,
-        )
-    } {
+    match unsafe { libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, CLOEXEC) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -143,12 +123,7 @@ pub(super) fn restrict_mount(at: impl AsFd, attr: MountAttr) -> io::Result<()> {
     if attr.no_devices {
         set |= libc::MOUNT_ATTR_NODEV;
     }
-    let request = libc::mount_attr {
-        attr_set: set,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    let request = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if attr.recursive {
         flags |= libc::AT_RECURSIVE;
@@ -164,20 +139,12 @@ pub(super) fn restrict_mount(at: impl AsFd, attr: MountAttr) -> io::Result<()> {
             size_of::<libc::mount_attr>(),
         )
     };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Brings the loopback interface of the current network namespace up.
 pub(super) fn loopback_up() -> io::Result<()> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     // SAFETY: an all-zero ifreq is valid; it outlives both calls.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
