@@ -41,6 +41,14 @@ pub struct Findings {
     pub resumed: usize,
 }
 
+impl Findings {
+    fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.broken.push(otherwise());
+        }
+    }
+}
+
 /// The runs of a home, oldest first.
 ///
 /// # Errors
@@ -137,9 +145,8 @@ fn outcomes(id: &RunId, events: &[record::Recorded], found: &mut Findings) -> BT
     for event in events {
         match &event.stamped.event {
             Event::CallStarted { call, .. } => {
-                if outcomes.insert(format!("{id}-c{}", call.0), None).is_some() {
-                    found.broken.push(format!("call {} was started twice", call.0));
-                }
+                let before = outcomes.insert(format!("{id}-c{}", call.0), None);
+                found.demand(before.is_none(), || format!("call {} was started twice", call.0));
             }
             Event::CallEnded { call, result, cost_usd, sent, usage, .. } => {
                 let lost = matches!(result, CallResult::Lost);
@@ -242,14 +249,12 @@ fn stream(id: &RunId, events: &[record::Recorded], found: &mut Findings) {
         }
         match &event.stamped.event {
             Event::AttemptStarted { unit, attempt, .. } => {
-                if !attempts.insert((unit.clone(), *attempt)) {
-                    found.broken.push(format!("attempt {attempt} of {unit} started twice at once"));
-                }
+                let fresh = attempts.insert((unit.clone(), *attempt));
+                found.demand(fresh, || format!("attempt {attempt} of {unit} started twice at once"));
             }
             Event::AttemptEnded { unit, attempt, .. } => {
-                if !attempts.remove(&(unit.clone(), *attempt)) {
-                    found.broken.push(format!("attempt {attempt} of {unit} ended and was not under way"));
-                }
+                let open = attempts.remove(&(unit.clone(), *attempt));
+                found.demand(open, || format!("attempt {attempt} of {unit} ended and was not under way"));
             }
             Event::SubtaskEnded { unit, .. } => {
                 let times = ended.entry(unit.to_string()).or_default();

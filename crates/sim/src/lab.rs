@@ -110,6 +110,7 @@ impl Lab {
     }
 
     /// A command that starts an engine; the caller may still change it.
+    #[expect(clippy::disallowed_methods, reason = "the engine under test is a process, to be killed")]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.engine);
         command.args(arguments).env_clear().envs(&self.env).current_dir(self.workspace()).stdin(Stdio::null());

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use brigade_sim::sweep::{Death, deaths, points, survive};
+use brigade_sim::work::MIXED;
 
 const USAGE: &str = "usage: brigade-sim sweep [--seeds N] [--from SEED] [--jobs N] [--points HITS]";
 
@@ -42,7 +43,7 @@ fn sweep(plans: &[(String, Vec<Death>)], jobs: u64) -> ExitCode {
         eprintln!("brigade-to-kill is not built: cargo build -p brigade-sim");
         return ExitCode::from(2);
     };
-    let unkilled = match survive(&engine, &[], None) {
+    let unkilled = match survive(&engine, &MIXED, &[], None) {
         Ok(survived) => survived.findings.heard,
         Err(why) => {
             eprintln!("the work fails without any kill:\n{why}");
@@ -55,7 +56,7 @@ fn sweep(plans: &[(String, Vec<Death>)], jobs: u64) -> ExitCode {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some((name, deaths)) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match survive(&engine, deaths, Some(&unkilled)) {
+                    match survive(&engine, &MIXED, deaths, Some(&unkilled)) {
                         Ok(survived) => {
                             kills.fetch_add(survived.kills, Ordering::Relaxed);
                             lost.fetch_add(survived.findings.lost, Ordering::Relaxed);

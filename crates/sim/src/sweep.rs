@@ -9,7 +9,7 @@ use brigade_kernel::run::RunStatus;
 use crate::audit::{self, Findings};
 use crate::chance::Chance;
 use crate::lab::Lab;
-use crate::work;
+use crate::work::Work;
 
 /// Engines started for one run before the lab calls it stuck.
 const MOST_ENGINES: usize = 12;
@@ -58,9 +58,9 @@ pub type Bill = BTreeMap<(usize, u64), usize>;
 ///
 /// # Errors
 /// All that was found, one line each.
-pub fn survive(engine: &Path, deaths: &[Death], unkilled: Option<&Bill>) -> Result<Survived, String> {
-    let lab = Lab::new(engine, work::SCENARIO, &work::FILES).map_err(|e| e.to_string())?;
-    let plan = lab.write("plan.toml", work::PLAN).map_err(|e| e.to_string())?;
+pub fn survive(engine: &Path, work: &Work, deaths: &[Death], unkilled: Option<&Bill>) -> Result<Survived, String> {
+    let lab = Lab::new(engine, work.scenario, work.files).map_err(|e| e.to_string())?;
+    let plan = lab.write("plan.toml", work.plan.unwrap_or_default()).map_err(|e| e.to_string())?;
     let (plan, home) = (plan.display().to_string(), lab.home());
     let (mut kills, mut engines) = (0, Vec::new());
     let run = loop {
@@ -78,7 +78,8 @@ pub fn survive(engine: &Path, deaths: &[Death], unkilled: Option<&Bill>) -> Resu
         }
         let arguments: Vec<&str> = match begun.first() {
             Some(run) => vec!["resume", run.as_str()],
-            None => vec!["run", "--plan", &plan, "--apply", "auto"],
+            None if work.plan.is_some() => vec!["run", "--plan", &plan, "--apply", "auto"],
+            None => vec!["run", "do the work of the lab", "--apply", "auto"],
         };
         let death = deaths.get(engines.len());
         let ended = match death {
@@ -96,7 +97,7 @@ pub fn survive(engine: &Path, deaths: &[Death], unkilled: Option<&Bill>) -> Resu
         }
     };
     let mut findings = audit::audit(&home, &run, &lab.calls())?;
-    judge(&lab, &mut findings, unkilled);
+    judge(&lab, work, &mut findings, unkilled);
     if findings.broken.is_empty() {
         Ok(Survived { kills, findings })
     } else {
@@ -104,15 +105,15 @@ pub fn survive(engine: &Path, deaths: &[Death], unkilled: Option<&Bill>) -> Resu
     }
 }
 
-fn judge(lab: &Lab, findings: &mut Findings, unkilled: Option<&Bill>) {
+fn judge(lab: &Lab, work: &Work, findings: &mut Findings, unkilled: Option<&Bill>) {
     let mut broken = Vec::new();
     if findings.status != Some(RunStatus::Completed) {
         broken.push(format!("the run ended {:?}", findings.status));
     }
-    if findings.output != work::OUTPUT {
-        broken.push(format!("the output is {:?}, not {:?}", findings.output, work::OUTPUT));
+    if findings.output != work.output {
+        broken.push(format!("the output is {:?}, not {:?}", findings.output, work.output));
     }
-    let expected: BTreeMap<String, String> = work::EXPECTED.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    let expected: BTreeMap<String, String> = work.expected.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     match lab.tree() {
         Ok(tree) if tree == expected => {}
         Ok(tree) => broken.push(format!("the tree is {tree:?}")),

@@ -2,11 +2,38 @@
 //! schema, a reader of what was written, a review that sends work back once. What is answered depends only on what is
 //! asked, never on how often: a killed run must end as an unkilled one.
 
+/// Something to interrupt, and what must come of it.
+#[derive(Debug)]
+pub struct Work {
+    /// The scripted API.
+    pub scenario: &'static str,
+    /// The files of the workspace.
+    pub files: &'static [(&'static str, &'static str)],
+    /// A plan file; without one a planner writes the plan.
+    pub plan: Option<&'static str>,
+    /// The tree at the end.
+    pub expected: &'static [(&'static str, &'static str)],
+    /// What is returned at the end.
+    pub output: &'static str,
+}
+
+/// From a plan file, with everything that a run can be interrupted in.
+pub const MIXED: Work = Work { scenario: SCENARIO, files: &FILES, plan: Some(PLAN), expected: &EXPECTED, output: OUTPUT };
+
+/// From a planner that streams four subtasks slowly; asked for the rest of its plan, it gives the rest.
+pub const PLANNED: Work = Work {
+    scenario: PLANNED_SCENARIO,
+    files: &[("a.txt", "one\n")],
+    plan: None,
+    expected: &[("a.txt", "one\n")],
+    output: "did p1, did p2, did p3, did p4",
+};
+
 /// The files of the workspace.
-pub const FILES: [(&str, &str); 3] = [("beta.txt", "one\nold\nthree\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
+const FILES: [(&str, &str); 3] = [("beta.txt", "one\nold\nthree\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
 
 /// The tree at the end.
-pub const EXPECTED: [(&str, &str); 5] = [
+const EXPECTED: [(&str, &str); 5] = [
     ("beta.txt", "one\ngood\nthree\n"),
     ("kept/a.txt", "untouched\n"),
     ("log.txt", "start\nx\n"),
@@ -15,10 +42,10 @@ pub const EXPECTED: [(&str, &str); 5] = [
 ];
 
 /// What is returned at the end.
-pub const OUTPUT: &str = "beta is good; C1-SECOND; 7";
+const OUTPUT: &str = "beta is good; C1-SECOND; 7";
 
 /// The plan file.
-pub const PLAN: &str = r#"
+const PLAN: &str = r#"
 coordination_notes = "the lab's plan"
 [[subtasks]]
 id = "c1"
@@ -70,7 +97,7 @@ tools = ["read_file"]
 "#;
 
 /// The scripted API.
-pub const SCENARIO: &str = r#"
+const SCENARIO: &str = r#"
 [server]
 delay_ms = 8
 [[rule]]
@@ -128,4 +155,44 @@ reply = { text = "beta is WRONG" }
 [[rule]]
 match = { contains = "READ-BETA" }
 reply = { calls = [{ call_id = "call_read", name = "read_file", arguments = { path = "beta.txt" } }] }
+"#;
+
+const PLANNED_SCENARIO: &str = r#"
+[server]
+delay_ms = 8
+[[rule]]
+match = { format = "brigade_review" }
+reply = { json = { summary = "good", verdict = "approve", revisions = [], add = [], final_output = "{{p1.output}}, {{p2.output}}, {{p3.output}}, {{p4.output}}" } }
+[[rule]]
+match = { format = "brigade_plan", contains = ["do not repeat them", "\"id\":\"p4\""] }
+reply = { json = { coordination_notes = "", subtasks = [] } }
+tokens_per_s = 400
+[[rule]]
+match = { format = "brigade_plan", contains = ["do not repeat them", "\"id\":\"p3\""] }
+reply = { json = { coordination_notes = "", subtasks = [{ id = "p4", type = "classify", title = "part 4", description = "DO-P4", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }] } }
+tokens_per_s = 400
+[[rule]]
+match = { format = "brigade_plan", contains = ["do not repeat them", "\"id\":\"p2\""] }
+reply = { json = { coordination_notes = "", subtasks = [{ id = "p3", type = "classify", title = "part 3", description = "DO-P3", output_format = "text", depends_on = ["p1"], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p4", type = "classify", title = "part 4", description = "DO-P4", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }] } }
+tokens_per_s = 400
+[[rule]]
+match = { format = "brigade_plan", contains = ["do not repeat them", "\"id\":\"p1\""] }
+reply = { json = { coordination_notes = "", subtasks = [{ id = "p2", type = "classify", title = "part 2", description = "DO-P2", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p3", type = "classify", title = "part 3", description = "DO-P3", output_format = "text", depends_on = ["p1"], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p4", type = "classify", title = "part 4", description = "DO-P4", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }] } }
+tokens_per_s = 400
+[[rule]]
+match = { format = "brigade_plan" }
+reply = { json = { coordination_notes = "", subtasks = [{ id = "p1", type = "classify", title = "part 1", description = "DO-P1", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p2", type = "classify", title = "part 2", description = "DO-P2", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p3", type = "classify", title = "part 3", description = "DO-P3", output_format = "text", depends_on = ["p1"], files = [], writes = [], tools = [], complexity = "low", checks = [] }, { id = "p4", type = "classify", title = "part 4", description = "DO-P4", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] }] } }
+tokens_per_s = 400
+[[rule]]
+match = { contains = "DO-P1" }
+reply = { text = "did p1" }
+[[rule]]
+match = { contains = "DO-P2" }
+reply = { text = "did p2" }
+[[rule]]
+match = { contains = "DO-P3" }
+reply = { text = "did p3" }
+[[rule]]
+match = { contains = "DO-P4" }
+reply = { text = "did p4" }
 "#;

@@ -1,4 +1,5 @@
 //! A disk that is full, read-only or gone (faults 27, 32, 35).
+#![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "a test that mounts a file system, or says that it may not")]
 
 use std::path::Path;
 use std::process::Command;

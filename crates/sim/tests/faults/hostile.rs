@@ -168,7 +168,7 @@ fn a_planner_that_plans_nonsense_gets_it_back_twice_and_no_more() {
         let said = serde_json::to_string(&text).expect("a string");
         let lab = lab(&format!("[[rule]]\nmatch = {{ format = \"brigade_plan\" }}\nreply = {{ text = {said} }}\n"));
         let ended = lab.run(&["run", "do something"]).expect("an engine that ends");
-        assert!(matches!(ended.code, Some(1 | 2 | 3)), "{:?} {}", ended.code, ended.err);
+        assert!(matches!(ended.code, Some(1..=3)), "{:?} {}", ended.code, ended.err);
         assert_eq!(lab.calls().len(), 3, "{}", &text[..text.len().min(80)]);
         sound(&lab);
     }

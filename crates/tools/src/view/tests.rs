@@ -164,6 +164,28 @@ fn a_patch_lands_whole_and_landing_twice_changes_nothing() {
 }
 
 #[test]
+fn a_landing_after_a_killed_one_clears_what_that_left_and_nothing_else() {
+    let place = Place::new();
+    let view = place.view();
+    change(&view);
+    let patch = view.diff().expect("diff");
+    let old = text(place.user("src/lib.rs"));
+    let new = text(view.path().join("src/lib.rs"));
+    // No process has this id: it is above the highest that Linux gives out.
+    let left = |n: u32| format!("src/.brigade-tmp-2000000000-{n}");
+    let alive = format!("src/.brigade-tmp-{}-77", std::process::id());
+    place.put(&left(1), &new);
+    place.put(&left(2), &old);
+    place.put(&left(3), &new[..new.len() / 2]);
+    place.put(&left(4), "somebody's own words, never to be lost");
+    place.put(&alive, &new);
+    patch.apply_to(&place.root(), &Scope::whole()).expect("lands");
+    let there = |name: &str| place.user(name).exists();
+    assert_eq!([1, 2, 3].map(|n| there(&left(n))), [false; 3]);
+    assert!(there(&left(4)) && there(&alive));
+}
+
+#[test]
 fn a_file_the_user_changed_stops_the_whole_landing() {
     let place = Place::new();
     let view = place.view();
