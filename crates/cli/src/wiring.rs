@@ -48,7 +48,8 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
 /// # Errors
 /// Exit 2 when neither `BRIGADE_HOME` nor `HOME` is set.
 pub fn home_dir(env: &Env) -> Result<PathBuf, Failure> {
-    config::home(env).ok_or_else(|| Failure::usage("neither BRIGADE_HOME nor HOME is set: set BRIGADE_HOME to a folder brigade may write to"))
+    config::home(env)
+        .ok_or_else(|| Failure::usage("neither BRIGADE_HOME nor HOME is set: set BRIGADE_HOME to a folder brigade may write to"))
 }
 
 /// The home, opened.
@@ -105,7 +106,11 @@ pub fn check_models(config: &Config, catalog: &Catalog, env: &Env, today: Day) -
     for model in models_of(&config.policy) {
         catalog.lookup(model, today).map_err(|refusal| Failure::usage(refusal.to_string()))?;
         let provider = config.providers.get(model.provider()).ok_or_else(|| {
-            Failure::usage(format!("model {model} names provider {:?}, which is not configured: add [providers.{}]", model.provider(), model.provider()))
+            Failure::usage(format!(
+                "model {model} names provider {:?}, which is not configured: add [providers.{}]",
+                model.provider(),
+                model.provider()
+            ))
         })?;
         if !provider.usable(env) {
             let variable = provider.env_key.as_deref().unwrap_or_default();

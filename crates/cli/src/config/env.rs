@@ -5,22 +5,13 @@ use brigade_kernel::policy::{KEYS, Setting, distance};
 use super::Env;
 
 /// Variables with a meaning of their own, which are no settings.
-const OWN: [&str; 4] = [
-    "BRIGADE_HOME",
-    "BRIGADE_TOKEN",
-    "BRIGADE_DATA",
-    "BRIGADE_LOG",
-];
+const OWN: [&str; 4] = ["BRIGADE_HOME", "BRIGADE_TOKEN", "BRIGADE_DATA", "BRIGADE_LOG"];
 
 /// What a variable turned out to be.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A setting; whether its key is known is the gate's to say.
-    Set {
-        name: String,
-        key: String,
-        value: Setting,
-    },
+    Set { name: String, key: String, value: Setting },
     /// Meant as a setting, to all appearances, and none.
     Stray { name: String, message: String },
 }
@@ -38,16 +29,9 @@ pub(super) fn settings(env: &Env) -> Vec<Found> {
         }
         if rest.contains("__") || rest == "LADDER" {
             let key = rest.to_ascii_lowercase().replace("__", ".");
-            found.push(Found::Set {
-                name: name.clone(),
-                key,
-                value: Setting::from(value.as_str()),
-            });
+            found.push(Found::Set { name: name.clone(), key, value: Setting::from(value.as_str()) });
         } else if let Some(meant) = meant(rest) {
-            found.push(Found::Stray {
-                name: name.clone(),
-                message: format!("is no setting; did you mean BRIGADE_{meant}?"),
-            });
+            found.push(Found::Stray { name: name.clone(), message: format!("is no setting; did you mean BRIGADE_{meant}?") });
         }
     }
     found
@@ -56,13 +40,6 @@ pub(super) fn settings(env: &Env) -> Vec<Found> {
 /// The setting whose variable differs only by underscores or a slip.
 fn meant(rest: &str) -> Option<String> {
     let bare = |text: &str| text.replace('_', "");
-    let names = KEYS
-        .iter()
-        .filter(|key| !key.name.contains('*'))
-        .map(|key| key.name.to_ascii_uppercase().replace('.', "__"));
-    names
-        .map(|name| (distance(&bare(rest), &bare(&name)), name))
-        .min()
-        .filter(|(slips, _)| *slips <= 2)
-        .map(|(_, name)| name)
+    let names = KEYS.iter().filter(|key| !key.name.contains('*')).map(|key| key.name.to_ascii_uppercase().replace('.', "__"));
+    names.map(|name| (distance(&bare(rest), &bare(&name)), name)).min().filter(|(slips, _)| *slips <= 2).map(|(_, name)| name)
 }

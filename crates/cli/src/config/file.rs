@@ -19,11 +19,7 @@ pub(super) struct Entry {
 
 /// Every setting of a file, in its order, and what could not be read.
 pub(super) fn entries(file: &File) -> (Vec<Entry>, Vec<ConfigError>) {
-    let mut reader = Reader {
-        file,
-        entries: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut reader = Reader { file, entries: Vec::new(), errors: Vec::new() };
     match DeTable::parse(&file.text) {
         Ok(table) => reader.table("", table.get_ref(), 0),
         Err(error) => {
@@ -47,10 +43,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn origin(&self, at: usize) -> Origin {
         let before = self.file.text.as_bytes().get(..at).unwrap_or_default();
-        Origin::File {
-            path: self.file.path.clone(),
-            line: before.iter().filter(|b| **b == b'\n').count() + 1,
-        }
+        Origin::File { path: self.file.path.clone(), line: before.iter().filter(|b| **b == b'\n').count() + 1 }
     }
 
     fn refuse(&mut self, at: usize, message: String) {
@@ -60,11 +53,7 @@ impl Reader<'_> {
 
     fn table(&mut self, prefix: &str, table: &DeTable<'_>, depth: usize) {
         for (name, value) in table {
-            let key = if prefix.is_empty() {
-                name.get_ref().to_string()
-            } else {
-                format!("{prefix}.{}", name.get_ref())
-            };
+            let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             let at = name.span().start;
             // The catalog reads this table itself.
             if key == "models" {
@@ -72,20 +61,14 @@ impl Reader<'_> {
                 continue;
             }
             match value.get_ref() {
-                DeValue::Table(_) if depth >= MOST_DEPTH => {
-                    self.refuse(at, format!("{key}: tables are nested too deeply"))
-                }
+                DeValue::Table(_) if depth >= MOST_DEPTH => self.refuse(at, format!("{key}: tables are nested too deeply")),
                 DeValue::Table(inner) if inner.is_empty() && is_section(&key) => {}
                 DeValue::Table(inner) if inner.is_empty() => self.push(key, Setting::Empty, at),
                 DeValue::Table(inner) => self.table(&key, inner, depth + 1),
-                DeValue::Array(items) => {
-                    match items.iter().map(scalar).collect::<Option<Vec<String>>>() {
-                        Some(list) => self.push(key, Setting::List(list), at),
-                        None => {
-                            self.refuse(at, format!("{key}: a list holds texts or numbers only"))
-                        }
-                    }
-                }
+                DeValue::Array(items) => match items.iter().map(scalar).collect::<Option<Vec<String>>>() {
+                    Some(list) => self.push(key, Setting::List(list), at),
+                    None => self.refuse(at, format!("{key}: a list holds texts or numbers only")),
+                },
                 _ => match scalar(value) {
                     Some(text) => self.push(key, Setting::Text(text), at),
                     None => self.refuse(at, format!("{key}: write the number in decimal")),
@@ -102,11 +85,7 @@ impl Reader<'_> {
 
 /// An empty `[limits]` says nothing; an empty `[quota]` or `[tiers.big]` means something we would ignore.
 fn is_section(key: &str) -> bool {
-    !key.contains('.')
-        && (matches!(key, "providers" | "trust")
-            || KEYS
-                .iter()
-                .any(|known| known.name.split('.').next() == Some(key)))
+    !key.contains('.') && (matches!(key, "providers" | "trust") || KEYS.iter().any(|known| known.name.split('.').next() == Some(key)))
 }
 
 fn scalar(value: &Spanned<DeValue<'_>>) -> Option<String> {

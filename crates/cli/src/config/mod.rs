@@ -50,12 +50,10 @@ pub struct File {
 impl File {
     /// Its hash, as `[trust] configs` lists it: SHA-256, 64 hex digits.
     pub fn hash(&self) -> String {
-        Sha256::digest(self.text.as_bytes())
-            .iter()
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        Sha256::digest(self.text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 }
 
@@ -120,11 +118,7 @@ impl Config {
         for (name, provider) in &self.providers {
             for (field, value) in provider.entries(env) {
                 let key = format!("providers.{name}.{field}");
-                rows.push(Row {
-                    origin: self.origin(&key).to_string(),
-                    key,
-                    value,
-                });
+                rows.push(Row { origin: self.origin(&key).to_string(), key, value });
             }
         }
         for (key, value) in self.policy.entries() {
@@ -132,11 +126,7 @@ impl Config {
                 Some(_) => format!("({} bytes)", value.len()),
                 None => value,
             };
-            rows.push(Row {
-                origin: self.origin(&key).to_string(),
-                key,
-                value,
-            });
+            rows.push(Row { origin: self.origin(&key).to_string(), key, value });
         }
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         rows
@@ -145,11 +135,7 @@ impl Config {
 
 /// brigade's own folder: `BRIGADE_HOME`, else `.brigade` in the user's.
 pub fn home(env: &Env) -> Option<PathBuf> {
-    let set = |name: &str| {
-        env.get(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("BRIGADE_HOME").or_else(|| Some(set("HOME")?.join(".brigade")))
 }
 
@@ -157,39 +143,18 @@ pub fn home(env: &Env) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`ConfigErrors`] with every fault found, each with its place.
-pub fn load(
-    flags: &[Flag],
-    env: Env,
-    workspace: Option<&Path>,
-    rungs: &[Rung],
-) -> Result<Config, ConfigErrors> {
+pub fn load(flags: &[Flag], env: Env, workspace: Option<&Path>, rungs: &[Rung]) -> Result<Config, ConfigErrors> {
     let at_home = home(&env).map(|home| home.join("config.toml"));
     let in_workspace = workspace.map(|root| root.join(".brigade").join("config.toml"));
     let mut errors = Vec::new();
-    let mut read = |path: Option<PathBuf>| {
-        path.and_then(|path| {
-            read_file(&path)
-                .map_err(|error| errors.push(error))
-                .ok()
-                .flatten()
-        })
-    };
+    let mut read = |path: Option<PathBuf>| path.and_then(|path| read_file(&path).map_err(|error| errors.push(error)).ok().flatten());
     // A workspace that is the user's own folder has one file, not two.
     let workspace = read(in_workspace.filter(|path| Some(path) != at_home.as_ref()));
     let home = read(at_home);
     if !errors.is_empty() {
         return Err(ConfigErrors(errors));
     }
-    resolve(
-        &Sources {
-            flags,
-            env,
-            workspace,
-            home,
-            rungs,
-        },
-        &read_prompt,
-    )
+    resolve(&Sources { flags, env, workspace, home, rungs }, &read_prompt)
 }
 
 fn read_prompt(path: &Path) -> Result<String, String> {
@@ -201,21 +166,10 @@ fn read_prompt(path: &Path) -> Result<String, String> {
 }
 
 fn read_file(path: &Path) -> Result<Option<File>, ConfigError> {
-    let fault = |message: String| ConfigError {
-        origin: Origin::File {
-            path: path.to_owned(),
-            line: 1,
-        },
-        message,
-    };
+    let fault = |message: String| ConfigError { origin: Origin::File { path: path.to_owned(), line: 1 }, message };
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(fault(format!("cannot be read: {error}"))),
@@ -224,10 +178,7 @@ fn read_file(path: &Path) -> Result<Option<File>, ConfigError> {
         return Err(fault("is no file of at most 1 MiB".to_owned()));
     }
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(File {
-            path: path.to_owned(),
-            text,
-        })),
+        Ok(text) => Ok(Some(File { path: path.to_owned(), text })),
         Err(error) => Err(fault(format!("cannot be read: {error}"))),
     }
 }
@@ -236,40 +187,20 @@ fn read_file(path: &Path) -> Result<Option<File>, ConfigError> {
 ///
 /// # Errors
 /// [`ConfigErrors`] with every fault found, each with its place.
-pub fn resolve(
-    sources: &Sources<'_>,
-    prompt: &dyn Fn(&Path) -> Result<String, String>,
-) -> Result<Config, ConfigErrors> {
-    let mut layers = Layers {
-        prompt,
-        settings: Settings::default(),
-        providers: provider::built_in(),
-        origins: BTreeMap::new(),
-        errors: Vec::new(),
-    };
+pub fn resolve(sources: &Sources<'_>, prompt: &dyn Fn(&Path) -> Result<String, String>) -> Result<Config, ConfigErrors> {
+    let mut layers =
+        Layers { prompt, settings: Settings::default(), providers: provider::built_in(), origins: BTreeMap::new(), errors: Vec::new() };
     let mut notices = Vec::new();
     let mut trusted = Vec::new();
     let mut models_in = None;
 
     if let Some(home) = &sources.home {
         for entry in layers.read(home) {
-            match entry
-                .key
-                .split_once('.')
-                .map_or(entry.key.as_str(), |(section, _)| section)
-            {
+            match entry.key.split_once('.').map_or(entry.key.as_str(), |(section, _)| section) {
                 "trust" => match (entry.key.as_str(), &entry.value) {
-                    ("trust.configs", Setting::List(hashes)) => {
-                        trusted.extend(hashes.iter().map(|h| h.to_ascii_lowercase()))
-                    }
-                    ("trust.configs", value) => layers.refuse(
-                        entry.origin,
-                        format!("trust.configs = {value}: use a list of hashes"),
-                    ),
-                    (key, _) => layers.refuse(
-                        entry.origin,
-                        format!("unknown key {key}; did you mean trust.configs?"),
-                    ),
+                    ("trust.configs", Setting::List(hashes)) => trusted.extend(hashes.iter().map(|h| h.to_ascii_lowercase())),
+                    ("trust.configs", value) => layers.refuse(entry.origin, format!("trust.configs = {value}: use a list of hashes")),
+                    (key, _) => layers.refuse(entry.origin, format!("unknown key {key}; did you mean trust.configs?")),
                 },
                 "models" => models_in = Some(home.clone()),
                 _ => layers.set(&entry.key, &entry.value, entry.origin, true),
@@ -282,10 +213,7 @@ pub fn resolve(
             for entry in layers.read(workspace) {
                 let section = entry.key.split('.').next().unwrap_or_default();
                 if matches!(section, "providers" | "trust" | "models" | "grants") {
-                    let message = format!(
-                        "{}: a workspace may not set {section}; put it into the config.toml of BRIGADE_HOME",
-                        entry.key
-                    );
+                    let message = format!("{}: a workspace may not set {section}; put it into the config.toml of BRIGADE_HOME", entry.key);
                     layers.refuse(entry.origin, message);
                 } else {
                     layers.set(&entry.key, &entry.value, entry.origin, true);
@@ -296,40 +224,19 @@ pub fn resolve(
             notices.push(format!("{path} is not trusted, ignored (to use it, read it and add \"{hash}\" to [trust] configs in the config.toml of BRIGADE_HOME)"));
         }
     }
-    if let Some(url) = sources
-        .env
-        .get("OPENAI_BASE_URL")
-        .filter(|url| !url.trim().is_empty())
-    {
+    if let Some(url) = sources.env.get("OPENAI_BASE_URL").filter(|url| !url.trim().is_empty()) {
         let origin = Origin::Variable("OPENAI_BASE_URL".to_owned());
-        layers.set(
-            "providers.openai.dialect",
-            &Setting::from("responses"),
-            origin.clone(),
-            false,
-        );
-        layers.set(
-            "providers.openai.base_url",
-            &Setting::from(url.as_str()),
-            origin,
-            false,
-        );
+        layers.set("providers.openai.dialect", &Setting::from("responses"), origin.clone(), false);
+        layers.set("providers.openai.base_url", &Setting::from(url.as_str()), origin, false);
     }
     for found in env::settings(&sources.env) {
         match found {
-            env::Found::Set { name, key, value } => {
-                layers.set(&key, &value, Origin::Variable(name), false)
-            }
+            env::Found::Set { name, key, value } => layers.set(&key, &value, Origin::Variable(name), false),
             env::Found::Stray { name, message } => layers.refuse(Origin::Variable(name), message),
         }
     }
     for flag in sources.flags {
-        layers.set(
-            flag.key,
-            &Setting::from(flag.value.as_str()),
-            Origin::Flag(flag.name),
-            false,
-        );
+        layers.set(flag.key, &Setting::from(flag.value.as_str()), Origin::Flag(flag.name), false);
     }
     layers.finish(sources, notices, models_in)
 }
@@ -345,10 +252,7 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     fn refuse(&mut self, origin: Origin, message: impl Into<String>) {
-        self.errors.push(ConfigError {
-            origin,
-            message: message.into(),
-        });
+        self.errors.push(ConfigError { origin, message: message.into() });
     }
 
     fn read(&mut self, file: &File) -> Vec<file::Entry> {
@@ -363,9 +267,7 @@ impl Layers<'_> {
         } else if key.starts_with("prompts.") && matches!(value, Setting::Text(_)) {
             self.prompt_text(key, value, &origin, from_file)
         } else {
-            self.settings
-                .set(key, value)
-                .map_err(|fault| fault.to_string())
+            self.settings.set(key, value).map_err(|fault| fault.to_string())
         };
         match taken {
             Ok(key) => {
@@ -376,38 +278,22 @@ impl Layers<'_> {
     }
 
     /// `prompts.*` name files: relative to the folder of the configuration file, else to the current one.
-    fn prompt_text(
-        &mut self,
-        key: &str,
-        value: &Setting,
-        origin: &Origin,
-        from_file: bool,
-    ) -> Result<String, String> {
+    fn prompt_text(&mut self, key: &str, value: &Setting, origin: &Origin, from_file: bool) -> Result<String, String> {
         let Setting::Text(path) = value else {
             return Err(format!("{key} = {value}: use the path of a file"));
         };
         let base = match origin {
-            Origin::File { path, .. } if from_file => {
-                path.parent().unwrap_or(Path::new("")).to_owned()
-            }
+            Origin::File { path, .. } if from_file => path.parent().unwrap_or(Path::new("")).to_owned(),
             _ => PathBuf::new(),
         };
-        let text =
-            (self.prompt)(&base.join(path)).map_err(|why| format!("{key} = {value}: {why}"))?;
-        self.settings
-            .set(key, &Setting::Text(text))
-            .map_err(|fault| match fault {
-                Fault::Bad { expected, .. } => format!("{key} = {value}: {expected}"),
-                other => other.to_string(),
-            })
+        let text = (self.prompt)(&base.join(path)).map_err(|why| format!("{key} = {value}: {why}"))?;
+        self.settings.set(key, &Setting::Text(text)).map_err(|fault| match fault {
+            Fault::Bad { expected, .. } => format!("{key} = {value}: {expected}"),
+            other => other.to_string(),
+        })
     }
 
-    fn finish(
-        mut self,
-        sources: &Sources<'_>,
-        mut notices: Vec<String>,
-        models_in: Option<File>,
-    ) -> Result<Config, ConfigErrors> {
+    fn finish(mut self, sources: &Sources<'_>, mut notices: Vec<String>, models_in: Option<File>) -> Result<Config, ConfigErrors> {
         let mut providers = BTreeMap::new();
         for (name, draft) in std::mem::take(&mut self.providers) {
             match draft.finish(&name) {
@@ -417,11 +303,7 @@ impl Layers<'_> {
                 }
                 Err(message) => {
                     let prefix = format!("providers.{name}.");
-                    let origin = self
-                        .origins
-                        .iter()
-                        .find(|(key, _)| key.starts_with(&prefix))
-                        .map_or(Origin::Default, |(_, o)| o.clone());
+                    let origin = self.origins.iter().find(|(key, _)| key.starts_with(&prefix)).map_or(Origin::Default, |(_, o)| o.clone());
                     self.refuse(origin, message);
                 }
             }
@@ -434,10 +316,7 @@ impl Layers<'_> {
             Ok(policy) => policy,
             Err(fault) => {
                 let origin = self.origin_of(fault.key());
-                return Err(ConfigErrors(vec![ConfigError {
-                    origin,
-                    message: fault.to_string(),
-                }]));
+                return Err(ConfigErrors(vec![ConfigError { origin, message: fault.to_string() }]));
             }
         };
         for (key, model) in provider::models(&policy) {
@@ -456,11 +335,7 @@ impl Layers<'_> {
         if !self.errors.is_empty() {
             return Err(ConfigErrors(self.errors));
         }
-        for rung in sources
-            .rungs
-            .iter()
-            .filter(|rung| policy.tiers.contains_key(&rung.tier))
-        {
+        for rung in sources.rungs.iter().filter(|rung| policy.tiers.contains_key(&rung.tier)) {
             let mut shipped = |field: &str| {
                 let key = format!("tiers.{}.{field}", rung.tier);
                 self.origins.entry(key).or_insert(Origin::Catalog);
@@ -473,28 +348,13 @@ impl Layers<'_> {
                 shipped("max_context_tokens");
             }
         }
-        Ok(Config {
-            policy,
-            providers,
-            models_in,
-            notices,
-            origins: self.origins,
-        })
+        Ok(Config { policy, providers, models_in, notices, origins: self.origins })
     }
 
     /// The place of a key that a cross-check names: its own, else that of anything in its section.
     fn origin_of(&self, key: &str) -> Origin {
         let section = key.rsplit_once('.').map_or(key, |(section, _)| section);
-        let near = || {
-            self.origins
-                .iter()
-                .find(|(other, _)| other.starts_with(section))
-                .map(|(_, origin)| origin)
-        };
-        self.origins
-            .get(key)
-            .or_else(near)
-            .cloned()
-            .unwrap_or(Origin::Default)
+        let near = || self.origins.iter().find(|(other, _)| other.starts_with(section)).map(|(_, origin)| origin);
+        self.origins.get(key).or_else(near).cloned().unwrap_or(Origin::Default)
     }
 }

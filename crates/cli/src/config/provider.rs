@@ -52,22 +52,13 @@ impl Provider {
             Some(name) => format!("{name} (not set)"),
             None => "(none)".to_owned(),
         };
-        vec![
-            ("base_url", self.base_url.clone()),
-            ("dialect", dialect.to_owned()),
-            ("env_key", key),
-        ]
+        vec![("base_url", self.base_url.clone()), ("dialect", dialect.to_owned()), ("env_key", key)]
     }
 
     /// A key that would travel in clear.
     pub(super) fn notice(&self, name: &str, env: &Env) -> Option<String> {
         let plain = self.base_url.starts_with("http://") && !is_loopback(&self.base_url);
-        (plain && self.key(env).is_some()).then(|| {
-            format!(
-                "provider {name}: its key is sent unencrypted to {}; use https",
-                self.base_url
-            )
-        })
+        (plain && self.key(env).is_some()).then(|| format!("provider {name}: its key is sent unencrypted to {}; use https", self.base_url))
     }
 }
 
@@ -81,12 +72,9 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn finish(self, name: &str) -> Result<Provider, String> {
-        let base_url = self.base_url.ok_or_else(|| format!("providers.{name}: base_url is missing, e.g. base_url = \"http://localhost:8080/v1\""))?;
-        Ok(Provider {
-            dialect: self.dialect,
-            base_url,
-            env_key: self.env_key,
-        })
+        let base_url =
+            self.base_url.ok_or_else(|| format!("providers.{name}: base_url is missing, e.g. base_url = \"http://localhost:8080/v1\""))?;
+        Ok(Provider { dialect: self.dialect, base_url, env_key: self.env_key })
     }
 }
 
@@ -101,21 +89,13 @@ pub(super) fn built_in() -> BTreeMap<String, Draft> {
 }
 
 /// Takes `NAME.FIELD`. Refusals of values that may be keys do not repeat them.
-pub(super) fn set(
-    providers: &mut BTreeMap<String, Draft>,
-    path: &str,
-    value: &Setting,
-) -> Result<(), String> {
+pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &Setting) -> Result<(), String> {
     let Some((name, field)) = path.rsplit_once('.') else {
-        return Err(format!(
-            "providers.{path} is empty: give base_url, and dialect and env_key where they apply"
-        ));
+        return Err(format!("providers.{path} is empty: give base_url, and dialect and env_key where they apply"));
     };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        return Err(format!(
-            "providers.{name:?}: name it with lowercase letters, digits, - and _"
-        ));
+        return Err(format!("providers.{name:?}: name it with lowercase letters, digits, - and _"));
     }
     let key = format!("providers.{name}.{field}");
     let Setting::Text(text) = value else {
@@ -140,20 +120,11 @@ pub(super) fn set(
             _ => return Err(format!("{key}: use true or false")),
         },
         "api_key" | "key" | "token" | "secret" => {
-            return Err(format!(
-                "{key}: keys do not stand in files; set a variable and name it: env_key = \"MY_KEY\""
-            ));
+            return Err(format!("{key}: keys do not stand in files; set a variable and name it: env_key = \"MY_KEY\""));
         }
         _ => {
-            let near = FIELDS
-                .iter()
-                .map(|known| (distance(field, known), *known))
-                .min()
-                .filter(|(slips, _)| *slips <= 3);
-            let hint = near.map_or_else(
-                || format!("known are {}", FIELDS.join(", ")),
-                |(_, known)| format!("did you mean {known}?"),
-            );
+            let near = FIELDS.iter().map(|known| (distance(field, known), *known)).min().filter(|(slips, _)| *slips <= 3);
+            let hint = near.map_or_else(|| format!("known are {}", FIELDS.join(", ")), |(_, known)| format!("did you mean {known}?"));
             return Err(format!("unknown key {key}; {hint}"));
         }
     }
@@ -162,23 +133,15 @@ pub(super) fn set(
 }
 
 fn base_url(key: &str, text: &str) -> Result<String, String> {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    let authority = rest
-        .map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default())
-        .unwrap_or_default();
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default()).unwrap_or_default();
     if authority.contains('@') {
-        return Err(format!(
-            "{key}: no user or password in an address; name the key's variable in env_key"
-        ));
+        return Err(format!("{key}: no user or password in an address; name the key's variable in env_key"));
     }
     let odd = |c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#';
     if authority.is_empty() || text.len() > 2_000 || text.chars().any(odd) {
         let shown: String = text.chars().take(80).collect();
-        return Err(format!(
-            "{key} = {shown:?}: use an address such as https://host/v1"
-        ));
+        return Err(format!("{key} = {shown:?}: use an address such as https://host/v1"));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -190,9 +153,7 @@ fn env_key(key: &str, text: &str) -> Result<Option<String>, String> {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !first || text.len() > 100 || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         // Whoever pastes a key here must not find it in a log.
-        return Err(format!(
-            "{key}: name the variable that holds the key, e.g. \"OPENAI_API_KEY\", not the key itself"
-        ));
+        return Err(format!("{key}: name the variable that holds the key, e.g. \"OPENAI_API_KEY\", not the key itself"));
     }
     Ok(Some(text.to_owned()))
 }
@@ -208,12 +169,7 @@ pub(super) fn models(policy: &Policy) -> Vec<(String, ModelRef)> {
     let mut named = Vec::new();
     for (tier, bound) in &policy.tiers {
         named.push((format!("tiers.{tier}.model"), bound.model.clone()));
-        named.extend(
-            bound
-                .alternates
-                .iter()
-                .map(|model| (format!("tiers.{tier}.alternates"), model.clone())),
-        );
+        named.extend(bound.alternates.iter().map(|model| (format!("tiers.{tier}.alternates"), model.clone())));
     }
     for (kind, route) in &policy.routes {
         if let RouteTo::Model(model) = route {

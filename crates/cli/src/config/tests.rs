@@ -3,28 +3,16 @@ use brigade_kernel::ids::{ModelRef, Tier};
 use super::*;
 
 fn rungs() -> Vec<Rung> {
-    let rung = |name: &str| {
-        (
-            Tier::new(name).unwrap(),
-            ModelRef::new(&format!("openai/{name}-model")).unwrap(),
-        )
-            .into()
-    };
+    let rung = |name: &str| (Tier::new(name).unwrap(), ModelRef::new(&format!("openai/{name}-model")).unwrap()).into();
     ["nano", "mini", "flagship"].map(rung).to_vec()
 }
 
 fn file(path: &str, text: &str) -> Option<File> {
-    Some(File {
-        path: PathBuf::from(path),
-        text: text.to_owned(),
-    })
+    Some(File { path: PathBuf::from(path), text: text.to_owned() })
 }
 
 fn env(pairs: &[(&str, &str)]) -> Env {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 fn no_prompts(path: &Path) -> Result<String, String> {
@@ -32,14 +20,7 @@ fn no_prompts(path: &Path) -> Result<String, String> {
 }
 
 fn at_home(text: &str) -> Result<Config, ConfigErrors> {
-    resolve(
-        &Sources {
-            home: file("home/config.toml", text),
-            rungs: &rungs(),
-            ..Sources::default()
-        },
-        &no_prompts,
-    )
+    resolve(&Sources { home: file("home/config.toml", text), rungs: &rungs(), ..Sources::default() }, &no_prompts)
 }
 
 fn faults(text: &str) -> String {
@@ -49,14 +30,8 @@ fn faults(text: &str) -> String {
 #[test]
 fn nothing_configured_is_the_catalog_and_one_provider() {
     let config = at_home("").unwrap();
-    assert_eq!(
-        config.providers["openai"].base_url,
-        "https://api.openai.com/v1"
-    );
-    assert_eq!(
-        config.policy.tiers["nano"].model.as_str(),
-        "openai/nano-model"
-    );
+    assert_eq!(config.providers["openai"].base_url, "https://api.openai.com/v1");
+    assert_eq!(config.policy.tiers["nano"].model.as_str(), "openai/nano-model");
     assert_eq!(config.origin("tiers.nano.model").to_string(), "models.toml");
     assert_eq!(config.origin("budget.run_usd").to_string(), "default");
     assert!(config.notices.is_empty());
@@ -65,30 +40,11 @@ fn nothing_configured_is_the_catalog_and_one_provider() {
 #[test]
 fn stronger_layers_win_and_every_value_knows_its_origin() {
     let home = "[budget]\nrun_usd = 1.5\nexecutor_tokens = 5_000\n[limits]\nmax_attempts = 2\n";
-    let workspace = file(
-        ".brigade/config.toml",
-        "[limits]\nmax_attempts = 3\nmax_replans = 1\n",
-    )
-    .unwrap();
+    let workspace = file(".brigade/config.toml", "[limits]\nmax_attempts = 3\nmax_replans = 1\n").unwrap();
     let home = format!("{home}[trust]\nconfigs = [\"{}\"]\n", workspace.hash());
-    let flags = [Flag {
-        name: "--max-budget-usd",
-        key: "budget.run_usd",
-        value: "0.25".into(),
-    }];
-    let env = env(&[
-        ("BRIGADE_LIMITS__MAX_REPLANS", "0"),
-        ("BRIGADE_BUDGET__RUN_USD", "9"),
-        ("BRIGADE_HOME", "x"),
-        ("OTHER", "y"),
-    ]);
-    let sources = Sources {
-        flags: &flags,
-        env,
-        workspace: Some(workspace),
-        home: file("home/config.toml", &home),
-        rungs: &rungs(),
-    };
+    let flags = [Flag { name: "--max-budget-usd", key: "budget.run_usd", value: "0.25".into() }];
+    let env = env(&[("BRIGADE_LIMITS__MAX_REPLANS", "0"), ("BRIGADE_BUDGET__RUN_USD", "9"), ("BRIGADE_HOME", "x"), ("OTHER", "y")]);
+    let sources = Sources { flags: &flags, env, workspace: Some(workspace), home: file("home/config.toml", &home), rungs: &rungs() };
     let config = resolve(&sources, &no_prompts).unwrap();
     let rows = config.rows(&sources.env);
     let row = |key: &str| {
@@ -157,109 +113,61 @@ fn every_fault_is_reported_with_its_line() {
          home/config.toml:6: not supported yet: quota"
     );
     let broken = faults("[limits]\nmax_attempts = = 4\n");
-    assert!(
-        broken.starts_with("home/config.toml:2: is no TOML: "),
-        "{broken}"
-    );
+    assert!(broken.starts_with("home/config.toml:2: is no TOML: "), "{broken}");
     let cross = faults("[limits]\nmax_turns = 3\n[roles]\nplanner = \"huge\"\n");
-    assert!(
-        cross.starts_with("home/config.toml:4: roles.planner"),
-        "{cross}"
-    );
+    assert!(cross.starts_with("home/config.toml:4: roles.planner"), "{cross}");
 }
 
 #[test]
 fn a_workspace_file_is_announced_and_ignored_until_trusted() {
     let workspace = file("w/.brigade/config.toml", "[budget]\nrun_usd = 999\n");
-    let sources = Sources {
-        workspace,
-        rungs: &rungs(),
-        ..Sources::default()
-    };
+    let sources = Sources { workspace, rungs: &rungs(), ..Sources::default() };
     let config = resolve(&sources, &no_prompts).unwrap();
     assert_eq!(config.policy.budget.run_usd.usd(), "5");
-    assert!(
-        config.notices[0].starts_with("w/.brigade/config.toml is not trusted, ignored"),
-        "{:?}",
-        config.notices
-    );
+    assert!(config.notices[0].starts_with("w/.brigade/config.toml is not trusted, ignored"), "{:?}", config.notices);
 }
 
 #[test]
 fn even_a_trusted_workspace_sets_no_providers_prices_or_trust() {
-    let workspace = file("w.toml", "[providers.openai]\nbase_url = \"http://evil.example/v1\"\n[trust]\nconfigs = []\n[models.\"openai/x\"]\ninput = 0\n").unwrap();
+    let workspace = file(
+        "w.toml",
+        "[providers.openai]\nbase_url = \"http://evil.example/v1\"\n[trust]\nconfigs = []\n[models.\"openai/x\"]\ninput = 0\n",
+    )
+    .unwrap();
     let home = format!("[trust]\nconfigs = [\"{}\"]\n", workspace.hash());
-    let sources = Sources {
-        workspace: Some(workspace),
-        home: file("h.toml", &home),
-        rungs: &rungs(),
-        ..Sources::default()
-    };
+    let sources = Sources { workspace: Some(workspace), home: file("h.toml", &home), rungs: &rungs(), ..Sources::default() };
     let errors = resolve(&sources, &no_prompts).unwrap_err().to_string();
     for start in [
         "w.toml:2: providers.openai.base_url: a workspace may not set providers",
         "w.toml:4: trust.configs: a workspace",
         "w.toml:5: models: a workspace",
     ] {
-        assert!(
-            errors.lines().any(|l| l.starts_with(start)),
-            "{start}\n---\n{errors}"
-        );
+        assert!(errors.lines().any(|l| l.starts_with(start)), "{start}\n---\n{errors}");
     }
 }
 
 #[test]
 fn openai_base_url_moves_the_provider_and_stands_below_brigades_own_variables() {
-    let both = env(&[
-        ("OPENAI_BASE_URL", "http://localhost:9/v1/"),
-        ("OPENAI_API_KEY", "sk-canary-123456"),
-    ]);
-    let home = file(
-        "h.toml",
-        "[providers.openai]\ndialect = \"chat\"\nbase_url = \"https://proxy.example/v1\"\n",
-    );
-    let mut sources = Sources {
-        env: both,
-        home,
-        rungs: &rungs(),
-        ..Sources::default()
-    };
+    let both = env(&[("OPENAI_BASE_URL", "http://localhost:9/v1/"), ("OPENAI_API_KEY", "sk-canary-123456")]);
+    let home = file("h.toml", "[providers.openai]\ndialect = \"chat\"\nbase_url = \"https://proxy.example/v1\"\n");
+    let mut sources = Sources { env: both, home, rungs: &rungs(), ..Sources::default() };
     let config = resolve(&sources, &no_prompts).unwrap();
     assert_eq!(
         config.providers["openai"],
-        Provider {
-            dialect: Dialect::Responses,
-            base_url: "http://localhost:9/v1".into(),
-            env_key: Some("OPENAI_API_KEY".into())
-        }
+        Provider { dialect: Dialect::Responses, base_url: "http://localhost:9/v1".into(), env_key: Some("OPENAI_API_KEY".into()) }
     );
-    assert_eq!(
-        config.providers["openai"].key(&sources.env),
-        Some("sk-canary-123456")
-    );
+    assert_eq!(config.providers["openai"].key(&sources.env), Some("sk-canary-123456"));
     let shown = format!("{:?} {config:?}", config.rows(&sources.env));
-    assert!(
-        shown.contains("OPENAI_API_KEY (set)") && !shown.contains("canary"),
-        "{shown}"
-    );
-    sources.env.insert(
-        "BRIGADE_PROVIDERS__OPENAI__BASE_URL".into(),
-        "http://localhost:7/v1".into(),
-    );
-    assert_eq!(
-        resolve(&sources, &no_prompts).unwrap().providers["openai"].base_url,
-        "http://localhost:7/v1"
-    );
+    assert!(shown.contains("OPENAI_API_KEY (set)") && !shown.contains("canary"), "{shown}");
+    sources.env.insert("BRIGADE_PROVIDERS__OPENAI__BASE_URL".into(), "http://localhost:7/v1".into());
+    assert_eq!(resolve(&sources, &no_prompts).unwrap().providers["openai"].base_url, "http://localhost:7/v1");
 }
 
 #[test]
 fn local_servers_need_no_key_and_unknown_providers_are_named() {
     let local = "ladder = [\"small\", \"big\"]\n[providers.local]\ndialect = \"chat\"\nbase_url = \"http://localhost:8080/v1\"\n[tiers.small]\nmodel = \"local/qwen\"\n[tiers.big]\nmodel = \"local/gpt-oss\"\n";
     let config = at_home(local).unwrap();
-    assert!(
-        config.providers["local"].usable(&Env::new())
-            && !config.providers["openai"].usable(&Env::new())
-    );
+    assert!(config.providers["local"].usable(&Env::new()) && !config.providers["openai"].usable(&Env::new()));
     let said = faults("[tiers.nano]\nmodel = \"lokal/qwen\"\n");
     assert_eq!(
         said,
@@ -270,121 +178,53 @@ fn local_servers_need_no_key_and_unknown_providers_are_named() {
 #[test]
 fn provider_faults_name_the_remedy_and_never_repeat_a_key() {
     let of = |line: &str| faults(&format!("[providers.x]\n{line}\n"));
-    assert!(
-        of("dialect = \"agent\"").contains("not supported yet: providers.x.dialect = \"agent\"")
-    );
+    assert!(of("dialect = \"agent\"").contains("not supported yet: providers.x.dialect = \"agent\""));
     assert!(of("chain = true").contains("not supported yet: providers.x.chain"));
     assert!(of("base_ulr = \"https://a/v1\"").contains("did you mean base_url?"));
     assert!(of("env_key = \"MY_KEY\"").contains("providers.x: base_url is missing"));
-    for line in [
-        "api_key = \"sk-canary-1\"",
-        "env_key = \"sk-canary-1\"",
-        "base_url = \"https://u:canary@host/v1\"",
-    ] {
+    for line in ["api_key = \"sk-canary-1\"", "env_key = \"sk-canary-1\"", "base_url = \"https://u:canary@host/v1\""] {
         let said = of(line);
-        assert!(
-            said.contains("variable") && !said.contains("canary"),
-            "{said}"
-        );
+        assert!(said.contains("variable") && !said.contains("canary"), "{said}");
     }
     assert!(of("base_url = \"ftp://host\"").contains("use an address such as https://host/v1"));
 }
 
 #[test]
 fn a_key_in_clear_over_the_network_is_noticed() {
-    let env = env(&[
-        ("OPENAI_BASE_URL", "http://far.example/v1"),
-        ("OPENAI_API_KEY", "k"),
-    ]);
-    let config = resolve(
-        &Sources {
-            env,
-            rungs: &rungs(),
-            ..Sources::default()
-        },
-        &no_prompts,
-    )
-    .unwrap();
-    assert_eq!(
-        config.notices,
-        ["provider openai: its key is sent unencrypted to http://far.example/v1; use https"]
-    );
+    let env = env(&[("OPENAI_BASE_URL", "http://far.example/v1"), ("OPENAI_API_KEY", "k")]);
+    let config = resolve(&Sources { env, rungs: &rungs(), ..Sources::default() }, &no_prompts).unwrap();
+    assert_eq!(config.notices, ["provider openai: its key is sent unencrypted to http://far.example/v1; use https"]);
 }
 
 #[test]
 fn a_variable_that_was_meant_as_a_setting_is_not_ignored() {
-    let said = |name: &str| {
-        resolve(
-            &Sources {
-                env: env(&[(name, "2")]),
-                rungs: &rungs(),
-                ..Sources::default()
-            },
-            &no_prompts,
-        )
-    };
+    let said = |name: &str| resolve(&Sources { env: env(&[(name, "2")]), rungs: &rungs(), ..Sources::default() }, &no_prompts);
     assert_eq!(
         said("BRIGADE_BUDGET_RUN_USD").unwrap_err().to_string(),
         "$BRIGADE_BUDGET_RUN_USD: is no setting; did you mean BRIGADE_BUDGET__RUN_USD?"
     );
-    assert!(
-        said("BRIGADE_LIMITS__MAX_ATEMPTS")
-            .unwrap_err()
-            .to_string()
-            .contains("did you mean limits.max_attempts?")
-    );
+    assert!(said("BRIGADE_LIMITS__MAX_ATEMPTS").unwrap_err().to_string().contains("did you mean limits.max_attempts?"));
     assert!(said("BRIGADE_TOKEN").is_ok() && said("BRIGADE_CI_JOB").is_ok());
 }
 
 #[test]
 fn prompts_are_read_from_beside_the_file_that_names_them() {
     let read = |path: &Path| {
-        if path == Path::new("home/p/plan.md") {
-            Ok("Plan well.".to_owned())
-        } else {
-            no_prompts(path)
-        }
+        if path == Path::new("home/p/plan.md") { Ok("Plan well.".to_owned()) } else { no_prompts(path) }
     };
-    let with = |text: &str| {
-        resolve(
-            &Sources {
-                home: file("home/config.toml", text),
-                rungs: &rungs(),
-                ..Sources::default()
-            },
-            &read,
-        )
-    };
+    let with = |text: &str| resolve(&Sources { home: file("home/config.toml", text), rungs: &rungs(), ..Sources::default() }, &read);
     let config = with("[prompts]\nplanner = \"p/plan.md\"\n").unwrap();
-    assert_eq!(
-        config.policy.prompts.values().collect::<Vec<_>>(),
-        ["Plan well."]
-    );
-    let row = config
-        .rows(&Env::new())
-        .into_iter()
-        .find(|row| row.key == "prompts.planner")
-        .unwrap();
-    assert_eq!(
-        (row.value.as_str(), row.origin.as_str()),
-        ("(10 bytes)", "home/config.toml:2")
-    );
-    let missing = with("[prompts]\nreviewer = \"none.md\"\n")
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        missing,
-        "home/config.toml:2: prompts.reviewer = \"none.md\": home/none.md does not exist"
-    );
+    assert_eq!(config.policy.prompts.values().collect::<Vec<_>>(), ["Plan well."]);
+    let row = config.rows(&Env::new()).into_iter().find(|row| row.key == "prompts.planner").unwrap();
+    assert_eq!((row.value.as_str(), row.origin.as_str()), ("(10 bytes)", "home/config.toml:2"));
+    let missing = with("[prompts]\nreviewer = \"none.md\"\n").unwrap_err().to_string();
+    assert_eq!(missing, "home/config.toml:2: prompts.reviewer = \"none.md\": home/none.md does not exist");
 }
 
 #[test]
 fn a_models_table_is_handed_to_the_catalog() {
     let config = at_home("[models.\"local/qwen\"]\ninput = 0.0\n").unwrap();
-    assert_eq!(
-        config.models_in.unwrap().path,
-        Path::new("home/config.toml")
-    );
+    assert_eq!(config.models_in.unwrap().path, Path::new("home/config.toml"));
 }
 
 #[test]
@@ -401,21 +241,12 @@ fn files_are_found_in_the_home_and_the_workspace() {
     std::fs::create_dir_all(root.join(".brigade")).unwrap();
     std::fs::create_dir_all(&home).unwrap();
     std::fs::write(home.join("config.toml"), "[limits]\nmax_attempts = 2\n").unwrap();
-    std::fs::write(
-        root.join(".brigade/config.toml"),
-        "[limits]\nmax_attempts = 9\n",
-    )
-    .unwrap();
+    std::fs::write(root.join(".brigade/config.toml"), "[limits]\nmax_attempts = 9\n").unwrap();
     let env = env(&[("BRIGADE_HOME", home.to_str().unwrap())]);
     let config = load(&[], env, Some(&root), &rungs()).unwrap();
     assert_eq!(config.policy.limits.max_attempts, 2);
     assert_eq!(config.notices.len(), 1);
     std::fs::write(home.join("config.toml"), vec![b'#'; 2 * 1024 * 1024]).unwrap();
     let big = Env::from([("BRIGADE_HOME".to_owned(), home.display().to_string())]);
-    assert!(
-        load(&[], big, None, &rungs())
-            .unwrap_err()
-            .to_string()
-            .ends_with("is no file of at most 1 MiB")
-    );
+    assert!(load(&[], big, None, &rungs()).unwrap_err().to_string().ends_with("is no file of at most 1 MiB"));
 }

@@ -7,8 +7,8 @@ use brigade_kernel::view::cost::{Bill, Spent};
 use brigade_kernel::view::count;
 use brigade_tools::escape_for_screen;
 
-use super::seen::against_flagship;
 use super::columns::{Column, Table};
+use super::seen::against_flagship;
 
 /// The closing lines.
 pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
