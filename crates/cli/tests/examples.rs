@@ -1,5 +1,7 @@
 //! The examples, run as a newcomer runs them: the real binary, no key, a fresh home. What is asserted is what a person sees.
 
+#![expect(clippy::disallowed_methods, reason = "a user's own processes: the binary under test, and cargo")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

@@ -66,7 +66,7 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     let start = session::start_of(&*home.journal(), id)?;
     drop(home);
     let example = match &start.offline {
-        Some(name) => Some(crate::offline::reopen(name, &wiring::home_dir(&env)?, &id)?),
+        Some(name) => Some(crate::offline::reopen(name, &wiring::home_dir(&env)?, id)?),
         None => None,
     };
     if let Some(example) = &example {

@@ -46,6 +46,8 @@ struct Counts {
     running: u64,
     waiting: u64,
     cost: NanoUsd,
+    /// Money running short was told.
+    short: bool,
     /// Taken from the state, which has events in it that are still to be shown.
     ahead: bool,
 }
@@ -132,6 +134,7 @@ impl Progress {
     pub fn from_state(&mut self, state: &State) {
         let ended = state.tasks.iter().filter(|t| t.status.is_some());
         self.counts = Counts {
+            short: self.counts.short,
             done: ended.map(|t| t.spec.id.clone()).collect(),
             all: state.tasks.len() as u64,
             rows: state.tasks.iter().map(|t| t.rows.ended()).sum(),
@@ -262,7 +265,13 @@ impl Progress {
                 let word = serde_json::to_value(summary.status).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
                 self.line("stopped", "1", &format!("{word}, {}", summary.cost_usd));
             }
-            Event::LeaseRefused { message, .. } => self.line("budget", "33", message),
+            // Said once: while calls in flight settle, the same cap refuses again and again.
+            Event::LeaseRefused { message, .. } => {
+                if verbose || !self.counts.short {
+                    self.line("budget", "33", message);
+                }
+                self.counts.short = true;
+            }
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, .. } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -238,7 +238,7 @@ impl World {
             catalog,
             tools,
             durable: Vec::new(),
-            script: Box::new(|asked| usual(asked)),
+            script: Box::new(usual),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
