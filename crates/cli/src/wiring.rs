@@ -35,7 +35,10 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
             max_context_tokens: t.max_context_tokens.and_then(|n| u32::try_from(n).ok()),
         })
         .collect();
-    let config = config::load(flags, env.clone(), workspace, &rungs)?;
+    let mut config = config::load(flags, env.clone(), workspace, &rungs)?;
+    if config.policy.budget.confirm_above_usd.is_some() {
+        config.notices.push("not supported yet: budget.confirm_above_usd; runs start without asking, up to their cap".to_owned());
+    }
     let catalog = match &config.models_in {
         Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
         None => catalog,

@@ -87,7 +87,7 @@ pub struct Subtask {
     /// MCP servers joined by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mcp_servers: Vec<String>,
-    /// A person must agree before it starts.
+    /// A person must agree to its result before anything builds on it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub approve: bool,
     /// Its end goes to the planner for a patch.
