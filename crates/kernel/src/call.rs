@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::ModelRef;
+use crate::json_schema::Schema;
 use crate::time::Millis;
 use crate::tool::ToolSpec;
 use crate::usage::Usage;
@@ -97,7 +98,7 @@ pub struct Format {
     /// `brigade_plan`, `brigade_review`, `brigade_plan_patch`, `brigade_judge`, or a subtask's own.
     pub name: String,
     /// The schema.
-    pub schema: Value,
+    pub schema: Schema,
     /// Whether `schema` keeps to the strict subset, so that the provider may enforce it.
     pub strict: bool,
 }

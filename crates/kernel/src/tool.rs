@@ -1,7 +1,8 @@
 //! What a tool is to a plan and to a model: a name, a schema, and what its effects are worth on a crash.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::json_schema::Schema;
 
 /// What repeating a tool call would do (promises.md §1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct ToolSpec {
     /// What it does, for a small model: one or two sentences.
     pub description: String,
     /// JSON Schema of its arguments, within the strict subset (responses-api.md §4.3).
-    pub parameters: Value,
+    pub parameters: Schema,
     /// What repeating it would do.
     pub effect: Effect,
 }

@@ -11,7 +11,7 @@ use brigade_kernel::tool::{Effect, ToolSpec};
 use serde_json::{Value, json};
 
 fn known() -> Known {
-    let tool = |name: &str, effect| ToolSpec { name: name.into(), description: String::new(), parameters: json!({}), effect };
+    let tool = |name: &str, effect| ToolSpec { name: name.into(), description: String::new(), parameters: json!({}).into(), effect };
     Known::new(&[
         tool("search", Effect::Repeatable),
         tool("read_file", Effect::Repeatable),
@@ -414,15 +414,19 @@ fn reviews_are_judged_against_the_plan() {
         (json!({"final_output": "{{z.output}}"}), "dangling_link - final_output"),
         (json!({"score": 5}), "unknown_field - score"),
     ];
+    let judged = |text: &str| {
+        let named = |id: &str| plan.get(id).map(|s| s.id.clone());
+        review(&named, || plan.clone(), &parse_answer(text), &known())
+    };
     for (fields, expected) in cases {
         let mut value = base.clone();
         value.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        let reviewed = review(&plan, &parse_answer(&format!("```json\n{value}\n```")), &known());
+        let reviewed = judged(&format!("```json\n{value}\n```"));
         let as_checked = Checked { plan: None, faults: reviewed.faults.clone(), warnings: Vec::new() };
         assert_eq!(told(&as_checked).join("; "), expected, "{fields}");
         assert_eq!(reviewed.review.is_some(), expected.is_empty());
     }
-    let (found, _) = review(&plan, &parse_answer(&base.to_string()), &known()).review.unwrap();
+    let found = judged(&base.to_string()).review.unwrap();
     assert_eq!(found.verdict, Verdict::Approve);
 }
 

@@ -19,7 +19,6 @@ mod responses;
 mod scripted;
 mod secret;
 pub mod sse;
-pub mod strict;
 #[cfg(test)]
 mod testing;
 

@@ -29,5 +29,5 @@ pub(crate) fn tool(name: &str, strict: bool) -> ToolSpec {
     if !strict {
         parameters["required"] = json!([]);
     }
-    ToolSpec { name: name.to_owned(), description: format!("Does {name}."), parameters, effect: Effect::Repeatable }
+    ToolSpec { name: name.to_owned(), description: format!("Does {name}."), parameters: parameters.into(), effect: Effect::Repeatable }
 }

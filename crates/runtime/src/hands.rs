@@ -52,7 +52,8 @@ fn ask() -> ToolSpec {
             "properties": {"question": {"type": "string"}},
             "required": ["question"],
             "additionalProperties": false
-        }),
+        })
+        .into(),
         effect: brigade_kernel::tool::Effect::Repeatable,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only work that reads nothing but its own prompt: no tools, no files, no commands.
 
+use std::fmt::Write as _;
+
 use brigade_journal::{Journal, Record, Stream};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Earlier, Event, Prepared, State, Unit, uses_view};
@@ -35,10 +37,10 @@ pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String
         return None;
     }
     let mut hasher = Sha256::new();
-    let format = prepared.call.format.as_ref().map(|f| f.schema.to_string()).unwrap_or_default();
+    let format = prepared.call.format.as_ref().map_or("", |f| f.schema.text().get());
     // The cache key names role, type and wording of the instructions.
     let opening = prepared.call.cache_key.as_deref().unwrap_or(&prepared.call.instructions);
-    for part in [opening, &format, spec.tier.as_ref().map_or("", |t| t.as_str()), spec.model.as_ref().map_or("", |m| m.as_str())] {
+    for part in [opening, format, spec.tier.as_ref().map_or("", |t| t.as_str()), spec.model.as_ref().map_or("", |m| m.as_str())] {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
@@ -48,7 +50,12 @@ pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String
             hasher.update(text);
         }
     }
-    Some(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    let mut work = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(work, "{byte:02x}");
+    }
+    Some(work)
 }
 
 fn key_of(work: &str) -> i64 {

@@ -74,7 +74,8 @@ pub fn run_command_spec() -> ToolSpec {
             },
             "required": ["argv", "timeout_s"],
             "additionalProperties": false
-        }),
+        })
+        .into(),
         effect: Effect::Keyed,
     }
 }

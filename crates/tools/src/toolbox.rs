@@ -117,7 +117,7 @@ impl Builtin {
         };
         let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
         let parameters = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        ToolSpec { name: self.name().to_owned(), description: description.to_owned(), parameters, effect }
+        ToolSpec { name: self.name().to_owned(), description: description.to_owned(), parameters: parameters.into(), effect }
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     conn.execute_batch("PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
     // After a failed fsync nothing may be copied out of the log: checkpoints are made by hand.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Plans do not look at bound values: a statement is never made anew because a parameter changed.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
 }
@@ -69,7 +71,7 @@ pub(super) fn connect_writer(path: &Path, steps: &[&str]) -> Result<Connection, 
     let mut conn = connect(path).map_err(|e| OpenError::from_sqlite(path, e))?;
     establish(&mut conn, path, steps)?;
     (|| {
-        conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -8000;")?;
+        conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")?;
         conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
     })()
     .map_err(|e| OpenError::from_sqlite(path, e))

@@ -1,5 +1,7 @@
 //! How an executor says that it is finished: a final answer, or the built-in tool `end`.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -53,19 +55,20 @@ impl Status {
 
 /// The tool as offered, last of every executor's tools.
 pub fn end_tool() -> ToolSpec {
-    let statuses: Vec<&str> = Status::ALL.iter().map(|s| s.as_str()).collect();
-    ToolSpec {
+    static OFFERED: LazyLock<ToolSpec> = LazyLock::new(|| ToolSpec {
         name: END.to_owned(),
         description: "Ends your work without a result, or as done when nothing is to be returned. Say in one or two sentences why."
             .to_owned(),
         parameters: json!({
             "type": "object",
-            "properties": {"status": {"type": "string", "enum": statuses}, "reason": {"type": "string"}},
+            "properties": {"status": {"type": "string", "enum": Status::ALL.map(Status::as_str)}, "reason": {"type": "string"}},
             "required": ["status", "reason"],
             "additionalProperties": false
-        }),
+        })
+        .into(),
         effect: Effect::Repeatable,
-    }
+    });
+    OFFERED.clone()
 }
 
 /// Reads the arguments of a call of `end`.

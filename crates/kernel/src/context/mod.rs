@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use data::{block, cut};
 pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
 pub use executor::{Evidence, Excerpt, Output, Parts, Shared, TierLimits, pack};
-pub use format::{Wanted, fits_strict, wanted};
+pub use format::{Wanted, wanted};
 pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner, replan, the_rest};
 pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
 pub use rules::{cache_key, instructions};

@@ -193,7 +193,7 @@ fn every_ending_is_read_and_a_wrong_one_is_explained() {
     let plain = Answer { text: "42".into(), ..Answer::default() };
     assert_eq!(ending(&plain).unwrap().unwrap().status, Status::Done);
     assert!(ending(&Answer::default()).is_none());
-    assert!(fits_strict(&end_tool().parameters));
+    assert!(end_tool().parameters.is_strict());
 }
 
 #[test]
@@ -214,10 +214,11 @@ fn output_format_is_text_words_or_a_schema() {
 
 #[test]
 fn strictness_follows_the_providers_subset() {
+    let strict = |schema: serde_json::Value| crate::json_schema::Schema::from(schema).is_strict();
     let object =
         |inner: serde_json::Value| json!({"type": "object", "properties": {"x": inner}, "required": ["x"], "additionalProperties": false});
-    assert!(fits_strict(&crate::plan::schema::plan()) && fits_strict(&crate::plan::schema::review()));
-    assert!(fits_strict(&object(json!({"anyOf": [{"type": "string"}, {"type": "null"}]}))));
+    assert!(strict(crate::plan::schema::plan()) && strict(crate::plan::schema::review()));
+    assert!(strict(object(json!({"anyOf": [{"type": "string"}, {"type": "null"}]}))));
     for bad in [
         json!({"oneOf": [{"type": "string"}]}),
         json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
@@ -226,14 +227,14 @@ fn strictness_follows_the_providers_subset() {
         json!({"$ref": "#/$defs/a", "description": "x"}),
         json!(true),
     ] {
-        assert!(!fits_strict(&object(bad.clone())), "{bad}");
+        assert!(!strict(object(bad.clone())), "{bad}");
     }
-    assert!(!fits_strict(&json!({"type": "array", "items": {"type": "string"}})));
+    assert!(!strict(json!({"type": "array", "items": {"type": "string"}})));
     let mut deep = json!({"type": "string"});
     for _ in 0..11 {
         deep = object(deep);
     }
-    assert!(!fits_strict(&deep));
+    assert!(!strict(deep));
 }
 
 proptest! {

@@ -51,14 +51,15 @@ pub struct Revision {
 /// What came of judging a review.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reviewed {
-    /// There only without faults, with the plan after its additions.
-    pub review: Option<(Review, Plan)>,
+    /// There only without faults.
+    pub review: Option<Review>,
     /// Everything that must be mended.
     pub faults: Vec<Fault>,
 }
 
-/// Judges a review that came through the gate against the plan it is about.
-pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
+/// Judges a review that came through the gate against the plan it is about: `named` finds a subtask of it by its id,
+/// and the whole of it is only made when something is added to it.
+pub fn review(named: &dyn Fn(&str) -> Option<SubtaskId>, plan: impl FnOnce() -> Plan, answer: &Parsed, known: &Known) -> Reviewed {
     let mut faults = answer.faults.clone();
     let map = match &answer.value {
         Some(Value::Object(map)) => map,
@@ -82,7 +83,7 @@ pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
     if fields.get("verdict").is_none() {
         fields.fault(Code::BadValue, "verdict", "there is no verdict; write approve, revise or escalate".to_owned());
     }
-    let revisions = read_revisions(&mut fields, plan);
+    let revisions = read_revisions(&mut fields, named);
     let add = entries(&mut fields, "add", known);
     let final_output = fields.text("final_output").unwrap_or_default().to_owned();
     let revises = fields.get("revisions").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
@@ -91,24 +92,28 @@ pub fn review(plan: &Plan, answer: &Parsed, known: &Known) -> Reviewed {
         fields.fault(Code::BadValue, "revisions", message);
     }
     faults.append(&mut fields.faults);
-    let draft = Draft { add, drop: Vec::new(), change: Vec::new(), notes: None };
-    let amended = judge(plan, draft, faults, &|_| Standing::Done, known);
-    let mut faults = amended.faults;
-    if let Some((_, plan)) = &amended.applied {
-        let ids: std::collections::HashSet<&str> = plan.subtasks.iter().map(|s| s.id.as_str()).collect();
-        for id in outputs(&final_output).iter().filter(|id| !ids.contains(id.as_str())) {
+    let (add, mut faults) = if add.is_empty() {
+        (Some(PlanPatch::default()).filter(|_| faults.is_empty()), faults)
+    } else {
+        let draft = Draft { add, drop: Vec::new(), change: Vec::new(), notes: None };
+        let amended = judge(&plan(), draft, faults, &|_| Standing::Done, known);
+        (amended.applied.map(|(add, _)| add), amended.faults)
+    };
+    if let Some(add) = &add {
+        let there = |id: &SubtaskId| named(id.as_str()).is_some() || add.add.iter().any(|s| s.id == *id);
+        for id in outputs(&final_output).iter().filter(|id| !there(id)) {
             let message = format!("final_output refers to {}, which no subtask is called; name one of the plan", shown(id.as_str()));
             faults.push(Fault { field: Some("final_output".to_owned()), ..fault(Code::DanglingLink, message) });
         }
     }
-    let review = match (amended.applied, verdict) {
-        (Some((add, plan)), Some(verdict)) if faults.is_empty() => Some((Review { summary, verdict, revisions, add, final_output }, plan)),
+    let review = match (add, verdict) {
+        (Some(add), Some(verdict)) if faults.is_empty() => Some(Review { summary, verdict, revisions, add, final_output }),
         _ => None,
     };
     Reviewed { review, faults }
 }
 
-fn read_revisions(fields: &mut Fields<'_>, plan: &Plan) -> Vec<Revision> {
+fn read_revisions(fields: &mut Fields<'_>, named: &dyn Fn(&str) -> Option<SubtaskId>) -> Vec<Revision> {
     let mut revisions: Vec<Revision> = Vec::new();
     for value in fields.entries("revisions") {
         let Value::Object(map) = value else {
@@ -120,17 +125,17 @@ fn read_revisions(fields: &mut Fields<'_>, plan: &Plan) -> Vec<Revision> {
         let instructions = one.text("instructions").unwrap_or_default().to_owned();
         let name = one.text("subtask").unwrap_or_default();
         fields.faults.append(&mut one.faults);
-        let Some(subtask) = plan.get(name) else {
+        let Some(subtask) = named(name) else {
             let message = format!("no subtask has the id {}; name one of the plan", shown(name));
             fields.fault(Code::DanglingLink, "revisions", message);
             continue;
         };
-        if revisions.iter().any(|r| r.subtask == subtask.id) {
+        if revisions.iter().any(|r| r.subtask == subtask) {
             let message = format!("{} is revised twice; put both instructions into one", shown(name));
             fields.fault(Code::DuplicateNode, "revisions", message);
             continue;
         }
-        revisions.push(Revision { subtask: subtask.id.clone(), instructions });
+        revisions.push(Revision { subtask, instructions });
     }
     revisions
 }

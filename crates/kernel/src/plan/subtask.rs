@@ -272,7 +272,7 @@ impl From<ForEach> for String {
     fn from(value: ForEach) -> Self {
         match value {
             ForEach::Input => "input".to_owned(),
-            ForEach::Subtask(id) => id.into(),
+            ForEach::Subtask(id) => id.to_string(),
         }
     }
 }

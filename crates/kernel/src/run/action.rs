@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::event::{Caller, GatheredPart, Reply, SubtaskOrInput, Unit, Verdict};
 use crate::call::{Answer, CallError};
 use crate::ids::RunId;
+use crate::json_schema::Schema;
 use crate::plan::Subtask;
 use crate::time::Millis;
 use crate::tool::ToolOutput;
@@ -93,7 +94,7 @@ pub enum Check {
     /// The answer must be JSON that matches.
     Schema {
         /// The schema.
-        schema: Value,
+        schema: Schema,
         /// The answer.
         answer: Arc<str>,
     },

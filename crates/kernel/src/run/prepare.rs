@@ -233,7 +233,7 @@ impl Run {
         let who = Who::Type(spec.kind);
         let opening = self.openings.of(who, policy);
         let rules = &opening.text;
-        let wanted = context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref());
+        let wanted = &task.wanted;
         let words = wanted.words();
         let (description, row) = self.description(key);
         let mut dependencies = self.inputs(key);
@@ -389,7 +389,7 @@ impl State {
 }
 
 fn structured(name: &str, schema: Value) -> Format {
-    Format { name: name.to_owned(), schema, strict: true }
+    Format { name: name.to_owned(), schema: schema.into(), strict: true }
 }
 
 fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetched) -> context::Packed {
@@ -535,7 +535,7 @@ fn request_bytes(call: &Call) -> usize {
                 }
         })
         .sum();
-    let tools: usize = call.tools.iter().map(|t| ITEM_BYTES + t.name.len() + t.description.len() + t.parameters.to_string().len()).sum();
-    let format = call.format.as_ref().map_or(0, |f| f.name.len() + f.schema.to_string().len());
+    let tools: usize = call.tools.iter().map(|t| ITEM_BYTES + t.name.len() + t.description.len() + t.parameters.text().get().len()).sum();
+    let format = call.format.as_ref().map_or(0, |f| f.name.len() + f.schema.text().get().len());
     FRAME_BYTES + call.instructions.len() + items + tools + format
 }

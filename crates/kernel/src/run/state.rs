@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::event::{Ask, BulkRules, CallNo, Caller, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus};
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
-use crate::context::CheckLine;
+use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::Subtask;
 use crate::role::Role;
@@ -44,8 +44,8 @@ pub struct State {
     pub index: HashMap<SubtaskId, u32>,
     /// Dependencies named before the subtask they name was seen.
     pub forward: BTreeMap<SubtaskId, Vec<u32>>,
-    /// Units that are neither waiting nor finished.
-    pub work: HashMap<Key, Work>,
+    /// Units that are neither waiting nor finished; boxed, for the table keeps the room of its fullest moment.
+    pub work: HashMap<Key, Box<Work>>,
     /// Units that may start an attempt now.
     pub ready: Queue,
     /// Units that may start once the view is free.
@@ -212,6 +212,8 @@ pub struct InFlight {
 pub struct Task {
     /// The subtask.
     pub spec: Arc<Subtask>,
+    /// The form of its result, read from the subtask once.
+    pub wanted: Wanted,
     /// What must have ended first, its `for_each` source included.
     pub deps: Vec<u32>,
     /// Dependencies whose subtask is not known yet.

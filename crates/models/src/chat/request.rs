@@ -3,13 +3,13 @@
 //! Drops what the dialect has no place for (opaque items); parallel tool calls share one message.
 
 use brigade_kernel::call::{Call, Effort, Item, Service, Speaker, Verbosity};
+use brigade_kernel::json_schema::Schema;
 use brigade_kernel::tool::ToolSpec;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::endpoint::Capabilities;
 use crate::responses::request::cache_key;
-use crate::strict;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -58,7 +58,7 @@ struct Function<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a Value>,
+    parameters: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
@@ -86,7 +86,7 @@ struct ResponseFormat<'a> {
 #[derive(Serialize)]
 struct JsonSchema<'a> {
     name: &'a str,
-    schema: &'a Value,
+    schema: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
@@ -120,7 +120,7 @@ struct Called<'a> {
 pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
     let allowed = |tool: &&ToolSpec| call.allowed_tools.is_empty() || call.allowed_tools.contains(&tool.name);
     let narrowed = !call.tools.iter().all(|tool| allowed(&tool));
-    let strict = |schema: &Value| (can.strict && strict::check(schema).is_ok()).then_some(true);
+    let strict = |schema: &Schema| (can.strict && schema.is_strict()).then_some(true);
     let tools: Vec<Tool<'_>> = call
         .tools
         .iter()
@@ -130,7 +130,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
             function: Function {
                 name: &spec.name,
                 description: Some(&spec.description),
-                parameters: Some(&spec.parameters),
+                parameters: Some(spec.parameters.text()),
                 strict: strict(&spec.parameters),
             },
         })
@@ -146,7 +146,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         kind: "json_schema",
         json_schema: JsonSchema {
             name: &format.name,
-            schema: &format.schema,
+            schema: format.schema.text(),
             strict: format.strict.then(|| strict(&format.schema)).flatten(),
         },
     });

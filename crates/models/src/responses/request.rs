@@ -6,10 +6,10 @@
 use brigade_kernel::call::{Call, Effort, Item, Service, Speaker};
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::endpoint::Capabilities;
 use crate::reply::MADE_BY;
-use crate::strict;
 
 /// The least the API takes.
 const LEAST_OUTPUT_TOKENS: u32 = 16;
@@ -48,7 +48,7 @@ struct Tool<'a> {
     kind: &'static str,
     name: &'a str,
     description: &'a str,
-    parameters: &'a Value,
+    parameters: &'a RawValue,
     strict: bool,
 }
 
@@ -80,7 +80,7 @@ struct Format<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     name: &'a str,
-    schema: &'a Value,
+    schema: &'a RawValue,
     strict: bool,
 }
 
@@ -121,8 +121,8 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
             kind: "function",
             name: &tool.name,
             description: &tool.description,
-            parameters: &tool.parameters,
-            strict: can.strict && strict::check(&tool.parameters).is_ok(),
+            parameters: tool.parameters.text(),
+            strict: can.strict && tool.parameters.is_strict(),
         })
         .collect();
     let choose = |name| Named { kind: "function", name };
@@ -140,8 +140,8 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
     let format = call.format.as_ref().filter(|_| can.structured_text).map(|format| Format {
         kind: "json_schema",
         name: &format.name,
-        schema: &format.schema,
-        strict: can.strict && format.strict && strict::check(&format.schema).is_ok(),
+        schema: format.schema.text(),
+        strict: can.strict && format.strict && format.schema.is_strict(),
     });
     let verbosity = call.verbosity.filter(|_| can.verbosity);
     let effort = call.effort.filter(|_| can.effort);

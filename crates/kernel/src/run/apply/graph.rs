@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::context::{self, Wanted};
 use crate::ids::SubtaskId;
 use crate::plan::reference::Reference;
 use crate::plan::{self, ForEach, PlanPatch, Subtask};
@@ -31,7 +32,7 @@ impl State {
                 if let Some(tier) = revised {
                     let evidence = "the review sent it back".to_owned();
                     let tried = vec![Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence }];
-                    self.work.insert(key, Work { tried, ..Work::default() });
+                    self.work.insert(key, Box::new(Work { tried, ..Work::default() }));
                 }
                 self.unready_dependents(key.task);
                 self.wake_task(key.task);
@@ -117,6 +118,7 @@ impl State {
             rows: Default::default(),
             sample: Vec::new(),
             checks: Vec::new(),
+            wanted: wanted(&spec),
             spec: Arc::new(spec),
         });
         self.index.insert(id, task);
@@ -188,6 +190,7 @@ impl State {
         self.unlink(task);
         let entry = &mut self.tasks[task as usize];
         let merged = plan::with_planned_fields(&entry.spec, spec);
+        entry.wanted = wanted(&merged);
         entry.spec = Arc::new(merged);
         entry.instructions.clear();
         if let Some(status) = entry.status.take() {
@@ -224,6 +227,10 @@ impl State {
             self.wake_task(task);
         }
     }
+}
+
+fn wanted(spec: &Subtask) -> Wanted {
+    context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref())
 }
 
 /// All that a subtask waits for, each once.

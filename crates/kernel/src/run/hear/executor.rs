@@ -145,8 +145,7 @@ impl Run {
     pub(in crate::run) fn checks_of(&self, key: Key) -> Vec<Check> {
         let spec = &self.state.task(key).spec;
         let answer = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).and_then(|a| a.answer.clone()).unwrap_or_else(|| "".into());
-        let wanted = crate::context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref());
-        let schema = wanted.format().map(|f| Check::Schema { schema: f.schema.clone(), answer });
+        let schema = self.state.task(key).wanted.format().map(|f| Check::Schema { schema: f.schema.clone(), answer });
         schema.into_iter().chain(spec.checks.iter().map(|argv| Check::Command { argv: argv.clone() })).collect()
     }
 

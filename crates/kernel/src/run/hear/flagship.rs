@@ -231,8 +231,12 @@ impl Run {
     fn reviewed(&mut self, text: &str) {
         let parsed = plan::parse_answer(text);
         let known = self.known();
-        let judged = plan::review(&self.plan(), &parsed, &known);
-        let Some((review, _)) = judged.review else {
+        let named = |id: &str| {
+            let task = &self.state.tasks[*self.state.index.get(id)? as usize];
+            (task.status != Some(SubtaskStatus::Dropped)).then(|| task.spec.id.clone())
+        };
+        let judged = plan::review(&named, || self.plan(), &parsed, &known);
+        let Some(review) = judged.review else {
             return self.faulted(&Caller::Reviewer, judged.faults.iter().map(ToString::to_string).collect());
         };
         let round = self.state.desk.reviews + 1;

@@ -183,7 +183,7 @@ pub fn tools() -> Arc<[ToolSpec]> {
     let tool = |name: &str, effect| ToolSpec {
         name: name.to_owned(),
         description: "a tool".to_owned(),
-        parameters: json!({"type": "object"}),
+        parameters: json!({"type": "object"}).into(),
         effect,
     };
     vec![

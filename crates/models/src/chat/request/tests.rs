@@ -1,5 +1,5 @@
 use brigade_kernel::call::Format;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::endpoint::Dialect;
@@ -21,7 +21,7 @@ fn a_local_server_gets_the_plainest_request() {
     call.service = Service::Flex;
     call.tools = vec![tool("a", true), tool("b", true)];
     call.allowed_tools = vec!["b".to_owned()];
-    call.format = Some(Format { name: "f".to_owned(), schema: json!({"type": "object"}), strict: true });
+    call.format = Some(Format { name: "f".to_owned(), schema: json!({"type": "object"}).into(), strict: true });
     let want = json!({
         "model": "m-1", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 4096,
         "tools": [{"type": "function", "function": {"name": "b", "description": "Does b.", "parameters": tool("b", true).parameters}}],
