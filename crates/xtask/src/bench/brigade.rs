@@ -82,12 +82,12 @@ pub struct Took {
 }
 
 /// Runs `brigade` to its end in a home of its own.
-pub fn run(binary: &Path, provider: &Provider, home: &Path, arguments: &[&str]) -> Result<(Took, String), String> {
+pub fn run(binary: &Path, base_url: &str, home: &Path, arguments: &[&str]) -> Result<(Took, String), String> {
     let mut command = process::program(binary);
     command
         .args(arguments)
         .env("BRIGADE_HOME", home)
-        .env("OPENAI_BASE_URL", &provider.base_url)
+        .env("OPENAI_BASE_URL", base_url)
         .env("OPENAI_API_KEY", "bench")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -35,6 +35,6 @@ fn measure(binary: &std::path::Path, provider: &Provider, folder: &Folder, n: u3
     let config = format!("[limits]\nmax_concurrent_subagents = {at_once}\n[budget]\nrun_usd = 1000\n");
     std::fs::write(home.join("config.toml"), config).map_err(|e| e.to_string())?;
     let plan = plan.display().to_string();
-    let (took, _) = brigade::run(binary, provider, &home, &["run", "--plan", &plan, "-q"])?;
+    let (took, _) = brigade::run(binary, &provider.base_url, &home, &["run", "--plan", &plan, "-q"])?;
     Ok((took, brigade::size_of(&home)))
 }

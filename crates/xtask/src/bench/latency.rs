@@ -1,8 +1,12 @@
 //! Makespan against the ideal under realistic latencies; how soon a streamed plan's first subtask leaves; cold start.
 
-use serde_json::Value;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use super::brigade::{self, Folder, Provider};
+use super::wire::Relay;
 
 pub const NAME: &str = "latency";
 pub const MEASURES: &str =
@@ -39,10 +43,74 @@ pub fn run() -> Result<(), String> {
     {
         let plan = folder.file("plan.json", &brigade::plan(plan)).map_err(|e| e.to_string())?.display().to_string();
         let home = folder.path().join(name.replace([' ', ','], "-"));
-        let (_, out) = brigade::run(&binary, &provider, &home, &["run", "--plan", &plan, "--json", "--max-budget-usd", "1000"])?;
+        let (_, out) = brigade::run(&binary, &provider.base_url, &home, &["run", "--plan", &plan, "--json", "--max-budget-usd", "1000"])?;
         let (makespan, ideal) = spans(&out)?;
         println!("{name:<24} {makespan:>7.0} ms {ideal:>7.0} ms {:>8.3}", makespan / ideal);
     }
+    drop(provider);
+    streamed(&binary, &folder)?;
+    cold(&binary, &folder)
+}
+
+/// How long after its object closed on the wire the first subtask's request arrives at the provider.
+fn streamed(binary: &Path, folder: &Folder) -> Result<(), String> {
+    let plan = brigade::plan((0..8).map(|i| (format!("s{i}"), "search", Vec::new())));
+    let plan = json!({"coordination_notes": "", "subtasks": serde_json::from_str::<Value>(&plan).map_err(|e| e.to_string())?["subtasks"]});
+    let rule = format!("{MODELS}\n[[rule]]\nmatch = {{ format = \"brigade_plan\" }}\nreply = {{ text = {:?} }}\n", plan.to_string());
+    let scenario = folder.file("streamed.toml", &brigade::scenario(&rule)).map_err(|e| e.to_string())?;
+    let provider = Provider::start(binary, &scenario)?;
+    let relay = Relay::before(&provider.base_url)?;
+    let mut waits = Vec::new();
+    for n in 0..3 {
+        let home = folder.path().join(format!("streamed-{n}"));
+        brigade::run(binary, &relay.base_url, &home, &["run", "Look at everything.", "-q"])?;
+        let seen = relay.take();
+        let mut text = String::new();
+        // A subtask holds no inner objects: the first closing brace is the first subtask's.
+        let closed = seen.said.iter().position(|(_, piece)| {
+            text.push_str(piece);
+            text.contains('}')
+        });
+        let closed = closed.map(|at| seen.said[at].0).ok_or("no subtask was streamed")?;
+        let left = seen.requests.get(1).ok_or("no subtask was started")?;
+        waits.push(left.saturating_duration_since(closed).as_secs_f64() * 1_000.0);
+        let plan_ends = seen.said.iter().map(|(when, _)| *when).take_while(|when| when <= left).count();
+        if plan_ends == seen.said.len() {
+            return Err("the plan was whole before the first subtask left".to_owned());
+        }
+    }
+    println!(
+        "first subtask leaves     {:>7.1} ms after its object closed in the plan stream (worst of 3)",
+        waits.into_iter().fold(0.0, f64::max)
+    );
+    Ok(())
+}
+
+/// From the start of the process to the first byte of its first request, probes cached by an earlier run.
+fn cold(binary: &Path, folder: &Folder) -> Result<(), String> {
+    let scenario = folder.file("cold.toml", &brigade::scenario("")).map_err(|e| e.to_string())?;
+    let provider = Provider::start(binary, &scenario)?;
+    let relay = Relay::before(&provider.base_url)?;
+    let plan = brigade::plan([("one".to_owned(), "classify", Vec::new())]);
+    let plan = folder.file("cold.json", &plan).map_err(|e| e.to_string())?.display().to_string();
+    let home = folder.path().join("cold");
+    let mut took = Vec::new();
+    for n in 0..12 {
+        let start = Instant::now();
+        brigade::run(binary, &relay.base_url, &home, &["run", "--plan", &plan, "-q", "--no-cache"])?;
+        let first = relay.take().requests.first().copied().ok_or("no request was made")?;
+        if n > 0 {
+            took.push(first.saturating_duration_since(start).as_secs_f64() * 1_000.0);
+        }
+    }
+    took.sort_by(f64::total_cmp);
+    println!(
+        "cold start               {:>7.1} ms to the first request (median of {}; {:.1} to {:.1})",
+        took[took.len() / 2],
+        took.len(),
+        took[0],
+        took[took.len() - 1]
+    );
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod brigade;
 mod engine;
 mod latency;
+mod wire;
 
 use crate::Ended;
 use crate::process;
