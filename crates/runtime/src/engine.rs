@@ -170,7 +170,7 @@ impl Engine {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
             }
-            self.turn();
+            let more = self.turn();
             if self.commits.is_empty()
                 && let Some(summary) = &self.run.state().ended
             {
@@ -183,6 +183,8 @@ impl Engine {
                 durable = next(&mut self.commits), if !self.commits.is_empty() => self.durable(durable)?,
                 Some(fact) = self.inbox.recv() => self.hear(fact),
                 _ = commands.tick() => self.listen()?,
+                // There may be more to begin: once what was begun has had its turn.
+                () = tokio::task::yield_now(), if more => {}
                 () = tokio::time::sleep(wake), if wake < Duration::MAX => {}
                 Ok(()) = leave.changed(), if drain_until.is_none() || *leave.borrow() < Leave::Now => {
                     match *leave.borrow_and_update() {
@@ -210,19 +212,15 @@ impl Engine {
         }
     }
 
-    /// Decides, and hands the decisions to the journal.
-    fn turn(&mut self) {
+    /// Decides, and hands the decisions to the journal; whether there may be more to decide.
+    fn turn(&mut self) -> bool {
         let now = self.world.clock.now();
         let mut jobs = Vec::new();
-        loop {
-            let gates = self.world.gates.clone();
-            let actions = self.run.step(now, &mut |model| gates.enter(model, now));
-            if actions.is_empty() {
-                break;
-            }
-            for action in actions {
-                self.take(action, &mut jobs);
-            }
+        let gates = self.world.gates.clone();
+        let actions = self.run.step(now, &mut |model| gates.enter(model, now));
+        let more = !actions.is_empty();
+        for action in actions {
+            self.take(action, &mut jobs);
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
         if matches!(self.run.state().stop, Some(Stop::Cancel | Stop::Provider { class: ErrorClass::Refused, .. })) {
@@ -230,9 +228,10 @@ impl Engine {
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
-            return;
+            return more;
         }
-        let mut batch = Batch::new();
+        // After a batch that failed nothing may follow: it would stand in the journal with a hole before it.
+        let mut batch = Batch::new().expect(&self.stream, self.version);
         let mut shown = Vec::with_capacity(events.len());
         let mut records = Vec::with_capacity(events.len());
         let mut remembered = Vec::new();
@@ -250,6 +249,7 @@ impl Engine {
         let ticket = self.world.journal.append(batch);
         hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown });
+        more
     }
 
     /// Lets go of what belongs to a unit that ended; notes its result for reuse.

@@ -22,6 +22,8 @@ use crate::units::NanoUsd;
 
 /// Units looked at in one step that have to wait, before the rest is left to the next step.
 const LOOK_AT: usize = 64;
+/// Actions after which a step begins nothing further: the first are on their way while the next are prepared.
+const AT_ONCE: usize = 64;
 
 /// Asks the gate of a model's account for a slot; a granted slot is the caller's to give back.
 pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
@@ -54,7 +56,7 @@ fn next_in(queue: &Queue, after: Option<(Reverse<u64>, Key)>) -> Option<(Reverse
 }
 
 impl Run {
-    /// Says what to do now.
+    /// Says what to do now; called again until it says nothing, for it may leave the rest to the next step.
     pub fn step(&mut self, now: Timestamp, gate: &mut Gate<'_>) -> Vec<Action> {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
@@ -228,6 +230,7 @@ impl Run {
         let mut after = None;
         let mut waiting = 0;
         while waiting < LOOK_AT
+            && actions.len() < AT_ONCE
             && let Some(next) = next_in(&self.state.to_call, after)
         {
             after = Some(next);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Doors;
+use super::{AT_ONCE, Doors};
 use crate::budget::Role;
 use crate::ids::SubtaskId;
 use crate::run::event::{Event, SubtaskOrInput, SubtaskStatus};
@@ -25,7 +25,11 @@ impl Run {
                 continue;
             }
             self.read_ahead(i, actions);
-            while rows::may_start(&self.state, &self.state.sources[i]) > 0 && self.room() > 0 && !self.state.is_starved(Role::Executor) {
+            while actions.len() < AT_ONCE
+                && rows::may_start(&self.state, &self.state.sources[i]) > 0
+                && self.room() > 0
+                && !self.state.is_starved(Role::Executor)
+            {
                 let Some(row) = self.session.incoming.get_mut(&i).and_then(std::collections::VecDeque::pop_front) else { break };
                 if !self.start_row(i, &row, gate, actions) {
                     self.session.items.remove(&(i, row.row));

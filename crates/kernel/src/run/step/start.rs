@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Doors, LOOK_AT, next_in};
+use super::{AT_ONCE, Doors, LOOK_AT, next_in};
 use crate::budget::Role;
 use crate::ids::{ModelRef, Tier};
 use crate::plan;
@@ -36,7 +36,7 @@ impl Run {
             return; // a fault of the whole plan stops new starts until it is mended
         }
         let (mut after, mut waiting, mut writers) = (None, 0, true);
-        while waiting < LOOK_AT {
+        while waiting < LOOK_AT && actions.len() < AT_ONCE {
             let reader = next_in(&self.state.ready, after);
             let writer = if writers { self.next_writer() } else { None };
             let Some(next) = [reader, writer].into_iter().flatten().min() else { return };
