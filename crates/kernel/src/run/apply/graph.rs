@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::ids::SubtaskId;
 use crate::plan::reference::Reference;
 use crate::plan::{self, ForEach, PlanPatch, Subtask};
-use crate::policy::Slots;
 use crate::route::Failure;
 use crate::run::event::{Ending, PatchedBy, SubtaskStatus};
 use crate::run::state::{DeskStage, Job, Key, Phase, Stage, State, Task, Tried, Work};
@@ -127,7 +126,7 @@ impl State {
 
     /// Ties a task to all that it names, known or not yet.
     fn link(&mut self, task: u32) {
-        for dep in named(&self.tasks[task as usize].spec.clone()) {
+        for dep in waits_for(&self.tasks[task as usize].spec.clone()) {
             match self.index.get(&dep) {
                 Some(&d) if d == task => {}
                 Some(&d) => {
@@ -206,10 +205,7 @@ impl State {
             durations: self.tasks.iter().map(left).collect(),
             waits: self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect(),
         };
-        let priorities = match self.start().policy.limits.max_concurrent_subagents {
-            Slots::At(slots) if (slots as usize) < self.tasks.len() => schedule::best_ranks(&graph, slots as usize),
-            _ => graph.longest_paths(),
-        };
+        let priorities = schedule::best_ranks(&graph, self.start().policy.limits.max_concurrent_subagents.most() as usize);
         for queue in [&mut self.ready, &mut self.ready_writers, &mut self.to_call] {
             let old = std::mem::take(queue);
             queue.extend(old.into_iter().map(|(_, key)| (Reverse(priorities[key.task as usize]), key)));
@@ -227,7 +223,7 @@ impl State {
 }
 
 /// All that a subtask waits for, each once.
-fn named(spec: &Subtask) -> Vec<SubtaskId> {
+pub(in crate::run) fn waits_for(spec: &Subtask) -> Vec<SubtaskId> {
     let mut named = spec.depends_on.clone();
     let mut add = |id: &SubtaskId| {
         if !named.contains(id) {
