@@ -161,6 +161,10 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
             crate::commands::apply::offer(shared, id)?;
         }
     }
+    if output.quiet && !output.json && exit != Exit::Done {
+        // Only the result was asked for, and there is none: why not is all there is to say.
+        let _ = write!(std::io::stderr(), "{}", crate::screen::next(id, summary));
+    }
     if !output.json && !output.quiet {
         let mut run = Run::new(shared.catalog.clone(), brigade_runtime::hands::specs().into());
         let mut bill = Bill::default();

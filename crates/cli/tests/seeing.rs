@@ -12,3 +12,5 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/unreachable.rs"]
+mod unreachable;

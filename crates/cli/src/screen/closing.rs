@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use brigade_kernel::call::ErrorClass;
+use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary};
 use brigade_kernel::view::cost::{Bill, Spent};
 use brigade_kernel::view::count;
@@ -47,17 +49,36 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
     );
     let per = per_unit(tally.done, summary, tally.asked);
     let _ = writeln!(text, "{per}");
+    text.push_str(&next(id, summary));
+    text
+}
+
+/// What to do next, and why the run stands still.
+pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
         RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
         RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
-        RunStatus::Failed if summary.error.is_some() => format!("stopped ({}): brigade resume {id}", summary.output),
-        RunStatus::Failed => format!("failed: {}", summary.output),
+        RunStatus::Failed => match summary.error.map(remedy) {
+            Some(remedy) => format!("stopped: {}\n{remedy}brigade resume {id}", summary.output),
+            None => format!("failed: {}", summary.output),
+        },
     };
-    let _ = writeln!(text, "{}", escape_for_screen(&next));
-    text
+    format!("{}\n", escape_for_screen(&next))
+}
+
+/// What a person can do about a provider that does not serve.
+fn remedy(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Unreachable => {
+            "is the server there? its address is OPENAI_BASE_URL or base_url in [providers.NAME]; nothing finished is lost or paid again: "
+        }
+        ErrorClass::Refused => "check the key in the variable that env_key of [providers.NAME] names, and what it may use; then: ",
+        ErrorClass::ModelNotFound => "check the models in [tiers]; then: ",
+        _ => "",
+    }
 }
 
 /// Accepted results per minute, per dollar and per question to a person. Taken over the whole life of the run,

@@ -7,7 +7,7 @@ mod results;
 mod say;
 pub mod seen;
 
-pub use closing::closing;
+pub use closing::{closing, next};
 pub use progress::{Level, Progress};
 pub use results::Results;
 pub use say::{json_line, paint, print, print_from_outside, remark, table};

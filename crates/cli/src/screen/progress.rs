@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 
+use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::SubtaskId;
-use brigade_kernel::run::{Ask, Event, State, SubtaskStatus};
+use brigade_kernel::route::Repair;
+use brigade_kernel::run::{Ask, CallResult, Event, State, SubtaskStatus};
 use brigade_kernel::units::NanoUsd;
 use brigade_kernel::view::count;
 use brigade_runtime::Recorded;
@@ -48,6 +50,8 @@ struct Counts {
     cost: NanoUsd,
     /// Money running short was told.
     short: bool,
+    /// Trouble with the provider that was told.
+    trouble: HashSet<ErrorClass>,
     /// Taken from the state, which has events in it that are still to be shown.
     ahead: bool,
 }
@@ -135,6 +139,7 @@ impl Progress {
         let ended = state.tasks.iter().filter(|t| t.status.is_some());
         self.counts = Counts {
             short: self.counts.short,
+            trouble: std::mem::take(&mut self.counts.trouble),
             done: ended.map(|t| t.spec.id.clone()).collect(),
             all: state.tasks.len() as u64,
             rows: state.tasks.iter().map(|t| t.rows.ended()).sum(),
@@ -271,6 +276,12 @@ impl Progress {
                     self.line("budget", "33", message);
                 }
                 self.counts.short = true;
+            }
+            // Said once: a hundred calls behind one limit all wait for the same thing.
+            Event::CallEnded { result: CallResult::Failed { class, message, repair: Repair::Wait(_), .. }, .. } => {
+                if self.counts.trouble.insert(*class) || verbose {
+                    self.line("waits", "33", &format!("{class}, trying again: {message}"));
+                }
             }
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, .. } => {

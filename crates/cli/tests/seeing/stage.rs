@@ -157,7 +157,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(what: &[&str], output: Output) -> Self {
+    pub fn of(what: &[&str], output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr), what: what.join(" ") }
     }
