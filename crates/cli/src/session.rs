@@ -15,7 +15,7 @@ use brigade_tools::sandbox::{Profile, Sandbox};
 use tokio::sync::{mpsc, watch};
 
 use crate::exit::{Exit, Failure, chain};
-use crate::screen::{Progress, Results};
+use crate::screen::{Failures, Progress, Results};
 
 /// How a run in the foreground shows itself.
 #[derive(Debug, Default)]
@@ -167,12 +167,13 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
     }
     if !output.json && !output.quiet {
         let mut run = Run::new(shared.catalog.clone(), brigade_runtime::hands::specs().into());
-        let mut bill = Bill::default();
+        let (mut bill, mut failures) = (Bill::default(), Failures::default());
         record::events(&*shared.home.journal(), id, 1, |recorded| {
             run.replay(&recorded.stamped);
             bill.saw(&recorded.stamped.event);
+            failures.saw(&recorded.stamped.event);
         })?;
-        let closing = crate::screen::closing(&run, summary, &bill);
+        let closing = crate::screen::closing(&run, summary, &bill, &failures);
         let _ = write!(std::io::stderr(), "{closing}");
     }
     Ok(exit)

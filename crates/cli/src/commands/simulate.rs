@@ -13,6 +13,7 @@ use brigade_runtime::hands;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::screen::{Column, Table};
 use crate::{screen, wiring};
 
 /// What the numbers stand for.
@@ -76,8 +77,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         ("cost (estimated)", played.cost_usd.to_string()),
         ("calls", tiers.join(", ")),
     ];
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    screen::print(&screen::table(&["", "simulated"], &rows, &[]));
+    let mut table = Table::new(&[("", Column::Whole), ("simulated", Column::Whole)]);
+    rows.into_iter().for_each(|(name, value)| table.row([name.to_owned(), value]));
+    screen::print(&table.shown());
     Ok(Exit::Done)
 }
 

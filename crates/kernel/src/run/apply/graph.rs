@@ -23,10 +23,11 @@ impl State {
             (Some(row), Some(i)) => self.reopen_row(i as usize, row),
             (_, Some(i)) => self.restart_source(i as usize),
             (_, None) => {
-                let Some(status) = entry.status.take() else { return };
+                if entry.status.take().is_none() {
+                    return;
+                }
                 let revised = entry.tier.clone().filter(|_| !instructions.is_empty());
                 self.open += 1;
-                self.untally(status);
                 if let Some(tier) = revised {
                     let evidence = "the review sent it back".to_owned();
                     let tried = vec![Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence }];
@@ -42,15 +43,6 @@ impl State {
             self.desk.job = None;
             self.desk.stage = DeskStage::Idle;
         }
-    }
-
-    pub(super) fn untally(&mut self, status: SubtaskStatus) {
-        let count = match status {
-            SubtaskStatus::Done => &mut self.tally.done,
-            SubtaskStatus::Failed => &mut self.tally.failed,
-            SubtaskStatus::Skipped | SubtaskStatus::Dropped => &mut self.tally.skipped,
-        };
-        *count = count.saturating_sub(1);
     }
 
     pub(super) fn wake_dependents(&mut self, task: u32) {
@@ -189,9 +181,8 @@ impl State {
         let merged = plan::with_planned_fields(&entry.spec, spec);
         entry.spec = Arc::new(merged);
         entry.instructions.clear();
-        if let Some(status) = entry.status.take() {
+        if entry.status.take().is_some() {
             self.open += 1;
-            self.untally(status);
         }
         self.link(task);
         self.unready_dependents(task);
