@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brigade_journal::Journal;
 use brigade_kernel::call::{Item, Speaker};
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Continued, Event, Run, RunStarted, RunStatus, RunSummary, State};
+use brigade_kernel::run::{Continued, Event, Phase, Run, RunStarted, RunStatus, RunSummary, State};
 use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::public;
 use brigade_runtime::record::{self, Recorded};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::exit::{Exit, Failure, chain};
 use crate::screen::{Failures, Progress, Results};
+use crate::standing::Standing;
 
 /// How a run in the foreground shows itself.
 #[derive(Debug, Default)]
@@ -228,10 +229,17 @@ pub fn last_run(journal: &dyn Journal) -> Result<Option<RunId>, Failure> {
 /// The planner's context of an earlier run, for `--continue`.
 ///
 /// # Errors
-/// Exit 2 when there is no such run.
+/// Exit 2 when there is no such run, or it is not over: what is to be built on is not there yet.
 pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     let (run, _) = record::load(&*shared.home.journal(), id, shared.catalog.clone(), brigade_runtime::hands::specs().into())?;
+    let standing = Standing::of_run(&shared.home, &run);
     let state = run.state();
+    if let Some(pid) = standing.pid {
+        return Err(Failure::usage(format!("run {id} is still at work (pid {pid}): wait for its end (brigade attach {id}), or cancel it")));
+    }
+    if state.phase != Phase::Ended {
+        return Err(Failure::usage(format!("run {id} is not over ({standing}): brigade resume {id} first, or cancel it")));
+    }
     let start = state.start();
     let said = |speaker, text: String| Item::Message { speaker, text };
     let mut turns = start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default();
