@@ -8,7 +8,7 @@ use brigade_kernel::run::{Event, State, SubtaskStatus, Unit};
 use super::columns::cut;
 
 /// Cells of a reason.
-const REASON: usize = 110;
+const REASON: usize = 76;
 /// Different reasons told apart; what comes after them is counted together.
 const MOST: usize = 1_000;
 
@@ -17,7 +17,7 @@ const MOST: usize = 1_000;
 pub struct Failures {
     /// Units that ended failed, and which reason each has.
     failed: HashMap<Unit, usize>,
-    /// Reasons by what is the same in them whatever the row: the subtask, and the text without its numbers.
+    /// Reasons by what is the same in them whatever the row: the subtask, and the text without numbers and quotations.
     known: HashMap<(SubtaskId, String), usize>,
     /// The first of each.
     reasons: Vec<(SubtaskId, String)>,
@@ -31,15 +31,16 @@ impl Failures {
             self.failed.remove(unit);
             return;
         }
-        let reason = self.reason(&unit.subtask, &cut(telling(error.as_deref().unwrap_or_default()), REASON));
+        let reason = self.reason(&unit.subtask, telling(error.as_deref().unwrap_or_default()));
         self.failed.insert(unit.clone(), reason);
     }
 
     fn reason(&mut self, subtask: &SubtaskId, text: &str) -> usize {
         let text = if self.reasons.len() < MOST { text } else { "something else" };
-        let alike: String = text.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0");
+        let words = text.split('"').step_by(2).flat_map(|part| part.split(|c: char| c.is_ascii_digit()));
+        let alike = words.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0");
         *self.known.entry((subtask.clone(), alike)).or_insert_with(|| {
-            self.reasons.push((subtask.clone(), text.to_owned()));
+            self.reasons.push((subtask.clone(), cut(text, REASON)));
             self.reasons.len() - 1
         })
     }

@@ -3,6 +3,7 @@
 mod closing;
 mod columns;
 mod failures;
+mod living;
 mod progress;
 mod results;
 mod say;
