@@ -86,8 +86,9 @@ proptest! {
 
 #[test]
 fn subtasks_that_work_in_the_view_take_turns_in_a_simulation_too() {
-    let subtask = |id: &str, writes: &[&str]| json!({"id": id, "simulate_ms": 100, "writes": writes, "tools": ["write_file"]});
-    let text = json!({"subtasks": [subtask("a", &["a"]), subtask("b", &["b"]), {"id": "c", "simulate_ms": 100}]}).to_string();
+    let writes = json!({"id": "a", "simulate_ms": 100, "writes": ["a"], "tools": ["write_file"]});
+    let checked = json!({"id": "b", "simulate_ms": 100, "checks": [["true"]]});
+    let text = json!({"subtasks": [writes, checked, {"id": "c", "simulate_ms": 100}]}).to_string();
     let known = Known::names(["write_file".to_owned()]);
     let checked = check(&parse(&text, Format::Json, Author::Person), &known);
     let report = played(&checked.plan.unwrap(), Slots::Auto);

@@ -212,10 +212,8 @@ impl Progress {
                 let word = if *ask == Ask::Account { "account" } else { "inbox" };
                 self.line(word, "33", &format!("#{item} {question}"));
             }
-            Event::Reopened { unit, instructions } => {
-                if unit.row.is_none() || verbose {
-                    self.line("again", "35", &format!("{unit} {instructions}"));
-                }
+            Event::Reopened { unit, instructions } if unit.row.is_none() || verbose => {
+                self.line("again", "35", &format!("{unit} {instructions}"));
             }
             Event::InboxAnswered { item, reply } => {
                 use brigade_kernel::run::Reply;
@@ -242,10 +240,10 @@ impl Progress {
                 self.told.short = true;
             }
             // Said once: a hundred calls behind one limit all wait for the same thing.
-            Event::CallEnded { result: CallResult::Failed { class, message, repair: Repair::Wait(_), .. }, .. } => {
-                if self.told.trouble.insert(*class) || verbose {
-                    self.line("waits", "33", &format!("{class}, trying again: {message}"));
-                }
+            Event::CallEnded { result: CallResult::Failed { class, message, repair: Repair::Wait(_), .. }, .. }
+                if self.told.trouble.insert(*class) || verbose =>
+            {
+                self.line("waits", "33", &format!("{class}, trying again: {message}"));
             }
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, .. } => {
