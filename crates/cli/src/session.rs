@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brigade_journal::Journal;
 use brigade_kernel::call::{Item, Speaker};
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Continued, Event, Run, RunStarted, RunStatus, RunSummary, State};
+use brigade_kernel::run::{Continued, Event, Phase, Run, RunStarted, RunStatus, RunSummary, State};
 use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::public;
 use brigade_runtime::record::{self, Recorded};
@@ -15,7 +15,8 @@ use brigade_tools::sandbox::{Profile, Sandbox};
 use tokio::sync::{mpsc, watch};
 
 use crate::exit::{Exit, Failure, chain};
-use crate::screen::{Progress, Results};
+use crate::screen::{Failures, Progress, Results};
+use crate::standing::Standing;
 
 /// How a run in the foreground shows itself.
 #[derive(Debug, Default)]
@@ -161,14 +162,19 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
             crate::commands::apply::offer(shared, id)?;
         }
     }
+    if output.quiet && !output.json && exit != Exit::Done {
+        // Only the result was asked for, and there is none: why not is all there is to say.
+        let _ = write!(std::io::stderr(), "{}", crate::screen::next(id, summary));
+    }
     if !output.json && !output.quiet {
         let mut run = Run::new(shared.catalog.clone(), brigade_runtime::hands::specs().into());
-        let mut bill = Bill::default();
+        let (mut bill, mut failures) = (Bill::default(), Failures::default());
         record::events(&*shared.home.journal(), id, 1, |recorded| {
             run.replay(&recorded.stamped);
             bill.saw(&recorded.stamped.event);
+            failures.saw(&recorded.stamped.event);
         })?;
-        let closing = crate::screen::closing(&run, summary, &bill);
+        let closing = crate::screen::closing(&run, summary, &bill, &failures);
         let _ = write!(std::io::stderr(), "{closing}");
     }
     Ok(exit)
@@ -223,10 +229,17 @@ pub fn last_run(journal: &dyn Journal) -> Result<Option<RunId>, Failure> {
 /// The planner's context of an earlier run, for `--continue`.
 ///
 /// # Errors
-/// Exit 2 when there is no such run.
+/// Exit 2 when there is no such run, or it is not over: what is to be built on is not there yet.
 pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     let (run, _) = record::load(&*shared.home.journal(), id, shared.catalog.clone(), brigade_runtime::hands::specs().into())?;
+    let standing = Standing::of_run(&shared.home, &run);
     let state = run.state();
+    if let Some(pid) = standing.pid {
+        return Err(Failure::usage(format!("run {id} is still at work (pid {pid}): wait for its end (brigade attach {id}), or cancel it")));
+    }
+    if state.phase != Phase::Ended {
+        return Err(Failure::usage(format!("run {id} is not over ({standing}): brigade resume {id} first, or cancel it")));
+    }
     let start = state.start();
     let said = |speaker, text: String| Item::Message { speaker, text };
     let mut turns = start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default();

@@ -40,6 +40,20 @@ fn costs(screen: &str) -> (f64, f64) {
     (amount("spent $"), amount("all on the flagship $"))
 }
 
+/// The README's screen is what the command prints, line for line, but for ids, folders and times.
+fn shown_in_the_readme(screen: &str) {
+    let changing = regex::Regex::new(r"r[0-9a-z]{19}|/\S*brigade-example-\w+|\(\d of \d\)|[\d.]+ a minute|, [\d.]+ s$|in [\d.]+s$")
+        .expect("a pattern");
+    let lasting = |line: &str| changing.replace_all(line, "#").into_owned();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("the README");
+    let block = readme.split("in about 15 seconds:\n\n```\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("its screen");
+    let (mut wanted, mut printed): (Vec<_>, Vec<_>) = (block.lines().map(lasting).collect(), screen.lines().map(lasting).collect());
+    // On a terminal the result stands between the lines of two streams.
+    wanted.sort_unstable();
+    printed.sort_unstable();
+    assert_eq!(wanted, printed, "put what it prints now into the README");
+}
+
 #[test]
 fn a_failing_test_is_fixed_offline_and_the_patch_lands() {
     let home = tempfile::tempdir().expect("a folder");
@@ -51,6 +65,7 @@ fn a_failing_test_is_fixed_offline_and_the_patch_lands() {
         return;
     }
     assert_eq!(ran.status.code(), Some(0), "{screen}");
+    shown_in_the_readme(&format!("{screen}{}", text(&ran.stdout)));
     in_order(
         &screen,
         &[

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "seeing/continuing.rs"]
+mod continuing;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/rows.rs"]
@@ -12,3 +14,5 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/unreachable.rs"]
+mod unreachable;

@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use brigade_kernel::ids::SubtaskId;
+use std::sync::Arc;
+
+use brigade_kernel::catalog::Catalog;
+use brigade_kernel::ids::{ModelRef, Tier};
 use brigade_kernel::plan::{Author, Format, Known, Plan, check, parse};
-use brigade_kernel::schedule::{Graph, Ranks, Ready, best_ranks, estimate, run, simulate};
+use brigade_kernel::policy::{Policy, Slots};
+use brigade_kernel::run::{Simulated, simulate};
+use brigade_kernel::schedule::{Graph, best_ranks, run};
+use brigade_kernel::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -36,6 +42,13 @@ fn plan_of(graph: &Graph) -> Plan {
     check(&parse(&text, Format::Json, Author::Person), &Known::names([])).plan.unwrap()
 }
 
+fn played(plan: &Plan, slots: Slots) -> Simulated {
+    let rung = |tier: &str, model: &str| (Tier::new(tier).unwrap(), ModelRef::new(model).unwrap());
+    let mut policy = Policy::standard([rung("nano", "openai/gpt-5.4-nano"), rung("flagship", "openai/gpt-5.4")]);
+    policy.limits.max_concurrent_subagents = slots;
+    simulate(plan, &policy, Arc::new(Catalog::built_in()), Vec::new().into(), Timestamp(1_800_000_000_000)).unwrap()
+}
+
 proptest! {
     // A failing case is printed; no file of seeds is kept beside integration tests.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -52,14 +65,16 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_takes_at_least_its_bound_and_at_most_graham_s(graph in graph(), workers in 1usize..6) {
-        let report = simulate(&plan_of(&graph), workers, estimate);
-        prop_assert_eq!(report.work_ms, graph.durations.iter().sum::<u64>());
-        prop_assert_eq!(report.lower_bound_ms, report.critical_path_ms.max(report.work_ms.div_ceil(workers as u64)));
-        prop_assert!(report.makespan_ms >= report.lower_bound_ms);
+    fn a_plan_takes_at_least_its_bound_and_at_most_graham_s(graph in graph(), workers in 1u32..6) {
+        let report = played(&plan_of(&graph), Slots::At(workers));
+        let (makespan, path, work) = (report.makespan_ms.0, report.critical_path_ms.0, report.work_ms.0);
+        prop_assert_eq!(work, graph.durations.iter().sum::<u64>());
+        prop_assert_eq!(report.lower_bound_ms.0, path.max(work.div_ceil(u64::from(workers))));
+        prop_assert!(makespan >= report.lower_bound_ms.0);
         // Graham 1966: no list schedule exceeds work / m + (1 - 1/m) path.
-        let m = workers as u64;
-        prop_assert!(report.makespan_ms * m <= report.work_ms + (m - 1) * report.critical_path_ms);
+        let m = u64::from(workers);
+        prop_assert!(makespan * m <= work + (m - 1) * path);
+        prop_assert_eq!(makespan, run(&graph, &best_ranks(&graph, workers as usize), workers as usize).makespan, "the run keeps the order");
     }
 
     #[test]
@@ -67,58 +82,21 @@ proptest! {
         let plain = run(&graph, &graph.longest_paths(), workers).makespan;
         prop_assert!(run(&graph, &best_ranks(&graph, workers), workers).makespan <= plain);
     }
-
-    #[test]
-    fn ranks_of_a_streamed_plan_equal_those_of_the_whole(graph in graph(), seed: u64) {
-        let plan = plan_of(&graph);
-        let whole = Ranks::of(&plan, estimate);
-        let mut order: Vec<usize> = (0..plan.subtasks.len()).collect();
-        order.sort_by_key(|n| (*n as u64 + 1).wrapping_mul(seed | 1).rotate_left(17));
-        let mut grown = Ranks::default();
-        for n in order {
-            grown.add(&plan.subtasks[n], estimate(&plan.subtasks[n]));
-        }
-        for (n, subtask) in plan.subtasks.iter().enumerate() {
-            prop_assert_eq!(grown.rank(&subtask.id), whole.rank(&subtask.id), "s{}", n);
-            prop_assert_eq!(whole.rank(&subtask.id), graph.longest_paths()[n]);
-        }
-    }
-
-    #[test]
-    fn the_ready_queue_gives_the_highest_rank_whatever_the_order_of_arrival(mut tasks in prop::collection::vec((0u64..5, 0u32..1000), 0..50)) {
-        let mut ready = Ready::default();
-        for (rank, task) in &tasks {
-            ready.insert(*task, *rank);
-        }
-        tasks.sort_by_key(|(rank, task)| (std::cmp::Reverse(*rank), *task));
-        prop_assert_eq!(ready.len(), tasks.len());
-        let out: Vec<u32> = std::iter::from_fn(|| ready.pop()).collect();
-        prop_assert_eq!(out, tasks.into_iter().map(|(_, task)| task).collect::<Vec<_>>());
-    }
 }
 
 #[test]
-fn a_cycle_in_a_plan_that_still_streams_ends_the_ranking() {
-    let plan = plan_of(&Graph { durations: vec![5, 5], waits: vec![vec![], vec![0]] });
-    let mut first = plan.subtasks[0].clone();
-    first.depends_on = vec![SubtaskId::new("s1").unwrap()];
-    let mut ranks = Ranks::default();
-    ranks.add(&first, estimate(&first));
-    ranks.add(&plan.subtasks[1], estimate(&plan.subtasks[1]));
-    assert!(ranks.rank(&first.id) <= 10);
+fn subtasks_that_work_in_the_view_take_turns_in_a_simulation_too() {
+    let writes = json!({"id": "a", "simulate_ms": 100, "writes": ["a"], "tools": ["write_file"]});
+    let checked = json!({"id": "b", "simulate_ms": 100, "checks": [["true"]]});
+    let text = json!({"subtasks": [writes, checked, {"id": "c", "simulate_ms": 100}]}).to_string();
+    let known = Known::names(["write_file".to_owned()]);
+    let checked = check(&parse(&text, Format::Json, Author::Person), &known);
+    let report = played(&checked.plan.unwrap(), Slots::Auto);
+    assert_eq!((report.makespan_ms.0, report.lower_bound_ms.0), (200, 100));
 }
 
 #[test]
-fn reranking_drops_what_left_the_plan() {
-    let mut ready = Ready::default();
-    (0..4).for_each(|n| ready.insert(n, n));
-    ready.rerank(|n| (*n != 2).then_some(10 - n));
-    assert_eq!(std::iter::from_fn(|| ready.pop()).collect::<Vec<_>>(), [0, 1, 3]);
-    assert!(ready.is_empty() && ready.peek().is_none());
-}
-
-#[test]
-fn large_plans_are_ranked_and_played_in_linear_work() {
+fn large_plans_are_played_through() {
     let n = 10_000;
     let durations: Vec<u64> = (0..n as u64).map(|i| 100 + i * 7919 % 1_000).collect();
     for waits in [
@@ -128,11 +106,7 @@ fn large_plans_are_ranked_and_played_in_linear_work() {
     ] {
         let plan = plan_of(&Graph { durations: durations.clone(), waits });
         let started = std::time::Instant::now();
-        let report = simulate(&plan, 16, estimate);
+        let report = played(&plan, Slots::At(16));
         println!("{report:?} in {:?}", started.elapsed());
-        let started = std::time::Instant::now();
-        let mut ranks = Ranks::default();
-        plan.subtasks.iter().for_each(|s| ranks.add(s, estimate(s)));
-        println!("ranks grown one by one in {:?}", started.elapsed());
     }
 }

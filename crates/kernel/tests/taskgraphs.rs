@@ -6,9 +6,14 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use brigade_kernel::catalog::Catalog;
+use brigade_kernel::ids::{ModelRef, Tier};
 use brigade_kernel::plan::{Author, Checked, Code, Format, Known, check, parse, parse_tools};
-use brigade_kernel::schedule::{estimate, simulate};
+use brigade_kernel::policy::{Policy, Slots};
+use brigade_kernel::run::simulate;
+use brigade_kernel::time::Timestamp;
 use serde_json::{Value, json};
 
 fn data(name: &str) -> Option<String> {
@@ -109,28 +114,36 @@ fn six_verdicts_on_recorded_plans_are_all_right() {
     }
 }
 
+fn policy() -> Policy {
+    let rung = |tier: &str, model: &str| (Tier::new(tier).unwrap(), ModelRef::new(model).unwrap());
+    Policy::standard([rung("nano", "openai/gpt-5.4-nano"), rung("mini", "openai/gpt-5.4-mini"), rung("flagship", "openai/gpt-5.4")])
+}
+
 #[test]
 fn recorded_graphs_finish_within_the_bars_and_never_later_than_waves() {
     let Some(graphs) = data("schedules.jsonl.gz") else { return };
-    for (workers, bar) in [(1usize, 1.0), (2, 1.03), (4, 1.005), (8, 1.001), (16, 1.0)] {
+    let (mut policy, catalog) = (policy(), Arc::new(Catalog::built_in()));
+    for (workers, bar) in [(1, 1.0), (2, 1.03), (4, 1.005), (8, 1.001), (16, 1.0)] {
         let (mut makespan, mut bound) = (0, 0);
+        policy.limits.max_concurrent_subagents = Slots::At(workers);
         for line in graphs.lines() {
             let record: Value = serde_json::from_str(line).unwrap();
             let subtask = |node: &Value| {
                 let deps: Vec<String> = node["deps"].as_array().unwrap().iter().map(|d| format!("n{d}")).collect();
-                json!({"id": format!("n{}", node["id"]), "depends_on": deps, "simulate_ms": node["ms"], "output_format": "text"})
+                json!({"id": format!("n{}", node["id"]), "depends_on": deps, "simulate_ms": node["ms"], "tier": node["tier"], "output_format": "text"})
             };
             let subtasks: Vec<Value> = record["nodes"].as_array().unwrap().iter().map(subtask).collect();
             let text = json!({"subtasks": subtasks}).to_string();
             let plan = check(&parse(&text, Format::Json, Author::Person), &Known::names([])).plan.unwrap();
-            let report = simulate(&plan, workers, estimate);
+            let report = simulate(&plan, &policy, catalog.clone(), Vec::new().into(), Timestamp(1_800_000_000_000)).unwrap();
             let reference = &record["reference"][workers.to_string()];
-            assert_eq!(report.lower_bound_ms, reference["lower_bound"].as_u64().unwrap());
-            assert_eq!(report.work_ms, record["work_ms"].as_u64().unwrap());
-            assert_eq!(report.critical_path_ms, record["critical_path_ms"].as_u64().unwrap());
-            assert!(report.makespan_ms <= reference["waves"].as_u64().unwrap(), "{} with {workers}: {report:?}", record["id"]);
-            makespan += report.makespan_ms;
-            bound += report.lower_bound_ms;
+            assert_eq!(report.lower_bound_ms.0, reference["lower_bound"].as_u64().unwrap());
+            assert_eq!(report.work_ms.0, record["work_ms"].as_u64().unwrap());
+            assert_eq!(report.critical_path_ms.0, record["critical_path_ms"].as_u64().unwrap());
+            assert!(report.makespan_ms.0 <= reference["waves"].as_u64().unwrap(), "{} with {workers}: {report:?}", record["id"]);
+            makespan += report.makespan_ms.0;
+            bound += report.lower_bound_ms.0;
+            assert_eq!(report.calls_per_tier.iter().map(|(_, n)| n).sum::<u64>(), record["n"].as_u64().unwrap());
         }
         let ratio = makespan as f64 / bound as f64;
         println!("{workers} workers: {ratio:.5} of the lower bound");

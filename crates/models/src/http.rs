@@ -292,7 +292,9 @@ impl Http {
     /// The typed error of a request that got no response.
     fn transport(&self, error: &reqwest::Error) -> CallError {
         let sent = !(error.is_connect() || error.is_builder());
-        let message = format!("cannot reach {}: {}", place(&self.url), chain(error));
+        // Of a connection that was not made the last cause says all; what wraps it repeats the address.
+        let why = if error.is_connect() { root(error) } else { chain(error) };
+        let message = format!("cannot reach {}: {why}", place(&self.url));
         fault::error(ErrorClass::Unreachable, self.redactor.redact(&message), sent)
     }
 }
@@ -431,6 +433,15 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The cause behind all causes.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
 }
 
 /// A short mark of a request for invented call ids; the same request gets the same one.

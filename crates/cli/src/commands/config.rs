@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::screen::{Column, Table};
 use crate::{screen, wiring};
 
 /// Show the effective configuration.
@@ -52,11 +53,9 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         screen::print(&screen::json_line(&all));
         return Ok(Exit::Done);
     }
-    let headings: &[&str] = if *origin { &["key", "value", "from"] } else { &["key", "value"] };
-    let cells = |row: crate::config::Row| match origin {
-        true => vec![row.key, row.value, row.origin],
-        false => vec![row.key, row.value],
-    };
-    screen::print(&screen::table(headings, &rows.into_iter().map(cells).collect::<Vec<_>>(), &[]));
+    let headings = ["key", "value", "from"].map(|heading| (heading, Column::Whole));
+    let mut table = Table::new(&headings[..if *origin { 3 } else { 2 }]);
+    rows.into_iter().for_each(|row| table.row([row.key, row.value, row.origin]));
+    screen::print(&table.shown());
     Ok(Exit::Done)
 }

@@ -8,7 +8,7 @@ use brigade_runtime::{Home, record};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::screen::columns::{cut, one_line};
+use crate::screen::{cut, one_line};
 use crate::standing::fold;
 use crate::wiring;
 

@@ -8,6 +8,7 @@ use brigade_kernel::units::{NanoUsd, Rate};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::screen::{Column, Table};
 use crate::{screen, wiring};
 
 /// Show tiers and models: windows, prices, dates.
@@ -47,8 +48,13 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         screen::print(&screen::json_line(&lines.iter().map(as_json).collect::<Vec<_>>()));
         return Ok(Exit::Done);
     }
-    let headings = ["tier", "model", "window", "output", "$/M in", "cached", "out", "effort", "retires", "priced since"];
-    screen::print(&screen::table(&headings, &lines.iter().map(cells).collect::<Vec<_>>(), &[2, 3, 4, 5, 6]));
+    let words = |heading| (heading, Column::Whole);
+    let number = |heading| (heading, Column::Number);
+    let [tier, model, effort, retires, since] = ["tier", "model", "effort", "retires", "priced since"].map(words);
+    let [window, output, input, cached, out] = ["window", "output", "$/M in", "cached", "out"].map(number);
+    let mut table = Table::new(&[tier, model, window, output, input, cached, out, effort, retires, since]);
+    lines.iter().for_each(|line| table.row(cells(line)));
+    screen::print(&table.shown());
     if let Some(day) = catalog.as_of() {
         screen::remark(&format!(
             "prices in dollars per million tokens, read on {day}; yours may differ: [models.\"PROVIDER/MODEL\"] in config.toml"

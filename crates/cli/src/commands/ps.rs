@@ -11,7 +11,7 @@ use brigade_runtime::{Clock, Home, record};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::screen::columns::{Column, Table, span};
+use crate::screen::{Column, Table, span};
 use crate::standing::{Standing, fold};
 use crate::wiring;
 
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if !any && !args.json {
         let _ = writeln!(std::io::stderr(), "no runs yet");
     } else if !args.json {
-        let _ = write!(out, "{}", table.text());
+        let _ = write!(out, "{}", table.shown());
     }
     Ok(Exit::Done)
 }

@@ -1,31 +1,35 @@
 //! `brigade simulate`: a plan played through on a virtual clock; no model is called.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use brigade_kernel::call::Service;
-use brigade_kernel::catalog::{self, Catalog, Day};
-use brigade_kernel::plan::{Plan, Subtask};
+use brigade_kernel::catalog::Catalog;
+use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::{Policy, Slots};
-use brigade_kernel::route;
-use brigade_kernel::schedule;
-use brigade_kernel::units::NanoUsd;
-use brigade_kernel::usage::Usage;
+use brigade_kernel::run::{self, Simulated};
+use brigade_kernel::time::Millis;
 use brigade_kernel::view;
+use brigade_runtime::hands;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
+use crate::screen::{Column, Table};
 use crate::{screen, wiring};
 
-/// Mean tokens of the 4,159 recorded calls in data/taskgraphs (schedules.jsonl.gz), all tiers together.
-const CALL_INPUT_TOKENS: u64 = 456;
-const CALL_OUTPUT_TOKENS: u64 = 169;
+/// What the numbers stand for.
+const WHAT: &str = "\
+The run itself is driven, with your tiers, routes and slots: every call succeeds at once, a subtask is one call
+and a for_each subtask one row. Times, cost and calls are those of the plan's subtasks; planner and review are not
+in them, nor is what reasoning (effort) adds to an answer. Input is priced as the prompts are packed, without
+excerpts of files; output at the mean of recorded calls.";
 
 /// Play a plan through on a virtual clock.
 #[derive(Debug, clap::Args)]
+#[command(after_help = WHAT)]
 pub struct Args {
     /// The plan (TOML or JSON; `-` reads standard input); `simulate_ms` is a subtask's duration
     plan: PathBuf,
-    /// Attempts at once [default: limits.max_concurrent_subagents; without a number there, no limit]
+    /// Attempts at once [default: limits.max_concurrent_subagents, 1024 if that is "auto"]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     workers: Option<u32>,
     /// Many runs on many machines (not supported yet)
@@ -44,76 +48,46 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if args.fleet {
         return Err(Failure::usage("not supported yet: simulate --fleet"));
     }
-    let (config, catalog) = wiring::configure(&[], &wiring::env(), None)?;
+    let (mut config, catalog) = wiring::configure(&[], &wiring::env(), None)?;
+    if let Some(workers) = args.workers {
+        config.policy.limits.max_concurrent_subagents = Slots::At(workers);
+    }
     let plan = super::plan::valid(&args.plan, &config.policy)?;
-    let today = Day::of(brigade_runtime::Clock::start().now());
-    let spent = calls(&plan, &config.policy, &catalog, today)?;
-    let workers = match (args.workers, config.policy.limits.max_concurrent_subagents) {
-        (Some(n), _) | (None, Slots::At(n)) => n as usize,
-        (None, Slots::Auto) => plan.subtasks.len(),
-    };
-    let times = schedule::simulate(&plan, workers, schedule::estimate);
+    let played = play(&plan, &config.policy, Arc::new(catalog))?;
     if args.json {
-        let tiers: Map<String, Value> = spent.per_tier.into_iter().map(|(tier, n)| (tier, n.into())).collect();
+        let tiers: Map<String, Value> = played.calls_per_tier.into_iter().map(|(tier, n)| (tier.to_string(), n.into())).collect();
         screen::print(&screen::json_line(&json!({
-            "makespan_ms": times.makespan_ms,
-            "critical_path_ms": times.critical_path_ms,
-            "work_ms": times.work_ms,
-            "lower_bound_ms": times.lower_bound_ms,
-            "cost_usd": view::usd(spent.cost),
+            "makespan_ms": played.makespan_ms,
+            "critical_path_ms": played.critical_path_ms,
+            "work_ms": played.work_ms,
+            "lower_bound_ms": played.lower_bound_ms,
+            "cost_usd": view::usd(played.cost_usd),
             "calls_per_tier": tiers,
         })));
         return Ok(Exit::Done);
     }
-    let seconds = |ms: u64| format!("{}.{:03} s", ms / 1_000, ms % 1_000);
-    let tiers: Vec<String> = spent.per_tier.iter().map(|(tier, n)| format!("{tier} {n}")).collect();
+    let seconds = |ms: Millis| format!("{}.{:03} s", ms.0 / 1_000, ms.0 % 1_000);
+    let tiers: Vec<String> = played.calls_per_tier.iter().map(|(tier, n)| format!("{tier} {n}")).collect();
     let rows = [
-        ("workers", workers.to_string()),
-        ("makespan", seconds(times.makespan_ms)),
-        ("critical path", seconds(times.critical_path_ms)),
-        ("work", seconds(times.work_ms)),
-        ("lower bound", seconds(times.lower_bound_ms)),
-        ("cost (estimated)", spent.cost.to_string()),
+        ("workers", config.policy.limits.max_concurrent_subagents.most().to_string()),
+        ("makespan", seconds(played.makespan_ms)),
+        ("critical path", seconds(played.critical_path_ms)),
+        ("work", seconds(played.work_ms)),
+        ("lower bound", seconds(played.lower_bound_ms)),
+        ("cost (estimated)", played.cost_usd.to_string()),
         ("calls", tiers.join(", ")),
     ];
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    screen::print(&screen::table(&["", "simulated"], &rows, &[]));
+    let mut table = Table::new(&[("", Column::Whole), ("simulated", Column::Whole)]);
+    rows.into_iter().for_each(|(name, value)| table.row([name.to_owned(), value]));
+    screen::print(&table.shown());
     Ok(Exit::Done)
 }
 
-/// What a plan's calls come to.
-#[derive(Debug)]
-pub(crate) struct Calls {
-    /// All of them.
-    pub cost: NanoUsd,
-    /// In the order of the ladder, rungs without a call included.
-    pub per_tier: Vec<(String, u64)>,
-}
-
-/// Every subtask is one call on its start tier that passes at once; a `for_each` subtask is one row.
+/// The run played through with the tools and prices of today.
 ///
-/// A call is estimated at the mean of recorded calls, plus the subtask's own text (four bytes to a token) and one mean
-/// answer for each dependency; the planner and the review are not in it. It is a guess to compare plans by, no promise.
-pub(crate) fn calls(plan: &Plan, policy: &Policy, catalog: &Catalog, today: Day) -> Result<Calls, Failure> {
-    let mut per_tier: Vec<(String, u64)> = policy.ladder.iter().map(|tier| (tier.to_string(), 0)).collect();
-    let mut cost = NanoUsd::ZERO;
-    for subtask in &plan.subtasks {
-        let tokens = usage(subtask);
-        let mut facts = route::Facts::of(subtask);
-        facts.input_tokens = tokens.input_tokens - CALL_INPUT_TOKENS;
-        let route = route::start(&facts, policy).map_err(|stuck| Failure::usage(format!("subtask {}: {stuck}", subtask.id)))?;
-        let found = catalog.lookup(&route.model, today).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        cost += catalog::cost(found.price, &tokens, Service::Default);
-        match per_tier.iter_mut().find(|(tier, _)| tier == route.tier.as_str()) {
-            Some((_, n)) => *n += 1,
-            None => per_tier.push((route.tier.to_string(), 1)),
-        }
-    }
-    Ok(Calls { cost, per_tier })
-}
-
-fn usage(subtask: &Subtask) -> Usage {
-    let own = (subtask.description.len() + subtask.output_format.len()) / 4;
-    let input_tokens = CALL_INPUT_TOKENS + own as u64 + CALL_OUTPUT_TOKENS * subtask.depends_on.len() as u64;
-    Usage { input_tokens, output_tokens: CALL_OUTPUT_TOKENS, ..Usage::default() }
+/// # Errors
+/// Exit 2 when the plan cannot be worked off to its end, with the reason.
+pub(crate) fn play(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>) -> Result<Simulated, Failure> {
+    let now = brigade_runtime::Clock::start().now();
+    run::simulate(plan, policy, catalog, hands::specs().into(), now).map_err(Failure::usage)
 }

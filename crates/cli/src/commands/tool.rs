@@ -10,7 +10,7 @@ use brigade_tools::toolbox::MAX_ARGUMENT_BYTES;
 use brigade_tools::{Grant, Toolbox, View, command};
 
 use crate::exit::{Exit, Failure, chain};
-use crate::screen;
+use crate::screen::{self, Column, Table};
 
 /// How much of a result is shown: a script can take more than a model.
 const OUTPUT_CHARS: usize = 1_000_000;
@@ -72,9 +72,11 @@ fn list(json: bool) -> Result<Exit, Failure> {
         let fields = spec.parameters.get("properties").and_then(|p| p.as_object());
         let names: Vec<&str> = fields.into_iter().flat_map(|f| f.keys()).map(String::as_str).collect();
         let first = spec.description.split_inclusive(". ").next().unwrap_or_default().trim_end();
-        vec![spec.name.clone(), names.join(", "), first.to_owned()]
+        [spec.name.clone(), names.join(", "), first.to_owned()]
     };
-    screen::print(&screen::table(&["tool", "arguments", "what it does"], &specs.iter().map(row).collect::<Vec<_>>(), &[]));
+    let mut table = Table::new(&["tool", "arguments", "what it does"].map(|heading| (heading, Column::Whole)));
+    specs.iter().map(row).for_each(|cells| table.row(cells));
+    screen::print(&table.shown());
     Ok(Exit::Done)
 }
 

@@ -2,21 +2,29 @@
 
 use std::fmt::Write as _;
 
-use brigade_kernel::run::{Run, RunStatus, RunSummary};
+use brigade_kernel::call::ErrorClass;
+use brigade_kernel::ids::RunId;
+use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
 use brigade_kernel::view::cost::{Bill, Spent};
 use brigade_kernel::view::count;
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
+use super::failures::Failures;
 use super::seen::against_flagship;
 
+/// Reasons shown for what failed.
+const MOST_REASONS: usize = 3;
+
 /// The closing lines.
-pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
+pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures) -> String {
     let state = run.state();
     let id = state.run();
     let mut text = String::new();
     let seconds = summary.duration_ms.0 as f64 / 1_000.0;
     let _ = writeln!(text);
+    let _ = write!(text, "{}", rows(state));
+    let _ = write!(text, "{}", reasons(state, failures));
     let mut table = Table::new(&[
         ("tier", Column::Text(16)),
         ("calls", Column::Number),
@@ -31,33 +39,87 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill) -> String {
             [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens].map(|n| n.to_string());
         table.row([tier.to_string(), calls, input, cached, output, spent.cost.to_string()]);
     }
-    text.push_str(&table.text());
+    if !table.is_empty() {
+        text.push_str(&table.text());
+    }
     let total = Spent { cost: summary.cost_usd, all_flagship: summary.all_flagship_cost_usd, ..Spent::default() };
     let _ = writeln!(text, "{}, {seconds:.1} s", against_flagship(&total));
-    let tally = state.tally;
+    let (tally, outcomes) = (state.tally, state.outcomes());
     let _ = writeln!(
         text,
         "{} accepted, {} failed, {} skipped; {}, {}{}",
-        tally.done,
-        tally.failed,
-        tally.skipped,
+        outcomes.done,
+        outcomes.failed,
+        outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
         if tally.reused > 0 { format!("; {} taken from earlier runs", tally.reused) } else { String::new() },
     );
-    let per = per_unit(tally.done, summary, tally.asked);
+    let per = per_unit(outcomes.done, summary, tally.asked);
     let _ = writeln!(text, "{per}");
+    if outcomes.failed > 0 && summary.status == RunStatus::Completed {
+        let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
+    }
+    text.push_str(&next(id, summary));
+    text
+}
+
+/// How the rows of each bulk subtask went; nothing for a run without rows.
+fn rows(state: &State) -> String {
+    let mut table = Table::new(&[
+        ("rows of", Column::Text(40)),
+        ("done", Column::Number),
+        ("failed", Column::Number),
+        ("skipped", Column::Number),
+        ("escalated", Column::Number),
+    ]);
+    for task in state.tasks.iter().filter(|task| task.rows.ended() > 0) {
+        let rows = task.rows;
+        let [done, failed, skipped, escalated] = [rows.done, rows.failed, rows.skipped, rows.escalated].map(|n| n.to_string());
+        table.row([task.spec.id.to_string(), done, failed, skipped, escalated]);
+    }
+    if table.is_empty() { String::new() } else { format!("{}\n", table.text()) }
+}
+
+/// What most failures have in common.
+fn reasons(state: &State, failures: &Failures) -> String {
+    let (most, others) = failures.most(state, MOST_REASONS);
+    let mut table = Table::new(&[("failed", Column::Number), ("of", Column::Text(40)), ("because", Column::Whole)]);
+    for (n, subtask, why) in most {
+        table.row([n.to_string(), subtask.to_string(), why.to_owned()]);
+    }
+    if others > 0 {
+        table.row([others.to_string(), String::new(), "(other reasons)".to_owned()]);
+    }
+    if table.is_empty() { String::new() } else { format!("{}\n", table.text()) }
+}
+
+/// What to do next, and why the run stands still.
+pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
         RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
         RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
-        RunStatus::Failed if summary.error.is_some() => format!("stopped ({}): brigade resume {id}", summary.output),
-        RunStatus::Failed => format!("failed: {}", summary.output),
+        RunStatus::Failed => match summary.error.map(remedy) {
+            Some(remedy) => format!("stopped: {}\n{remedy}brigade resume {id}", summary.output),
+            None => format!("failed: {}", summary.output),
+        },
     };
-    let _ = writeln!(text, "{}", escape_for_screen(&next));
-    text
+    format!("{}\n", escape_for_screen(&next))
+}
+
+/// What a person can do about a provider that does not serve.
+fn remedy(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Unreachable => {
+            "is the server there? its address is OPENAI_BASE_URL or base_url in [providers.NAME]; nothing finished is lost or paid again: "
+        }
+        ErrorClass::Refused => "check the key in the variable that env_key of [providers.NAME] names, and what it may use; then: ",
+        ErrorClass::ModelNotFound => "check the models in [tiers]; then: ",
+        _ => "",
+    }
 }
 
 /// Accepted results per minute, per dollar and per question to a person. Taken over the whole life of the run,

@@ -5,11 +5,15 @@ use std::io::IsTerminal as _;
 use brigade_tools::escape_for_screen;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use super::say::paint;
+
 /// How a column stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// Text, cut to so many cells.
     Text(usize),
+    /// Text, however long: for a last column, or one that a reader copies from.
+    Whole,
     /// A number, at the right.
     Number,
 }
@@ -30,18 +34,32 @@ impl Table {
         }
     }
 
-    /// One more row; cells of text from outside are made inert and put on one line.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cells = cells.iter().zip(&self.columns).map(|(cell, column)| match column {
-            Column::Text(most) => cut(cell, *most),
-            Column::Number => one_line(cell),
+    /// One more row, a cell for each column; text from outside is made inert and put on one line.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells = cells.into_iter().zip(&self.columns).map(|(cell, column)| match column {
+            Column::Text(most) => cut(&cell, *most),
+            Column::Whole | Column::Number => one_line(&cell),
         });
         self.rows.push(cells.collect());
     }
 
+    /// Whether there is nothing under the headings.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    /// The rows as text for standard output, where headings stand out on a terminal.
+    pub fn shown(&self) -> String {
+        let text = self.text();
+        match text.split_once('\n') {
+            Some((headings, rows)) => format!("{}\n{rows}", paint("1", headings)),
+            None => text,
+        }
+    }
+
     /// The rows as text.
     pub fn text(&self) -> String {
-        let width = |column: usize| self.rows.iter().map(|r| r[column].width()).max().unwrap_or_default();
+        let width = |column: usize| self.rows.iter().filter_map(|r| Some(r.get(column)?.width())).max().unwrap_or_default();
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut text = String::new();
         for row in &self.rows {
@@ -49,7 +67,7 @@ impl Table {
             for ((cell, column), width) in row.iter().zip(&self.columns).zip(&widths) {
                 let gap = " ".repeat(width - cell.width());
                 match column {
-                    Column::Text(_) => line.extend([cell, gap.as_str(), "  "]),
+                    Column::Text(_) | Column::Whole => line.extend([cell, gap.as_str(), "  "]),
                     Column::Number => line.extend([gap.as_str(), cell, "  "]),
                 }
             }
@@ -113,6 +131,10 @@ mod tests {
         let ends: Vec<usize> = text.lines().map(|l| l.width()).collect();
         assert!(ends.iter().all(|w| *w == ends[0]), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+        let mut table = Table::new(&[("name", Column::Whole), ("n", Column::Number)]);
+        table.row(["a".to_owned(), "10".to_owned()]);
+        table.row(vec!["b\nc\u{1b}".to_owned(), "9".to_owned()]);
+        assert_eq!(table.shown(), "name      n\na        10\nb c\\x1b   9\n");
     }
 
     #[test]

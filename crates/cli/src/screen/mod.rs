@@ -1,13 +1,17 @@
 //! What a person sees: progress while a run works, tables afterwards. Everything is a fold of recorded events.
 
 mod closing;
-pub mod columns;
+mod columns;
+mod failures;
+mod living;
 mod progress;
 mod results;
 mod say;
 pub mod seen;
 
-pub use closing::closing;
+pub use closing::{closing, next};
+pub use columns::{Column, Table, cut, one_line, span};
+pub use failures::Failures;
 pub use progress::{Level, Progress};
 pub use results::Results;
-pub use say::{json_line, paint, print, print_from_outside, remark, table};
+pub use say::{json_line, paint, print, print_from_outside, remark};

@@ -3,15 +3,19 @@
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 
+use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::SubtaskId;
-use brigade_kernel::run::{Ask, Event, State, SubtaskStatus};
-use brigade_kernel::units::NanoUsd;
+use brigade_kernel::route::Repair;
+use brigade_kernel::run::{Ask, CallResult, Event, State, SubtaskStatus};
 use brigade_kernel::view::count;
 use brigade_runtime::Recorded;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::columns::{colours, one_line};
+use super::living::Living;
 
+/// Subtasks that get lines of their own; of larger plans the rest is counted.
+const MOST_LINES: usize = 40;
 /// How often the living line moves while nothing happens.
 const TICK: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -34,22 +38,18 @@ pub struct Progress {
     /// Lines are the result: they go to standard output.
     record: bool,
     bar: Option<ProgressBar>,
-    counts: Counts,
+    living: Living,
+    told: Told,
 }
 
-/// What the living line says.
+/// What is told once, or only now and then.
 #[derive(Debug, Default)]
-struct Counts {
-    done: HashSet<SubtaskId>,
-    all: u64,
-    rows: u64,
-    running: u64,
-    waiting: u64,
-    cost: NanoUsd,
-    /// Money running short was told.
+struct Told {
+    planned: usize,
+    /// Money running short.
     short: bool,
-    /// Taken from the state, which has events in it that are still to be shown.
-    ahead: bool,
+    /// Trouble with the provider.
+    trouble: HashSet<ErrorClass>,
 }
 
 impl Progress {
@@ -58,20 +58,20 @@ impl Progress {
         let live = level > Level::Silent && std::io::stderr().is_terminal();
         let bar = live.then(|| {
             let bar = ProgressBar::new_spinner();
-            // Without a style of ours, indicatif's own shows the same message.
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            // One row, cut to the terminal. Without a style of ours, indicatif's own shows the same message.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>3} {wide_msg}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { level, colour: colours(), record: false, bar, counts: Counts::default() }
+        Self { level, colour: colours(), record: false, bar, living: Living::default(), told: Told::default() }
     }
 
     /// For events of the past, on standard output.
     pub fn record(level: Level) -> Self {
         let colour = colours() && std::io::stdout().is_terminal();
-        Self { level, colour, record: true, bar: None, counts: Counts::default() }
+        Self { level, colour, record: true, bar: None, living: Living::default(), told: Told::default() }
     }
 
     /// A line that no event stands for.
@@ -93,63 +93,38 @@ impl Progress {
         }
         let text = one_line(text);
         let line = if self.colour { format!("\x1b[{colour}m{word:>9}\x1b[0m {text}") } else { format!("{word:>9} {text}") };
+        let line = line.trim_end();
         // A closed stream leaves nobody to tell.
         self.aside(|| {
             let _ = if self.record { writeln!(std::io::stdout().lock(), "{line}") } else { writeln!(std::io::stderr().lock(), "{line}") };
         });
     }
 
-    /// What the living line says: only what events said.
-    fn live(&mut self, event: &Event) {
-        let counts = &mut self.counts;
-        match event {
-            Event::AttemptStarted { .. } => counts.running += 1,
-            Event::AttemptEnded { .. } => counts.running = counts.running.saturating_sub(1),
-            Event::RunPaused(_) => counts.running = 0,
-            Event::RunResumed {} => (counts.running, counts.ahead) = (0, false),
-            Event::CallEnded { cost_usd, sent: true, .. } if !counts.ahead => counts.cost += *cost_usd,
-            Event::InboxOpened { .. } => counts.waiting += 1,
-            Event::InboxAnswered { .. } => counts.waiting = counts.waiting.saturating_sub(1),
-            _ => {}
-        }
-        let Some(bar) = &self.bar else { return };
-        let rows = if counts.rows > 0 { format!(", {}", count(counts.rows, "row", "rows")) } else { String::new() };
-        let waiting = if counts.waiting > 0 { format!(", {} in the inbox", counts.waiting) } else { String::new() };
-        bar.set_message(format!(
-            "{} of {} done{rows}, {} running{waiting}, {}",
-            counts.done.len(),
-            counts.all,
-            counts.running,
-            counts.cost
-        ));
-    }
-
     /// Takes one event in.
     pub fn saw(&mut self, recorded: &Recorded) {
-        self.told(recorded);
-        self.live(&recorded.stamped.event);
+        self.living.saw(&recorded.stamped.event);
+        self.tell(recorded);
+        self.show();
     }
 
     /// Starts from how the run stands before anything is shown.
     pub fn from_state(&mut self, state: &State) {
-        let ended = state.tasks.iter().filter(|t| t.status.is_some());
-        self.counts = Counts {
-            short: self.counts.short,
-            done: ended.map(|t| t.spec.id.clone()).collect(),
-            all: state.tasks.len() as u64,
-            rows: state.tasks.iter().map(|t| t.rows.ended()).sum(),
-            running: 0,
-            waiting: state.inbox.len() as u64,
-            cost: state.spent(),
-            ahead: true,
-        };
+        self.living = Living::of(state);
+        self.told.planned = state.tasks.len();
+        self.show();
     }
 
-    fn told(&mut self, recorded: &Recorded) {
+    fn show(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.living.text());
+        }
+    }
+
+    fn tell(&mut self, recorded: &Recorded) {
         let verbose = self.level == Level::Verbose;
         match &recorded.stamped.event {
             Event::RunStarted(start) => {
-                self.counts = Counts::default();
+                self.told = Told::default();
                 let scripted =
                     start.offline.as_ref().map(|e| format!(" (offline: the models are scripted by {e}, everything else is real)"));
                 self.line("run", "1", &format!("{}{}", start.run, scripted.unwrap_or_default()));
@@ -160,15 +135,16 @@ impl Progress {
             }
             Event::RunResumed {} => self.line("resumed", "1", ""),
             Event::PlanSubtask { subtask, .. } => {
-                self.counts.all += 1;
-                if self.counts.all <= 40 || verbose {
+                self.told.planned += 1;
+                if self.told.planned <= MOST_LINES || verbose {
                     let after = if subtask.depends_on.is_empty() {
                         String::new()
                     } else {
                         format!(" (after {})", subtask.depends_on.iter().map(|d| d.as_str()).collect::<Vec<_>>().join(", "))
                     };
-                    self.line("planned", "36", &format!("{} [{}] {}{after}", subtask.id, subtask.kind, subtask.title));
-                } else if self.counts.all == 41 {
+                    let title = if subtask.title.is_empty() { String::new() } else { format!(" {}", subtask.title) };
+                    self.line("planned", "36", &format!("{} [{}]{title}{after}", subtask.id, subtask.kind));
+                } else if self.told.planned == MOST_LINES + 1 {
                     self.line("planned", "36", "… and more");
                 }
             }
@@ -182,14 +158,15 @@ impl Progress {
                 self.line("faulty", "33", &format!("the plan goes back for mending, try {mend} of 2: {}", faults.join("; ")))
             }
             Event::PlanPatched { patch, .. } => {
-                self.counts.all += patch.add.len() as u64;
                 self.line(
                     "replanned",
                     "36",
                     &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()),
                 );
             }
-            Event::AttemptStarted { unit, attempt, tier, why, .. } if verbose || (unit.row.is_none() && self.counts.all <= 40) => {
+            Event::AttemptStarted { unit, attempt, tier, why, .. }
+                if verbose || (unit.row.is_none() && self.living.done().1 <= MOST_LINES) =>
+            {
                 let no = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
                 self.line("start", "2", &format!("{unit} on {tier}{no}: {why}"));
             }
@@ -212,15 +189,10 @@ impl Progress {
             }
             Event::SubtaskEnded { unit, status, tier, cost_usd, error, reused_from, .. } => {
                 if unit.row.is_some() {
-                    self.counts.rows += 1;
-                    if self.counts.rows.is_multiple_of(100) || verbose {
-                        self.line("rows", "32", &format!("{} ended", self.counts.rows));
-                    }
-                    return;
+                    return self.rows(&unit.subtask, verbose);
                 }
-                self.counts.done.insert(unit.subtask.clone());
-                let (done, all) = (self.counts.done.len(), self.counts.all);
-                if done > 40 && !done.is_multiple_of(100) && !verbose {
+                let (done, all) = self.living.done();
+                if done > MOST_LINES && !done.is_multiple_of(100) && !verbose {
                     return;
                 }
                 let (word, colour) = match status {
@@ -240,13 +212,8 @@ impl Progress {
                 let word = if *ask == Ask::Account { "account" } else { "inbox" };
                 self.line(word, "33", &format!("#{item} {question}"));
             }
-            Event::Reopened { unit, instructions } => {
-                if unit.row.is_none() {
-                    self.counts.done.remove(&unit.subtask);
-                }
-                if unit.row.is_none() || verbose {
-                    self.line("again", "35", &format!("{unit} {instructions}"));
-                }
+            Event::Reopened { unit, instructions } if unit.row.is_none() || verbose => {
+                self.line("again", "35", &format!("{unit} {instructions}"));
             }
             Event::InboxAnswered { item, reply } => {
                 use brigade_kernel::run::Reply;
@@ -267,10 +234,16 @@ impl Progress {
             }
             // Said once: while calls in flight settle, the same cap refuses again and again.
             Event::LeaseRefused { message, .. } => {
-                if verbose || !self.counts.short {
+                if verbose || !self.told.short {
                     self.line("budget", "33", message);
                 }
-                self.counts.short = true;
+                self.told.short = true;
+            }
+            // Said once: a hundred calls behind one limit all wait for the same thing.
+            Event::CallEnded { result: CallResult::Failed { class, message, repair: Repair::Wait(_), .. }, .. }
+                if self.told.trouble.insert(*class) || verbose =>
+            {
+                self.line("waits", "33", &format!("{class}, trying again: {message}"));
             }
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, .. } => {
@@ -282,6 +255,17 @@ impl Progress {
                 Some(why) => self.line("kept", "33", &format!("the patch was not applied: {why}")),
             },
             _ => {}
+        }
+    }
+
+    /// Rows that ended, now and then; where there is a living line it says so already.
+    fn rows(&self, subtask: &SubtaskId, verbose: bool) {
+        let (ended, total) = self.living.rows(subtask);
+        // 100, 200 … 1,000, 2,000 … 10,000: ten lines for each order of magnitude.
+        let step = 10_u64.pow(ended.checked_ilog10().unwrap_or_default()).max(100);
+        if verbose || (self.bar.is_none() && (ended.is_multiple_of(step) || Some(ended) == total)) {
+            let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            self.line("rows", "32", &format!("{subtask}: {ended}{of} ended"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! How verbs that answer a question say it: aligned tables, JSON that is inert on a terminal, colours only where they help.
+//! How verbs that answer a question say it: JSON that is inert on a terminal, colours only where they help.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -47,28 +47,6 @@ pub fn json_line(value: &impl Serialize) -> String {
     text
 }
 
-/// Rows under headings, columns aligned; those in `right` to the right. Cells are one line and inert.
-pub fn table(headings: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
-    let inert = |cell: &str| escape_for_screen(cell).replace(['\n', '\t'], " ");
-    let mut lines: Vec<Vec<String>> = vec![headings.iter().map(|h| (*h).to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| row.iter().map(|cell| inert(cell)).collect()));
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut text = String::new();
-    for (n, line) in lines.iter().enumerate() {
-        let mut shown = String::new();
-        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            let _ = match right.contains(&column) {
-                true => write!(shown, "{cell:>width$}  "),
-                false => write!(shown, "{cell:<width$}  "),
-            };
-        }
-        let shown = shown.trim_end();
-        let _ = if n == 0 { writeln!(text, "{}", paint("1", shown)) } else { writeln!(text, "{shown}") };
-    }
-    text
-}
-
 /// `text` in an SGR colour, if standard output is a terminal and `NO_COLOR` is not set.
 pub fn paint(colour: &str, text: &str) -> String {
     let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -86,11 +64,5 @@ mod tests {
         assert!(matches!(escape_for_screen(&line), Cow::Borrowed(_)), "{line:?}");
         assert!(line.contains("é 日"), "what is harmless stays: {line}");
         assert_eq!(serde_json::from_str::<String>(&line).expect("JSON"), given);
-    }
-
-    #[test]
-    fn columns_line_up_and_a_cell_never_breaks_its_row() {
-        let rows = [vec!["a".to_owned(), "10".to_owned()], vec!["b\nc\u{1b}".to_owned(), "9".to_owned()]];
-        assert_eq!(table(&["name", "n"], &rows, &[1]), "name      n\na        10\nb c\\x1b   9\n");
     }
 }

@@ -112,7 +112,7 @@ fn subtasks(state: &State) -> String {
             why,
         ]);
     }
-    let mut text = table.text();
+    let mut text = table.shown();
     if state.tasks.len() > MOST {
         let _ = writeln!(text, "… and {} more (--json shows all)", state.tasks.len() - MOST);
     }
@@ -171,7 +171,7 @@ fn part<'a>(what: &str, lines: impl Iterator<Item = (String, &'a Spent)>) -> Str
         let [calls, input, cached, output, reasoning] = numbers;
         table.row([name, calls, input, cached, output, reasoning, spent.cost.to_string(), spent.all_flagship.to_string()]);
     }
-    table.text()
+    table.shown()
 }
 
 /// Bars on one scale; `*` marks the critical path.
@@ -202,7 +202,7 @@ pub fn gantt(timeline: &Timeline) -> String {
             line.queue.map_or_else(|| "–".to_owned(), |q| seconds(q.0)),
         ]);
     }
-    let mut text = table.text();
+    let mut text = table.shown();
     if timeline.lines.len() > MOST {
         let _ = writeln!(text, "… and {} more (--json shows all)", timeline.lines.len() - MOST);
     }
@@ -269,7 +269,7 @@ pub fn graph(state: &State) -> String {
         let deps = if deps.is_empty() { String::new() } else { format!("◄─ {}", deps.join(", ")) };
         table.row([number, task.spec.id.to_string(), task.spec.kind.to_string(), state_of(state, task).to_owned(), deps]);
     }
-    let mut text = table.text();
+    let mut text = table.shown();
     if order.len() > MOST {
         let _ = writeln!(text, "… and {} more", order.len() - MOST);
     }

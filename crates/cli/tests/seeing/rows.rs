@@ -71,6 +71,84 @@ fn a_closed_pipe_ends_the_rows_and_not_the_run() {
 }
 
 #[test]
+fn a_retry_pays_for_the_failed_rows_alone_and_puts_them_in_their_place() {
+    let refusals: String = [3, 7]
+        .map(|row| {
+            format!("[[rule]]\nmatch = {{ contains = \"<{row}>\" }}\ntimes = 1\nreply = {{ status = 400, error = {{ message = \"not this one\", code = \"invalid_prompt\" }} }}\n")
+        })
+        .concat();
+    let stage = Stage::new(&format!("{REVIEWED}\n{refusals}[[rule]]\nreply = {{ text = \"fine\" }}"));
+    input(&stage, 12);
+    let plan = LABEL.replace("for_each", "max_attempts = 1\nfor_each");
+    stage.run(&plan, &["--input", "rows.jsonl", "-q", "-o", "out.jsonl", "--no-cache"]).exits(0);
+    let out = stage.dir.path().join("out.jsonl");
+    let failed = |rows: &[serde_json::Value]| -> Vec<u64> {
+        rows.iter().filter(|r| r["status"] == "failed").map(|r| r["row"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((failed(&read(&out)), stage.ledger().calls.len()), (vec![3, 7], 13));
+    let id = stage.ids().remove(0);
+    stage.brigade(&["retry", &id, "--failed", "-o", "out.jsonl"]).exits(0).says(&["12 accepted, 0 failed, 0 skipped"]);
+    let rows = read(&out);
+    assert_eq!(rows.iter().map(|r| r["row"].as_u64().unwrap()).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
+    assert!(failed(&rows).is_empty() && rows[7]["output"] == "fine", "{rows:?}");
+    assert_eq!(stage.ledger().calls.len(), 13 + 2 + 1, "two rows, and the review of the new result");
+    stage.brigade(&["retry", &id, "--failed"]).exits(2).says(&["nothing failed"]);
+}
+
+const CHAIN: &str = r#"
+[[subtasks]]
+id = "label"
+type = "classify"
+description = "label {{item.text}}"
+for_each = "input"
+max_attempts = 1
+[[subtasks]]
+id = "draft"
+type = "generate"
+description = "draft {{item.text}}"
+for_each = "label"
+when = "{{label.output}} == 'refund'"
+max_attempts = 1
+"#;
+
+#[test]
+fn the_closing_lines_count_rows_by_subtask_and_name_the_most_frequent_reasons() {
+    let no = |when: &str, why: &str| {
+        format!(
+            "[[rule]]\nmatch = {{ contains = {when} }}\nreply = {{ status = 400, error = {{ message = \"{why}\", code = \"invalid_prompt\" }} }}\n"
+        )
+    };
+    let rules = [
+        no("[\"label\", \"<7>\"]", "row 7 is too odd"),
+        no("[\"label\", \"<8>\"]", "row 8 is too odd"),
+        no("[\"draft\", \"<10>\"]", "not today"),
+        "[[rule]]\nmatch = { contains = [\"label\", \"<1\"] }\nreply = { text = \"refund\" }\n".to_owned(),
+        "[[rule]]\nreply = { text = \"fine\" }\n".to_owned(),
+    ];
+    let stage = Stage::new(&format!("{REVIEWED}\n{}", rules.concat()));
+    input(&stage, 12);
+    let ran = stage.run(CHAIN, &["--input", "rows.jsonl", "-o", "out.jsonl"]).exits(0);
+    let from = ran.err.find("rows of").unwrap_or_else(|| panic!("{}", ran.err));
+    let shown: Vec<&str> = ran.err[from..].lines().take(8).collect();
+    assert_eq!(
+        shown,
+        [
+            "rows of  done  failed  skipped  escalated",
+            "label      10       2        0          0",
+            "draft       2       1        9          0",
+            "",
+            "failed  of     because",
+            "     2  label  request refused: row 7 is too odd",
+            "     1  draft  request refused: not today",
+            "",
+        ],
+        "{}",
+        ran.err
+    );
+    ran.says(&["12 accepted, 3 failed, 9 skipped", "brigade retry r"]);
+}
+
+#[test]
 fn failed_rows_are_shown_with_their_reasons() {
     let stage = stage();
     input(&stage, 5);

@@ -97,7 +97,12 @@ impl Stage {
     /// Starts a plan and waits until that many calls have reached the API.
     pub fn start(&self, plan: &str, calls: usize) -> Under {
         self.file("plan.toml", plan);
-        let child = self.command(&["run", "--plan", "plan.toml", "-C", "workspace", "--json"]).spawn().unwrap();
+        self.begin(&["run", "--plan", "plan.toml", "-C", "workspace", "--json"], calls)
+    }
+
+    /// Starts a run and waits until that many calls have reached the API.
+    pub fn begin(&self, arguments: &[&str], calls: usize) -> Under {
+        let child = self.command(arguments).spawn().unwrap();
         let mut under = Under { child, id: String::new() };
         until("calls arrive", || self.ledger().calls.len() >= calls);
         under.id = self.ids().remove(0);
@@ -157,7 +162,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(what: &[&str], output: Output) -> Self {
+    pub fn of(what: &[&str], output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr), what: what.join(" ") }
     }

@@ -108,6 +108,14 @@ fn simulate_says_how_long_and_how_dear_with_so_many_workers() {
     assert_eq!(two["calls_per_tier"], json!({"nano": 1, "mini": 2, "flagship": 0}));
     assert!(two["cost_usd"].as_f64().unwrap() > 0.0 && two["cost_usd"] == one["cost_usd"], "{two}");
     assert_eq!(two.as_object().unwrap().len(), 6);
+    std::fs::create_dir_all(place.home()).unwrap();
+    std::fs::write(place.home().join("config.toml"), "[routes]\ngenerate = \"flagship\"\n[limits]\nmax_concurrent_subagents = 1\n")
+        .unwrap();
+    let own = place.run(&["simulate", "good.toml", "--json"]).json();
+    assert_eq!((times(&own), &own["calls_per_tier"]), (times(&one), &json!({"nano": 1, "mini": 0, "flagship": 2})), "as configured");
+    assert!(own["cost_usd"].as_f64() > one["cost_usd"].as_f64(), "{own} {one}");
+    let help = place.run(&["simulate", "--help"]).out;
+    assert!(help.contains("planner and review are not"), "{help}");
     let refused = place.run(&["simulate", "good.toml", "--fleet"]);
     assert_eq!((refused.code, refused.err.as_str()), (2, "brigade: not supported yet: simulate --fleet\n"));
     place.write("bad.json", BAD);

@@ -70,6 +70,19 @@ pub enum Slots {
     At(u32),
 }
 
+/// Attempts in flight when the user sets no number: what one account's gate may allow, and 100 MB can hold.
+const AUTO_SLOTS: u32 = 1_024;
+
+impl Slots {
+    /// So many at most, whatever the gate allows.
+    pub fn most(self) -> u32 {
+        match self {
+            Self::Auto => AUTO_SLOTS,
+            Self::At(n) => n,
+        }
+    }
+}
+
 /// `max_output_tokens` by role (design.md "Money"). Reasoning counts against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

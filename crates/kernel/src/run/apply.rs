@@ -4,6 +4,8 @@ mod graph;
 mod rows;
 mod unit;
 
+pub(super) use graph::waits_for;
+
 use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};

@@ -1,60 +1,115 @@
 //! A plan played through by the real [`Run`] on a virtual clock: every answer good, every call as long as estimated.
 //!
-//! What no simulation can know is left out: conditions hold, checks pass, nobody is asked, and rows are not read.
+//! Routes, slots, prompts and prices are the run's own. What no simulation can know is left out: conditions hold, checks
+//! pass, nobody is asked, a `for_each` subtask is one row, and what reasoning adds to an answer is not counted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Run, RunStarted, Verdict};
+use super::apply::waits_for;
+use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict, uses_view};
 use crate::call::Answer;
 use crate::catalog::Catalog;
 use crate::context::tokens_est;
-use crate::ids::{RunId, Tier};
+use crate::ids::{RunId, SubtaskId, Tier};
 use crate::plan::{Plan, Subtask};
-use crate::policy::{Policy, Slots};
-use crate::schedule::{self, estimate};
+use crate::policy::Policy;
+use crate::schedule::{Graph, estimate};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 
-/// Share of its output limit that a call is taken to use; ours, until a run has numbers of its own.
-const OUTPUT_SHARE: u64 = 8;
+/// Mean output of the 4,159 recorded calls in data/taskgraphs (schedules.jsonl.gz), all tiers together.
+const OUTPUT_TOKENS: u64 = 169;
+/// An answer of that length, at four bytes a token: what hangs on it reads so much.
+const OUTPUT_BYTES: usize = 676;
 
-/// What a plan takes.
+/// What a plan's subtasks take; planner and review are not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulated {
-    /// From the first start to the end of the last subtask; the review is not part of it.
+    /// From the first start to the end of the last subtask.
     pub makespan_ms: Millis,
-    /// The longest chain: no number of workers is faster.
+    /// The longest chain: no number of slots is faster.
     pub critical_path_ms: Millis,
     /// All durations together.
     pub work_ms: Millis,
-    /// `max(critical_path_ms, ceil(work_ms / workers))`.
+    /// `max(critical_path_ms, ceil(work_ms / slots))`.
     pub lower_bound_ms: Millis,
-    /// At the catalog's prices, the review included.
+    /// At the catalog's prices.
     pub cost_usd: NanoUsd,
-    /// Calls by tier, the review included.
-    pub calls_per_tier: BTreeMap<Tier, u64>,
+    /// Calls by tier, in the order of the ladder, rungs without a call included.
+    pub calls_per_tier: Vec<(Tier, u64)>,
 }
 
-/// Plays a checked plan through with so many workers, starting at `now` (which decides the prices).
+/// Calls under way on the virtual clock.
+#[derive(Debug, Default)]
+struct Wire {
+    due: BinaryHeap<Reverse<(Timestamp, CallNo)>>,
+    answers: HashMap<CallNo, Usage>,
+}
+
+/// Plays a checked plan through under this policy, starting at `now` (which decides the prices).
 ///
 /// # Errors
 /// Why the run could not be played to its end, in words.
-pub fn simulate(
-    plan: &Plan,
-    workers: u32,
-    policy: &Policy,
-    catalog: Arc<Catalog>,
-    tools: Arc<[ToolSpec]>,
-    now: Timestamp,
-) -> Result<Simulated, String> {
+pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Result<Simulated, String> {
+    let slots = policy.limits.max_concurrent_subagents.most() as usize;
+    let mut run = opened(plan, policy, catalog, tools, now);
+    let mut calls: Vec<(Tier, u64)> = policy.ladder.iter().map(|tier| (tier.clone(), 0)).collect();
+    let (mut clock, mut last) = (now, now);
+    let mut wire = Wire::default();
+    loop {
+        turn(&mut run, clock, &mut wire)?;
+        run.take_events();
+        if let Some(ended) = &run.state().ended {
+            let asked = run.state().inbox.values().next().map(|item| item.question.clone());
+            if run.state().phase != super::Phase::Ended || run.state().stop.is_some() {
+                return Err(asked.unwrap_or_else(|| ended.output.clone()));
+            }
+            break;
+        }
+        let Some(&Reverse((at, _))) = wire.due.peek() else { return Err("nothing can go on".to_owned()) };
+        clock = at;
+        while let Some(&Reverse((next, call))) = wire.due.peek()
+            && next == at
+        {
+            wire.due.pop();
+            let Some(flight) = run.state().calls.get(&call) else { continue };
+            let text = match flight.key {
+                None => approval(),
+                Some(_) => {
+                    last = at;
+                    let tier = flight.tier.clone();
+                    match calls.iter_mut().find(|(known, _)| *known == tier) {
+                        Some((_, n)) => *n += 1,
+                        None => calls.push((tier, 1)),
+                    }
+                    "word".repeat(OUTPUT_BYTES / 4)
+                }
+            };
+            let ms = at - flight.since;
+            let answer = Answer { text, usage: wire.answers.remove(&call), ..Answer::default() };
+            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None }, clock);
+        }
+    }
+    let graph = graph(plan);
+    Ok(Simulated {
+        makespan_ms: last - now,
+        critical_path_ms: Millis(graph.critical_path()),
+        work_ms: Millis(graph.work()),
+        lower_bound_ms: Millis(graph.lower_bound(slots)),
+        cost_usd: run.state().tasks.iter().map(|task| task.cost).sum(),
+        calls_per_tier: calls,
+    })
+}
+
+/// A run of the plan with every bound lifted that would end it early.
+fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Run {
     let mut policy = policy.clone();
-    policy.limits.max_concurrent_subagents = Slots::At(workers.max(1));
     policy.limits.subtask = None;
     policy.budget.run_usd = NanoUsd(u64::MAX / 4);
     (policy.budget.planner_tokens, policy.budget.executor_tokens, policy.budget.reviewer_tokens) = (None, None, None);
@@ -74,57 +129,13 @@ pub fn simulate(
     };
     run.start(start, now);
     let subtasks: Vec<Subtask> = plan.subtasks.iter().map(plain).collect();
-    let graph = schedule::Graph::of(plan, estimate);
-    run.hear(Fact::PlanGiven { subtasks, notes: String::new(), bulk: BulkRules::default(), warnings: Vec::new() }, now);
-
-    let (mut clock, mut last) = (now, now);
-    let mut due: BinaryHeap<Reverse<(Timestamp, CallNo)>> = BinaryHeap::new();
-    let mut answers: BTreeMap<CallNo, Usage> = BTreeMap::new();
-    loop {
-        turn(&mut run, clock, &mut due, &mut answers)?;
-        run.take_events();
-        if let Some(ended) = &run.state().ended {
-            if run.state().phase != super::Phase::Ended || run.state().stop.is_some() {
-                return Err(ended.output.clone());
-            }
-            break;
-        }
-        let Some(&Reverse((at, _))) = due.peek() else { return Err("nothing can go on".to_owned()) };
-        clock = at;
-        while let Some(&Reverse((next, call))) = due.peek()
-            && next == at
-        {
-            due.pop();
-            let flight = run.state().calls.get(&call);
-            let executor = flight.is_some_and(|f| f.key.is_some());
-            let (text, ms) = if executor { ("done".to_owned(), at - now) } else { (approval(), Millis(0)) };
-            if executor {
-                last = at;
-            }
-            let answer = Answer { text, usage: answers.remove(&call), ..Answer::default() };
-            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None }, clock);
-        }
-    }
-    let path = graph.longest_paths().into_iter().max().unwrap_or(0);
-    let work: u64 = graph.durations.iter().sum();
-    let calls = run.state().start().policy.ladder.iter();
-    Ok(Simulated {
-        makespan_ms: last - now,
-        critical_path_ms: Millis(path),
-        work_ms: Millis(work),
-        lower_bound_ms: Millis(path.max(work.div_ceil(u64::from(workers.max(1))))),
-        cost_usd: run.state().spent(),
-        calls_per_tier: calls.filter_map(|t| Some((t.clone(), run.state().usage.get(t)?.calls))).collect(),
-    })
+    let notes = plan.coordination_notes.clone();
+    run.hear(Fact::PlanGiven { subtasks, notes, bulk: BulkRules::default(), warnings: Vec::new() }, now);
+    run
 }
 
 /// Hands out what is to be done now; all but calls is done at once.
-fn turn(
-    run: &mut Run,
-    clock: Timestamp,
-    due: &mut BinaryHeap<Reverse<(Timestamp, CallNo)>>,
-    answers: &mut BTreeMap<CallNo, Usage>,
-) -> Result<(), String> {
+fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {
     loop {
         let actions = run.step(clock, &mut |_| true);
         if actions.is_empty() {
@@ -132,21 +143,7 @@ fn turn(
         }
         for action in actions {
             match action {
-                Action::Call { caller } => {
-                    let prepared = run.prepare(&caller, &Fetched::default()).map_err(|e| e.to_string())?;
-                    let Some(call) = run.begin_call(&prepared, clock) else { continue };
-                    let ms = match &caller {
-                        Caller::Executor { unit, .. } => {
-                            run.state().key(unit).map_or(Millis(0), |key| estimate(&run.state().task(key).spec))
-                        }
-                        _ => Millis(0),
-                    };
-                    let output = u64::from(prepared.call.max_output_tokens) / OUTPUT_SHARE;
-                    let input = prepared.ask.tokens - u64::from(prepared.call.max_output_tokens);
-                    let usage = Usage { input_tokens: tokens_est(input as usize), output_tokens: output, ..Usage::default() };
-                    answers.insert(call, usage);
-                    due.push(Reverse((clock + ms, call)));
-                }
+                Action::Call { caller } => call(run, &caller, clock, wire)?,
                 Action::Gather { unit, .. } => run.hear(Fact::Gathered { unit, parts: Vec::new(), tree: None }, clock),
                 Action::Check { unit, attempt, check } => {
                     let (check, evidence) = (check.name(), String::new());
@@ -158,17 +155,38 @@ fn turn(
     }
 }
 
+fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {
+    let ms = match caller {
+        Caller::Executor { unit, .. } => run.state().key(unit).map_or(Millis(0), |key| estimate(&run.state().task(key).spec)),
+        Caller::Reviewer => Millis(0),
+        // Only what cannot run at all comes back to the planner here.
+        Caller::Planner | Caller::Replanner => {
+            return Err(match &run.state().desk.job {
+                Some(Job::Replan { reasons, .. }) => reasons.join("; "),
+                _ => "the planner would be asked".to_owned(),
+            });
+        }
+    };
+    let prepared = run.prepare(caller, &Fetched::default()).map_err(|e| e.to_string())?;
+    let Some(call) = run.begin_call(&prepared, clock) else { return Ok(()) };
+    let limit = u64::from(prepared.call.max_output_tokens);
+    let input_tokens = tokens_est((prepared.ask.tokens - limit) as usize);
+    wire.answers.insert(call, Usage { input_tokens, output_tokens: OUTPUT_TOKENS.min(limit), ..Usage::default() });
+    wire.due.push(Reverse((clock + ms, call)));
+    Ok(())
+}
+
 fn approval() -> String {
     json!({"summary": "", "verdict": "approve", "revisions": [], "add": [], "final_output": ""}).to_string()
 }
 
-/// A subtask without what only a real run can decide.
+/// A subtask without what only a real run can decide. One that works in the view still takes its turn there.
 fn plain(subtask: &Subtask) -> Subtask {
     Subtask {
         writes: Vec::new(),
-        checks: Vec::new(),
-        tools: Vec::new(),
-        files: Vec::new(),
+        checks: if uses_view(subtask) { vec![vec!["true".to_owned()]] } else { Vec::new() },
+        // What it maps over and what its condition reads comes first all the same.
+        depends_on: waits_for(subtask),
         for_each: None,
         when: None,
         approve: false,
@@ -176,5 +194,13 @@ fn plain(subtask: &Subtask) -> Subtask {
         deadline: None,
         max_cost_usd: None,
         ..subtask.clone()
+    }
+}
+
+fn graph(plan: &Plan) -> Graph {
+    let place: HashMap<&SubtaskId, usize> = plan.subtasks.iter().enumerate().map(|(n, s)| (&s.id, n)).collect();
+    Graph {
+        durations: plan.subtasks.iter().map(|s| estimate(s).0).collect(),
+        waits: plan.subtasks.iter().map(|s| waits_for(s).iter().filter_map(|id| place.get(id).copied()).collect()).collect(),
     }
 }

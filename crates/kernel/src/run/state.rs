@@ -527,9 +527,6 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct Tally {
-    pub done: u64,
-    pub failed: u64,
-    pub skipped: u64,
     pub reused: u64,
     pub escalations: u64,
     pub attempts: u64,

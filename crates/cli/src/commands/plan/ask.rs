@@ -75,11 +75,11 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         ..Plan::default()
     };
     write(&plan, asked.output)?;
-    let calls = simulate::calls(&plan, &config.policy, &shared.catalog, today)?;
+    let played = simulate::play(&plan, &config.policy, shared.catalog.clone())?;
     let n = count(plan.subtasks.len() as u64, "subtask", "subtasks");
     screen::remark(&format!(
         "{n}; planning cost {}, working it off about {} (one call a subtask, no review)",
-        summary.cost_usd, calls.cost
+        summary.cost_usd, played.cost_usd
     ));
     let file = asked.output.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
     screen::remark(&format!("edit it and: brigade run --plan {file}; or as it is: brigade resume {id}"));

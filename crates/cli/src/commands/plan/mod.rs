@@ -11,6 +11,7 @@ use brigade_kernel::view::count;
 use brigade_runtime::hands;
 
 use crate::exit::{Exit, Failure};
+use crate::screen::{Column, Table};
 use crate::{screen, wiring};
 
 /// Ask for a plan without running it, or judge a plan file.
@@ -110,12 +111,13 @@ fn read_text(path: &Path, what: &str) -> Result<String, Failure> {
 fn shown(file: &Path, checked: &Checked) -> String {
     let row = |kind: &str, code: String, subtask: &Option<String>, field: &Option<String>, message: &str| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        vec![kind.to_owned(), code, or_dash(subtask), or_dash(field), message.to_owned()]
+        [kind.to_owned(), code, or_dash(subtask), or_dash(field), message.to_owned()]
     };
     let fault = |f: &Fault| row("fault", code(f), &f.subtask, &f.field, &f.message);
     let warning = |w: &Warning| row("warning", w.code.to_owned(), &w.subtask, &w.field, &w.message);
-    let rows: Vec<Vec<String>> = checked.faults.iter().map(fault).chain(checked.warnings.iter().map(warning)).collect();
-    let mut text = if rows.is_empty() { String::new() } else { screen::table(&["", "code", "subtask", "field", "message"], &rows, &[]) };
+    let mut table = Table::new(&["", "code", "subtask", "field", "message"].map(|heading| (heading, Column::Whole)));
+    checked.faults.iter().map(fault).chain(checked.warnings.iter().map(warning)).for_each(|cells| table.row(cells));
+    let mut text = if table.is_empty() { String::new() } else { table.shown() };
     let at = file.display().to_string();
     let verdict = match &checked.plan {
         Some(plan) => {

@@ -7,7 +7,6 @@ use crate::context::{self, Wanted};
 use crate::ids::SubtaskId;
 use crate::plan::reference::Reference;
 use crate::plan::{self, ForEach, PlanPatch, Subtask};
-use crate::policy::Slots;
 use crate::route::Failure;
 use crate::run::event::{Ending, PatchedBy, SubtaskStatus};
 use crate::run::state::{DeskStage, Job, Key, Phase, Stage, State, Task, Tried, Work};
@@ -25,10 +24,11 @@ impl State {
             (Some(row), Some(i)) => self.reopen_row(i as usize, row),
             (_, Some(i)) => self.restart_source(i as usize),
             (_, None) => {
-                let Some(status) = entry.status.take() else { return };
+                if entry.status.take().is_none() {
+                    return;
+                }
                 let revised = entry.tier.clone().filter(|_| !instructions.is_empty());
                 self.open += 1;
-                self.untally(status);
                 if let Some(tier) = revised {
                     let evidence = "the review sent it back".to_owned();
                     let tried = vec![Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence }];
@@ -44,15 +44,6 @@ impl State {
             self.desk.job = None;
             self.desk.stage = DeskStage::Idle;
         }
-    }
-
-    pub(super) fn untally(&mut self, status: SubtaskStatus) {
-        let count = match status {
-            SubtaskStatus::Done => &mut self.tally.done,
-            SubtaskStatus::Failed => &mut self.tally.failed,
-            SubtaskStatus::Skipped | SubtaskStatus::Dropped => &mut self.tally.skipped,
-        };
-        *count = count.saturating_sub(1);
     }
 
     pub(super) fn wake_dependents(&mut self, task: u32) {
@@ -129,7 +120,7 @@ impl State {
 
     /// Ties a task to all that it names, known or not yet.
     fn link(&mut self, task: u32) {
-        for dep in named(&self.tasks[task as usize].spec.clone()) {
+        for dep in waits_for(&self.tasks[task as usize].spec.clone()) {
             match self.index.get(&dep) {
                 Some(&d) if d == task => {}
                 Some(&d) => {
@@ -193,9 +184,8 @@ impl State {
         entry.wanted = wanted(&merged);
         entry.spec = Arc::new(merged);
         entry.instructions.clear();
-        if let Some(status) = entry.status.take() {
+        if entry.status.take().is_some() {
             self.open += 1;
-            self.untally(status);
         }
         self.link(task);
         self.unready_dependents(task);
@@ -209,10 +199,7 @@ impl State {
             durations: self.tasks.iter().map(left).collect(),
             waits: self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect(),
         };
-        let priorities = match self.start().policy.limits.max_concurrent_subagents {
-            Slots::At(slots) if (slots as usize) < self.tasks.len() => schedule::best_ranks(&graph, slots as usize),
-            _ => graph.longest_paths(),
-        };
+        let priorities = schedule::best_ranks(&graph, self.start().policy.limits.max_concurrent_subagents.most() as usize);
         for queue in [&mut self.ready, &mut self.ready_writers, &mut self.to_call] {
             let old = std::mem::take(queue);
             queue.extend(old.into_iter().map(|(_, key)| (Reverse(priorities[key.task as usize]), key)));
@@ -234,7 +221,7 @@ fn wanted(spec: &Subtask) -> Wanted {
 }
 
 /// All that a subtask waits for, each once.
-fn named(spec: &Subtask) -> Vec<SubtaskId> {
+pub(in crate::run) fn waits_for(spec: &Subtask) -> Vec<SubtaskId> {
     let mut named = spec.depends_on.clone();
     let mut add = |id: &SubtaskId| {
         if !named.contains(id) {

@@ -111,9 +111,8 @@ impl State {
 
     fn open_members(&mut self, i: usize) {
         for task in self.sources[i].members.clone() {
-            if let Some(status) = self.tasks[task as usize].status.take() {
+            if self.tasks[task as usize].status.take().is_some() {
                 self.open += 1;
-                self.untally(status);
             }
         }
     }

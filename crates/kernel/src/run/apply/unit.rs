@@ -191,11 +191,6 @@ impl State {
                 self.clean = work.base_tree;
             }
         }
-        match status {
-            SubtaskStatus::Done => self.tally.done += 1,
-            SubtaskStatus::Failed => self.tally.failed += 1,
-            SubtaskStatus::Skipped | SubtaskStatus::Dropped => self.tally.skipped += 1,
-        }
         if let Some(row) = key.row {
             self.end_row_unit(key.task, row, status, output);
             return;

@@ -9,25 +9,18 @@ use crate::budget::Role;
 use crate::ids::{ModelRef, Tier};
 use crate::plan;
 use crate::plan::reference::{Reference, lookup, outputs};
-use crate::policy::Slots;
 use crate::route::{self, Next, Route};
 use crate::run::event::{Caller, Event, SubtaskStatus};
 use crate::run::state::Key;
 use crate::run::{Action, Run, Tried, uses_view};
 use crate::units::NanoUsd;
 
-/// Attempts in flight when the user sets no number: what one account's gate may allow, and 100 MB can hold.
-const AUTO_SLOTS: u32 = 1_024;
 /// With room for fewer worst cases than this, each start is priced before it is begun.
 const TIGHT: u64 = 64;
 
 impl Run {
     pub(in crate::run) fn room(&self) -> u32 {
-        let slots = match self.state.start().policy.limits.max_concurrent_subagents {
-            Slots::Auto => AUTO_SLOTS,
-            Slots::At(n) => n,
-        };
-        slots.saturating_sub(self.state.active)
+        self.state.start().policy.limits.max_concurrent_subagents.most().saturating_sub(self.state.active)
     }
 
     /// New attempts, most urgent first.

@@ -156,12 +156,17 @@ fn a_failed_row_tried_again_keeps_what_succeeded_in_it() {
         _ => usual(asked),
     });
     assert_eq!(world.go().status, RunStatus::Completed);
-    assert_eq!(world.run.state().tasks[1].rows.failed, 1);
+    let outcomes = |world: &World| {
+        let Outcomes { done, failed, skipped } = world.run.state().outcomes();
+        (done, failed, skipped)
+    };
+    assert_eq!(outcomes(&world), (30 + 29 + 1, 1, 0), "labels, replies, the sum");
+    let key = Key { task: 1, row: Some(11) };
+    assert_eq!(world.run.state().ended_as(key), Some(SubtaskStatus::Failed));
     world.crash();
     world.hear(Fact::RetryFailed(vec![Unit { subtask: id("reply"), row: Some(11) }]));
     assert_eq!(world.go().status, RunStatus::Completed);
-    let rows = world.run.state().tasks[1].rows;
-    assert_eq!((rows.done, rows.failed), (30, 0));
+    assert_eq!((outcomes(&world), world.run.state().ended_as(key)), ((30 + 30 + 1, 0, 0), None));
     assert_eq!((world.calls_of("label").len(), world.calls_of("reply").len(), world.calls_of("sum").len()), (30, 31, 2));
 }
 
@@ -177,7 +182,7 @@ fn a_revised_bulk_subtask_does_its_rows_again() {
         _ => usual(asked),
     });
     assert_eq!(world.go().status, RunStatus::Completed);
-    assert_eq!(world.calls_of("label").len(), 18);
+    assert_eq!((world.calls_of("label").len(), world.run.state().outcomes().done), (18, 9));
     assert!(format!("{:?}", world.calls_of("label")[17].items).contains("in capitals"));
 }
 

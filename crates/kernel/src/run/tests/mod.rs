@@ -6,6 +6,5 @@ mod attempts;
 mod bulk;
 mod laws;
 mod plan;
-mod simulated;
 mod trouble;
 mod world;

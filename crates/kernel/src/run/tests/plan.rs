@@ -217,8 +217,10 @@ fn a_failed_subtask_tried_again_brings_back_what_was_skipped_behind_it() {
     world.reopen();
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(world.status("c"), Some(SubtaskStatus::Skipped));
+    assert_eq!(world.run.state().outcomes(), Outcomes { done: 0, failed: 1, skipped: 2 });
     world.reopen();
     world.hear(Fact::RetryFailed(vec![Unit { subtask: id("a"), row: None }]));
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!((world.status("a"), world.status("c")), (Some(SubtaskStatus::Done), Some(SubtaskStatus::Done)));
+    assert_eq!(world.run.state().outcomes(), Outcomes { done: 3, failed: 0, skipped: 0 });
 }

@@ -1,13 +1,9 @@
-//! A plan played through on a virtual clock.
+//! Orders of a graph's nodes, tried in virtual time.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
-use serde::Serialize;
-
-use super::ready::Ready;
-use crate::plan::{Plan, Subtask, graph};
-use crate::time::Millis;
+use crate::plan::graph;
 
 /// Nodes with durations in ms, by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,27 +25,7 @@ pub struct Timetable {
     pub makespan: u64,
 }
 
-/// What `brigade simulate` says of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// From the first start to the last end.
-    pub makespan_ms: u64,
-    /// The longest chain: no number of workers is faster.
-    pub critical_path_ms: u64,
-    /// All durations together.
-    pub work_ms: u64,
-    /// `max(critical_path_ms, ceil(work_ms / workers))`.
-    pub lower_bound_ms: u64,
-}
-
 impl Graph {
-    /// A checked plan's graph; links to nowhere are dropped.
-    pub fn of(plan: &Plan, estimate: impl Fn(&Subtask) -> Millis) -> Self {
-        let place: HashMap<&str, usize> = plan.subtasks.iter().enumerate().map(|(n, s)| (s.id.as_str(), n)).collect();
-        let waits = |s: &Subtask| s.depends_on.iter().filter_map(|id| place.get(id.as_str()).copied()).collect();
-        Self { durations: plan.subtasks.iter().map(|s| estimate(s).0).collect(), waits: plan.subtasks.iter().map(waits).collect() }
-    }
-
     /// For each node the time from its start to the end of the longest chain behind it.
     pub fn longest_paths(&self) -> Vec<u64> {
         let mut rank = self.durations.clone();
@@ -77,13 +53,19 @@ impl Graph {
         behind
     }
 
-    fn work(&self) -> u64 {
+    /// The longest chain: no number of workers is faster.
+    pub fn critical_path(&self) -> u64 {
+        self.longest_paths().into_iter().max().unwrap_or(0)
+    }
+
+    /// All durations together.
+    pub fn work(&self) -> u64 {
         self.durations.iter().fold(0, |sum, d| sum.saturating_add(*d))
     }
 
-    fn bound(&self, workers: usize) -> u64 {
-        let path = self.longest_paths().into_iter().max().unwrap_or(0);
-        path.max(self.work().div_ceil(workers.max(1) as u64))
+    /// What no order beats: the critical path, or the work shared by so many workers (at least one).
+    pub fn lower_bound(&self, workers: usize) -> u64 {
+        self.critical_path().max(self.work().div_ceil(workers.max(1) as u64))
     }
 }
 
@@ -93,15 +75,14 @@ pub fn run(graph: &Graph, ranks: &[u64], workers: usize) -> Timetable {
     let followers = graph::reversed(&graph.waits);
     let mut open: Vec<usize> = graph.waits.iter().map(Vec::len).collect();
     let mut table = Timetable { start: vec![0; n], end: vec![0; n], makespan: 0 };
-    let mut ready = Ready::default();
-    for node in (0..n).filter(|&node| open[node] == 0) {
-        ready.insert(node, ranks[node]);
-    }
+    // Equal ranks in the nodes' own order.
+    let entry = |node: usize| (ranks[node], Reverse(node));
+    let mut ready: BinaryHeap<_> = (0..n).filter(|&node| open[node] == 0).map(entry).collect();
     let mut running = BinaryHeap::new();
     let mut now = 0;
     loop {
         while running.len() < workers.max(1)
-            && let Some(node) = ready.pop()
+            && let Some((_, Reverse(node))) = ready.pop()
         {
             table.start[node] = now;
             table.end[node] = now.saturating_add(graph.durations[node]);
@@ -116,7 +97,7 @@ pub fn run(graph: &Graph, ranks: &[u64], workers: usize) -> Timetable {
             for &f in &followers[node] {
                 open[f] -= 1;
                 if open[f] == 0 {
-                    ready.insert(f, ranks[f]);
+                    ready.push(entry(f));
                 }
             }
         }
@@ -133,7 +114,7 @@ const VISITS: usize = 100_000;
 /// could have started it). Deterministic; never worse than the longest path alone.
 pub fn best_ranks(graph: &Graph, workers: usize) -> Vec<u64> {
     let longest = graph.longest_paths();
-    let bound = graph.bound(workers);
+    let bound = graph.lower_bound(workers);
     let mut best = (run(graph, &longest, workers).makespan, longest.clone());
     if best.0 <= bound {
         return best.1;
@@ -174,16 +155,4 @@ fn by_level(graph: &Graph) -> Vec<u64> {
     let longest = graph.durations.iter().copied().max().unwrap_or(0).saturating_add(1);
     let deepest = level.iter().copied().max().unwrap_or(0);
     (0..level.len()).map(|n| (deepest - level[n]).saturating_mul(longest).saturating_add(graph.durations[n])).collect()
-}
-
-/// Plays a checked plan through with so many workers (at least one).
-pub fn simulate(plan: &Plan, workers: usize, estimate: impl Fn(&Subtask) -> Millis) -> Report {
-    let graph = Graph::of(plan, estimate);
-    let ranks = best_ranks(&graph, workers);
-    Report {
-        makespan_ms: run(&graph, &ranks, workers).makespan,
-        critical_path_ms: graph.longest_paths().into_iter().max().unwrap_or(0),
-        work_ms: graph.work(),
-        lower_bound_ms: graph.bound(workers),
-    }
 }
