@@ -1,6 +1,7 @@
 //! The fold: what each event makes of the [`State`]. Decides nothing, refuses nothing.
 
 mod graph;
+mod passes;
 mod rows;
 mod unit;
 
@@ -256,9 +257,11 @@ impl State {
                 self.reopen(key, instructions);
             }
             Event::RowsEnded { source, rows } => {
-                if let Some(i) = self.sources.iter().position(|s| s.from == *source) {
-                    self.sources[i].total = Some(*rows);
-                    self.close_source(i);
+                for i in 0..self.sources.len() {
+                    if self.sources[i].from == *source && self.sources[i].total.is_none() {
+                        self.sources[i].total = Some(*rows);
+                        self.close_source(i);
+                    }
                 }
             }
             Event::LeaseRefused { role, scope, message } => {
@@ -424,8 +427,8 @@ impl State {
             (AskFor::Rates, Some(key), reply) => {
                 let Some(i) = self.tasks[key.task as usize].source.map(|s| s as usize) else { return };
                 if *reply == Reply::Reject {
-                    self.sources[i].total = Some(self.sources[i].finished + self.sources[i].rows.len() as u64);
-                    self.close_source(i);
+                    let total = self.sources[i].finished + self.sources[i].rows.len() as u64;
+                    self.cut_rows(i, total);
                 } else {
                     self.sources[i].waived = true;
                     self.sources[i].halted = false;

@@ -86,7 +86,7 @@ pub struct State {
     pub last_item: u32,
     /// Number of the last command taken in from other processes.
     pub commands: u64,
-    /// Row sources.
+    /// Passes over rows.
     pub sources: Vec<Source>,
     /// Bounds of bulk work.
     pub bulk: BulkRules,
@@ -236,6 +236,10 @@ pub struct Task {
     pub cost: NanoUsd,
     /// What later judgement added to the description.
     pub instructions: Vec<String>,
+    /// Its rows are at work, and are to be done once more after that.
+    pub again: bool,
+    /// How often its rows were taken from the start again.
+    pub restarts: u32,
     /// How its rows ended.
     pub rows: RowTally,
     /// Checks of its last attempt, for the review.
@@ -480,7 +484,9 @@ pub struct InboxItem {
     pub evidence: String,
 }
 
-/// A source of rows.
+/// A pass over rows: the subtasks that take the rows of one origin together, each row as far as it comes.
+///
+/// A subtask that waits for a whole pass (over a summary of it, say) takes the same rows in a pass of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// Which.

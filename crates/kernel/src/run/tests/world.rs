@@ -401,12 +401,17 @@ impl World {
                 let (verdict, evidence) = (self.on_check)(&unit, attempt, &check);
                 self.later(10, Fact::Checked { unit, attempt, check: check.name(), verdict, evidence, ms: Millis(10) });
             }
-            Action::ReadRows { source, from, count } => {
-                let total = self.rows.len() as u64;
-                let rows = (from..total.min(from + count)).map(|row| RowRead { row, item: Ok(Arc::new(self.rows[row as usize].clone())) });
-                let rows: Vec<RowRead> = rows.collect();
-                let ended = (from + count >= total).then_some(total);
-                self.later(1, Fact::RowsRead { source, rows, total: ended });
+            Action::ReadRows { source, from, count, list, with } => {
+                let input = || {
+                    let total = self.rows.len() as u64;
+                    let row = |row| RowRead { row, item: Ok(Arc::new(self.rows[row as usize].clone())), kept: Vec::new() };
+                    ((from..total.min(from + count)).map(row).collect(), (from + count >= total).then_some(total))
+                };
+                let (mut rows, total) = list.map_or_else(input, |rows| (rows, Some(count)));
+                for row in &mut rows {
+                    row.kept = with.iter().filter_map(|subtask| self.on_record(subtask, row.row)).collect();
+                }
+                self.later(1, Fact::RowsRead { source, rows, total });
             }
             Action::StorePatch { reset_to } => {
                 self.reset(reset_to);
@@ -416,6 +421,16 @@ impl World {
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
             Action::Call { .. } => unreachable!("calls are asked"),
         }
+    }
+
+    /// The last word on a row.
+    fn on_record(&self, wanted: &SubtaskId, of: u64) -> Option<Kept> {
+        self.durable.iter().rev().find_map(|stamped| match &stamped.event {
+            Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, status, output, .. } if subtask == wanted && *row == of => {
+                Some(Kept { subtask: subtask.clone(), status: *status, output: output.as_str().into() })
+            }
+            _ => None,
+        })
     }
 
     /// Delivers what is due next, all that is due at the same moment. `false`: nothing is.
