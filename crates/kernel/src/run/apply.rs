@@ -51,9 +51,12 @@ impl State {
             Event::RunResumed {} => {
                 self.storms.clear();
                 self.ended = None;
-                if self.stop != Some(Stop::Cancel) {
-                    self.stop = None;
-                }
+                // What a person decided stands; a run that had ended is taken up for something new.
+                self.stop = self.stop.take().filter(|stop| match stop {
+                    Stop::Cancel => true,
+                    Stop::Failed(_) => self.phase != Phase::Ended,
+                    Stop::Provider { .. } => false,
+                });
                 self.starved.clear();
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);

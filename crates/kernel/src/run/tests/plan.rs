@@ -194,6 +194,19 @@ fn a_faulty_review_is_mended_twice_and_then_a_person_judges() {
 }
 
 #[test]
+fn a_rejected_result_ends_the_run_with_that_reason_also_when_it_was_rejected_while_nobody_worked() {
+    let mut world = World::given(three()).script(|asked| match asked.caller {
+        Caller::Reviewer => say(review("escalate").to_string()),
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    world.hear(Fact::Replied { item: 1, reply: Reply::Reject });
+    world.reopen();
+    let ended = world.go();
+    assert_eq!((ended.status, ended.output.as_str()), (RunStatus::Failed, "a person rejected the result"));
+}
+
+#[test]
 fn the_answer_holds_results_by_reference() {
     let mut world = World::given(three()).script(|asked| match asked.caller {
         Caller::Reviewer => {
