@@ -504,7 +504,7 @@ pub struct Source {
     /// Rows in hand.
     pub rows: BTreeMap<u64, Row>,
     /// Finished rows with a failure, and what did succeed in them: for `retry`.
-    pub failed: BTreeMap<u64, Row>,
+    pub failed: BTreeMap<u64, Vec<(u32, RowResult)>>,
     /// Rows finished.
     pub finished: u64,
     /// No further row starts until a person says so.
@@ -524,8 +524,11 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
     /// What its members returned so far.
-    pub results: BTreeMap<u32, (SubtaskStatus, Arc<str>)>,
+    pub results: BTreeMap<u32, RowResult>,
 }
+
+/// How a row ended for a subtask, and what it returned.
+pub type RowResult = (SubtaskStatus, Arc<str>);
 
 /// Counts over the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,5 +1,7 @@
 //! The fold of rows: where they come from, how they end, which are open again.
 
+use std::sync::Arc;
+
 use crate::run::event::{SubtaskOrInput, SubtaskStatus};
 use crate::run::rows;
 use crate::run::state::{Key, Row, RowTally, Source, Stage, State};
@@ -53,15 +55,12 @@ impl State {
         if entry.results.len() < source.members.len() {
             return self.wake_row(i, row);
         }
-        if let Some(mut entry) = source.rows.remove(&row)
+        if let Some(entry) = source.rows.remove(&row)
             && entry.results.values().any(|(status, _)| *status == SubtaskStatus::Failed)
         {
-            for (status, output) in entry.results.values_mut() {
-                if *status != SubtaskStatus::Done {
-                    *output = "".into();
-                }
-            }
-            source.failed.insert(row, entry);
+            let empty: Arc<str> = "".into();
+            let kept = |(task, (status, output))| (task, (status, if status == SubtaskStatus::Done { output } else { empty.clone() }));
+            source.failed.insert(row, entry.results.into_iter().map(kept).collect());
         }
         source.finished += 1;
         if !source.reopened.remove(&row) {
@@ -79,14 +78,11 @@ impl State {
         let Some(kept) = source.failed.remove(&row) else { return };
         source.finished -= 1;
         source.reopened.insert(row);
-        let mut results = kept.results;
-        results.retain(|&task, (status, _)| {
-            if *status != SubtaskStatus::Done {
-                count(&mut self.tasks[task as usize].rows, *status, -1);
-            }
-            *status == SubtaskStatus::Done
-        });
-        source.rows.insert(row, Row { results });
+        let (good, bad): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(_, (status, _))| *status == SubtaskStatus::Done);
+        for (task, (status, _)) in bad {
+            count(&mut self.tasks[task as usize].rows, status, -1);
+        }
+        source.rows.insert(row, Row { results: good.into_iter().collect() });
         self.open_members(i);
         self.wake_row(i, row);
     }
@@ -108,9 +104,9 @@ impl State {
         let Some(i) = self.tasks[task as usize].source.take().map(|i| i as usize) else { return };
         let source = &mut self.sources[i];
         source.members.retain(|&member| member != task);
-        source.failed.retain(|_, row| {
-            row.results.remove(&task);
-            row.results.values().any(|(status, _)| *status == SubtaskStatus::Failed)
+        source.failed.retain(|_, results| {
+            results.retain(|(member, _)| *member != task);
+            results.iter().any(|(_, (status, _))| *status == SubtaskStatus::Failed)
         });
         let entry = &mut self.tasks[task as usize];
         entry.sample.clear();
