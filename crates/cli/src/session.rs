@@ -228,7 +228,7 @@ pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     let (run, _) = record::load(&*shared.home.journal(), id, shared.catalog.clone(), brigade_runtime::hands::specs().into())?;
     let state = run.state();
     let start = state.start();
-    let said = |speaker, text: String| Item::Message { speaker, text };
+    let said = |speaker, text: String| Item::message(speaker, text);
     let mut turns = start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default();
     turns.push(said(Speaker::User, start.request.clone()));
     turns.extend(state.desk.turns.iter().cloned());

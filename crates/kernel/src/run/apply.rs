@@ -375,14 +375,16 @@ impl State {
     fn desk_answered(&mut self, caller: &Caller, result: &CallResult) {
         self.desk.stage = DeskStage::Call;
         match result {
-            CallResult::Answered { text, end, .. } => {
+            CallResult::Answered { text, items, end, .. } => {
                 self.desk.trouble = 0;
                 if *end == End::Length && !self.desk.doubled {
                     self.desk.doubled = true;
                 } else {
                     self.desk.doubled = false;
-                    if *caller != Caller::Reviewer {
-                        self.desk.turns.push(Item::Message { speaker: Speaker::Assistant, text: text.clone() });
+                    if *caller != Caller::Reviewer && items.is_empty() {
+                        self.desk.turns.push(Item::message(Speaker::Assistant, text.clone()));
+                    } else if *caller != Caller::Reviewer {
+                        self.desk.turns.extend(items.iter().cloned());
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::world::*;
+use crate::call::{Item, Speaker};
 use crate::run::*;
 
 fn three() -> serde_json::Value {
@@ -234,4 +235,21 @@ fn a_failed_subtask_tried_again_brings_back_what_was_skipped_behind_it() {
     world.hear(Fact::RetryFailed(vec![Unit { subtask: id("a"), row: None }]));
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!((world.status("a"), world.status("c")), (Some(SubtaskStatus::Done), Some(SubtaskStatus::Done)));
+}
+
+#[test]
+fn the_planner_gets_its_messages_back_as_it_marked_them() {
+    let marked =
+        |text: &str, phase: &str| Item::Message { speaker: Speaker::Assistant, text: text.to_owned(), phase: Some(phase.to_owned()) };
+    let mut world = World::planned().script(move |asked| match (asked.caller, asked.nth) {
+        (Caller::Planner, 0) => {
+            let mut reply = say("not a plan");
+            reply.answer.as_mut().unwrap().items = vec![marked("let me see", "commentary"), marked("not a plan", "final_answer")];
+            reply
+        }
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::Completed);
+    let second = &world.calls.iter().filter(|c| c.1 == Caller::Planner).nth(1).unwrap().3.items;
+    assert_eq!(second[1..3], [marked("let me see", "commentary"), marked("not a plan", "final_answer")]);
 }
