@@ -160,7 +160,7 @@ pub struct World {
     pub on_check: CheckScript,
     pub rows: Vec<Value>,
     pub slots: Option<u32>,
-    /// The account all models are on, when it may refuse.
+    /// The account all models are on, when all errors are its refusals.
     pub account: Option<Gate>,
     pub most_in_flight: u32,
     in_flight: u32,
@@ -453,8 +453,7 @@ impl World {
                 self.in_flight -= 1;
                 let passed = match answer {
                     Ok(_) => Passed::Served,
-                    Err(e) if e.class == ErrorClass::RateLimited => Passed::Refused { retry_after: e.retry_after },
-                    Err(_) => Passed::Neither,
+                    Err(e) => Passed::Refused { retry_after: e.retry_after },
                 };
                 if let Some(account) = &mut self.account {
                     account.leave(passed, self.now);
