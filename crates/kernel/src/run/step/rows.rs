@@ -22,9 +22,13 @@ impl Run {
         }
         for i in 0..self.state.sources.len() {
             if !self.source_is_open(i) {
+                // Rows in hand go on, and may have to be read again for it.
+                if self.rows_to_read_again(i) {
+                    self.read_ahead(i, true, actions);
+                }
                 continue;
             }
-            self.read_ahead(i, actions);
+            self.read_ahead(i, false, actions);
             while rows::may_start(&self.state, &self.state.sources[i]) > 0 && self.room() > 0 && !self.state.is_starved(Role::Executor) {
                 let Some(row) = self.session.incoming.get_mut(&i).and_then(std::collections::VecDeque::pop_front) else { break };
                 if !self.start_row(i, &row, gate, actions) {
@@ -49,13 +53,17 @@ impl Run {
         })
     }
 
-    fn read_ahead(&mut self, i: usize, actions: &mut Vec<Action>) {
+    fn rows_to_read_again(&self, i: usize) -> bool {
+        self.state.sources[i].rows.keys().any(|&row| !self.session.items.contains_key(&(i, row)))
+    }
+
+    fn read_ahead(&mut self, i: usize, again: bool, actions: &mut Vec<Action>) {
         let source = &self.state.sources[i];
         let in_hand = source.rows.keys().next().copied().unwrap_or(source.below);
         let first = in_hand.min(source.below);
         let from = self.session.next_read.get(&i).copied().unwrap_or(first);
         let waiting = self.session.incoming.get(&i).map_or(0, std::collections::VecDeque::len) as u64;
-        if self.session.reading.contains(&i) || waiting >= ROWS_AT_ONCE / 2 || source.total.is_some_and(|total| from >= total) {
+        if self.session.reading.contains(&i) || (waiting >= ROWS_AT_ONCE / 2 && !again) || source.total.is_some_and(|total| from >= total) {
             return;
         }
         match source.from.clone() {

@@ -208,3 +208,28 @@ fn a_list_is_mapped_over_twice_and_rows_build_on_their_own_results() {
     assert_eq!(calls(&world, &["look", "again"]), [3, 3]);
     assert!(shown(&world, "again", 1).contains("ok look[1]"));
 }
+
+#[test]
+fn a_row_tried_again_goes_on_while_others_of_its_pass_wait_for_a_person() {
+    let plan = json!([
+        {"id": "label", "type": "classify", "for_each": "input"},
+        {"id": "plain", "type": "classify"},
+        {"id": "both", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
+    ]);
+    let mut world = world(plan, 3).script(|asked| match (asked.subtask(), asked.row()) {
+        ("label", Some(0)) if asked.nth == 0 => end("blocked", "no"),
+        ("plain", _) => end("blocked", "no"),
+        _ => usual(asked),
+    });
+    while world.go().status == RunStatus::NeedsPerson {
+        let item = *world.run.state().inbox.keys().next().unwrap();
+        world.hear(Fact::Replied { item, reply: Reply::Reject });
+        world.reopen();
+    }
+    assert_eq!(world.status("plain"), Some(SubtaskStatus::Failed));
+    world.reopen();
+    let units = [("plain", None), ("label", Some(0))].map(|(subtask, row)| Unit { subtask: id(subtask), row });
+    world.hear(Fact::RetryFailed(units.to_vec()));
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    assert_eq!(calls(&world, &["label"]), [4]);
+}
