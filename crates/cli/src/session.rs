@@ -241,7 +241,7 @@ pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
         return Err(Failure::usage(format!("run {id} is not over ({standing}): brigade resume {id} first, or cancel it")));
     }
     let start = state.start();
-    let said = |speaker, text: String| Item::Message { speaker, text };
+    let said = |speaker, text: String| Item::message(speaker, text);
     let mut turns = start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default();
     turns.push(said(Speaker::User, start.request.clone()));
     turns.extend(state.desk.turns.iter().cloned());

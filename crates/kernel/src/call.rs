@@ -55,6 +55,9 @@ pub enum Item {
         speaker: Speaker,
         /// What is said.
         text: String,
+        /// What the model marked its message as (`commentary`, `final_answer`); it gets the mark back as it came.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<String>,
     },
     /// The model asked for a tool.
     ToolCall {
@@ -78,6 +81,13 @@ pub enum Item {
         /// The raw wire item.
         raw: Value,
     },
+}
+
+impl Item {
+    /// A message without a mark.
+    pub fn message(speaker: Speaker, text: impl Into<String>) -> Self {
+        Self::Message { speaker, text: text.into(), phase: None }
+    }
 }
 
 /// Who speaks in a message.

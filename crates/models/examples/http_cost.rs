@@ -63,7 +63,7 @@ fn call() -> Result<Call, Failure> {
     Ok(Call {
         model: ModelRef::new("p/m")?,
         instructions: "Answer briefly.".to_owned(),
-        items: vec![Item::Message { speaker: Speaker::User, text: "x".repeat(850) }],
+        items: vec![Item::message(Speaker::User, "x".repeat(850))],
         tools: Vec::new(),
         allowed_tools: Vec::new(),
         format: None,

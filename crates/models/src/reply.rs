@@ -148,8 +148,7 @@ impl Reply {
 impl Piece {
     fn into_item(self, model: &str) -> Option<Item> {
         match self.kind.as_str() {
-            // Commentary between tool calls loses its meaning without its phase, which an `Item::Message` has no
-            // place for; it is narration, and may be dropped with the other model-bound items.
+            // Commentary between tool calls is narration: it may be dropped with the other model-bound items.
             "message" if self.phase.as_deref() == Some("commentary") => {
                 let content = Value::from(self.text?);
                 let raw = serde_json::json!({
@@ -159,7 +158,7 @@ impl Piece {
             }
             "message" => {
                 let text = self.text.or(self.refusal)?;
-                Some(Item::Message { speaker: Speaker::Assistant, text })
+                Some(Item::Message { speaker: Speaker::Assistant, text, phase: self.phase })
             }
             "function_call" | "custom_tool_call" => Some(Item::ToolCall {
                 call_id: self.call_id.unwrap_or_default(),

@@ -60,7 +60,7 @@ impl Scripted {
     pub fn text(text: &str, input_tokens: u64, output_tokens: u64) -> Reply {
         Ok(Answer {
             text: text.to_owned(),
-            items: vec![Item::Message { speaker: Speaker::Assistant, text: text.to_owned() }],
+            items: vec![Item::message(Speaker::Assistant, text)],
             usage: Some(Usage { input_tokens, output_tokens, ..Usage::default() }),
             ..Answer::default()
         })

@@ -9,7 +9,7 @@ pub(crate) fn call() -> Call {
     Call {
         model: ModelRef::new("p/m-1").unwrap(),
         instructions: "Rules.".to_owned(),
-        items: vec![Item::Message { speaker: Speaker::User, text: "Hello".to_owned() }],
+        items: vec![Item::message(Speaker::User, "Hello")],
         tools: Vec::new(),
         allowed_tools: Vec::new(),
         format: None,

@@ -126,7 +126,7 @@ fn call() -> Call {
     Call {
         model: ModelRef::new("p/m-1").unwrap(),
         instructions: String::new(),
-        items: vec![Item::Message { speaker: Speaker::User, text: "Hello".to_owned() }],
+        items: vec![Item::message(Speaker::User, "Hello")],
         tools: Vec::new(),
         allowed_tools: Vec::new(),
         format: None,

@@ -14,8 +14,8 @@ use std::time::Duration;
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::ids::{ModelRef, RunId};
-use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
+use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
+use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
 use brigade_models::Model;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,10 +26,11 @@ use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
-use crate::input::{InputError, Rows};
+use crate::input::Rows;
 use crate::perform::{self, Job};
-use crate::record::{Recorded, encode, key_of};
+use crate::record::{LoadError, Recorded, encode};
 use crate::reuse;
+use crate::rows::{self, key_of};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -60,6 +61,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A result that is on record cannot be read back.
+    #[error(transparent)]
+    Recall(#[from] LoadError),
     /// The run's view cannot be put back to what is on record.
     #[error("the run's view cannot be put back to what is on record: {0}")]
     View(String),
@@ -356,12 +360,8 @@ impl Engine {
         }
         for job in commit.jobs {
             match job {
-                Job::Do(Action::ReadRows { source, from, count }) => {
-                    let read = self.rows.as_mut().map_or(Ok((Vec::new(), Some(0))), |rows| rows.read(from, count));
-                    let fact = match read {
-                        Ok((rows, total)) => Fact::RowsRead { source, rows, total },
-                        Err(e) => self.no_rows(source, &e),
-                    };
+                Job::Do(Action::ReadRows { source, from, count, list, with }) => {
+                    let fact = self.read_rows(source, from, count, list, &with)?;
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
@@ -372,10 +372,28 @@ impl Engine {
         Ok(())
     }
 
-    fn no_rows(&mut self, source: brigade_kernel::run::SubtaskOrInput, error: &InputError) -> Fact {
-        let now = self.world.clock.now();
-        self.run.cannot_call(error.to_string(), now);
-        Fact::RowsRead { source, rows: Vec::new(), total: None }
+    /// Rows, from the list or the input, and what earlier passes over them brought.
+    fn read_rows(
+        &mut self,
+        source: u32,
+        from: u64,
+        count: u64,
+        list: Option<Vec<RowRead>>,
+        with: &[SubtaskId],
+    ) -> Result<Fact, EngineError> {
+        let read = match list {
+            Some(rows) => Ok((rows, Some(count))),
+            None => self.rows.as_mut().map_or(Ok((Vec::new(), Some(0))), |rows| rows.read(from, count)),
+        };
+        let (mut rows, total) = read.unwrap_or_else(|error| {
+            let now = self.world.clock.now();
+            self.run.cannot_call(error.to_string(), now);
+            (Vec::new(), None)
+        });
+        let state = self.run.state();
+        let origin = &state.sources[source as usize].from;
+        rows::recall(&*self.world.journal, state, origin, &mut rows, with)?;
+        Ok(Fact::RowsRead { source, rows, total })
     }
 
     /// Words from other processes.

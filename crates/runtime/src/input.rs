@@ -125,7 +125,7 @@ impl Rows {
         while self.next < from + count {
             let Some(item) = self.one()? else { return Ok((rows, Some(self.next))) };
             if self.next >= from {
-                rows.push(RowRead { row: self.next, item: item.map(Arc::new) });
+                rows.push(RowRead { row: self.next, item: item.map(Arc::new), kept: Vec::new() });
             }
             self.next += 1;
         }

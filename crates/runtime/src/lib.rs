@@ -14,6 +14,7 @@ pub mod input;
 pub mod perform;
 pub mod record;
 mod reuse;
+pub mod rows;
 mod schema;
 pub mod start;
 

@@ -3,11 +3,12 @@
 use brigade_journal::{AppendError, Batch, Journal, ReadError, Record};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Event, Run, Stamped, State, Unit};
+use brigade_kernel::run::{Event, Run, Stamped};
 use brigade_kernel::tool::ToolSpec;
 use std::sync::Arc;
 
 use crate::home::events_of;
+use crate::rows::key_of;
 
 /// Events read at a time.
 const PAGE: usize = 4_096;
@@ -56,11 +57,6 @@ pub fn decode(run: &RunId, seq: u64, bytes: &[u8]) -> Result<Stamped, LoadError>
     serde_json::from_slice(bytes).map_err(|e| LoadError::Foreign { run: run.clone(), seq, reason: e.to_string() })
 }
 
-/// The key of a row's result: rows in input order, the subtasks of a row in plan order.
-pub fn row_key(row: u64, task: u32) -> i64 {
-    i64::try_from(row).unwrap_or(i64::MAX >> 16) << 15 | i64::from(task & 0x7fff)
-}
-
 /// Walks the events of a run from `from` on, in order, a page at a time.
 ///
 /// # Errors
@@ -104,14 +100,6 @@ pub fn append(journal: &dyn Journal, run: &mut Run, version: u64) -> Result<(), 
     let records = events.iter().map(|e| encode(e, key_of(run.state(), e))).collect();
     let stream = events_of(run.state().run());
     journal.append(Batch::new().expect(&stream, version).records(&stream, records)).wait().map(drop)
-}
-
-/// The key of an event: rows have one.
-pub fn key_of(state: &State, stamped: &Stamped) -> Option<i64> {
-    match &stamped.event {
-        Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, .. } => state.index.get(subtask).map(|&task| row_key(*row, task)),
-        _ => None,
-    }
 }
 
 /// The last event of a run.

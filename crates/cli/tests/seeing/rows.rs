@@ -160,3 +160,84 @@ fn failed_rows_are_shown_with_their_reasons() {
     assert_eq!((written.len(), written[5]["status"].as_str()), (6, Some("failed")));
     stage.brigade(&["show", &id]).exits(0).says(&["failed rows", "label[5]", "not JSON"]);
 }
+
+const TWICE: &str = r#"
+[[subtasks]]
+id = "label"
+type = "classify"
+description = "label {{item.text}}"
+for_each = "input"
+[[subtasks]]
+id = "sum"
+type = "summarize"
+description = "sum up"
+depends_on = ["label"]
+[[subtasks]]
+id = "again"
+type = "classify"
+description = "judge {{label.output}} by {{sum.output}}"
+for_each = "input"
+"#;
+
+#[test]
+fn rows_go_through_a_barrier_and_take_their_own_results_along() {
+    let stage = Stage::new(&format!(
+        "{REVIEWED}\n[[rule]]\nmatch = {{ contains = \"sum up\" }}\nreply = {{ text = \"the sum\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"seven\" }}\nreply = {{ text = \"judged seven\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"the sum\" }}\nreply = {{ text = \"judged\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"<7>\" }}\nreply = {{ text = \"seven\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"label\" }}\nreply = {{ text = \"fine\" }}"
+    ));
+    input(&stage, 700);
+    stage.run(TWICE, &["--input", "rows.jsonl", "-q", "-o", "out.jsonl"]).exits(0);
+    let rows = read(&stage.dir.path().join("out.jsonl"));
+    let order: Vec<(u64, &str)> = rows.iter().map(|r| (r["row"].as_u64().unwrap(), r["id"].as_str().unwrap())).collect();
+    let wanted: Vec<(u64, &str)> = (0..700).flat_map(|row| [(row, "label"), (row, "again")]).collect();
+    assert!(order == wanted, "one line per row and subtask, in input order: {order:?}");
+    for row in &rows[..20] {
+        let judged = if row["row"] == 7 { "judged seven" } else { "judged" };
+        assert!(row["id"] == "label" || row["output"] == judged, "{row}");
+    }
+}
+
+#[test]
+fn rows_of_a_list_follow_the_rows_of_the_input_and_do_not_mix_with_them() {
+    let plan = format!(
+        "{LABEL}\n[[subtasks]]\nid = \"find\"\ntype = \"search\"\ndescription = \"find\"\n\
+         [[subtasks]]\nid = \"look\"\ntype = \"classify\"\ndescription = \"look at {{{{item}}}}\"\nfor_each = \"find\""
+    );
+    let stage = Stage::new(&format!(
+        "{REVIEWED}\n[[rule]]\nmatch = {{ contains = \"label\" }}\nreply = {{ text = \"fine\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"look\" }}\nreply = {{ text = \"seen\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"find\" }}\nreply = {{ json = {{ found = [\"x\", \"y\"] }} }}"
+    ));
+    input(&stage, 4);
+    let out = stage.run(&plan, &["--input", "rows.jsonl", "-q"]);
+    let rows: Vec<serde_json::Value> = out.exits(0).out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let order: Vec<String> = rows.iter().map(|r| format!("{}{}", r["id"].as_str().unwrap(), r["row"])).collect();
+    assert_eq!(order, ["label0", "label1", "label2", "label3", "look0", "look1"]);
+}
+
+#[test]
+fn a_revised_subtask_of_the_rows_is_done_again_and_the_file_says_so() {
+    let plan = format!("{LABEL}\n[[subtasks]]\nid = \"reply\"\ntype = \"extract\"\ndescription = \"answer it\"\nfor_each = \"label\"");
+    let revise = r#"
+[[rule]]
+match = { format = "brigade_review" }
+times = 1
+reply = { json = { summary = "sampled", verdict = "revise", revisions = [{ subtask = "reply", instructions = "be kind" }], add = [], final_output = "" } }
+"#;
+    let stage = Stage::new(&format!(
+        "{revise}{REVIEWED}\n[[rule]]\nmatch = {{ contains = \"be kind\" }}\nreply = {{ text = \"kind\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"answer it\" }}\nreply = {{ text = \"curt\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"label\" }}\nreply = {{ text = \"fine\" }}"
+    ));
+    input(&stage, 20);
+    stage.run(&plan, &["--input", "rows.jsonl", "-q", "-o", "out.jsonl"]).exits(0);
+    assert_eq!(stage.ledger().calls.len(), 20 * 3 + 2, "the labels are kept");
+    let rows = read(&stage.dir.path().join("out.jsonl"));
+    assert_eq!(rows.len(), 40);
+    assert!(rows.iter().all(|r| r["output"] == if r["id"] == "label" { "fine" } else { "kind" }), "{rows:?}");
+    let printed = stage.run(&plan, &["--input", "rows.jsonl", "-q"]);
+    assert_eq!(printed.out.lines().count(), 40);
+}

@@ -101,7 +101,7 @@ impl Message {
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
-        items.push(Item::Message { speaker: Speaker::User, text: self.text });
+        items.push(Item::message(Speaker::User, self.text));
         Packed { instructions, items, receipt }
     }
 }

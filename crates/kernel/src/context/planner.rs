@@ -206,9 +206,9 @@ pub fn mend(answer: &str, faults: &[String], warnings: &[String], frozen: &[Subt
     text.push_str("\n\nAnswer again with the whole JSON object.");
     let mut items = Vec::new();
     if !answer.is_empty() {
-        items.push(Item::Message { speaker: Speaker::Assistant, text: answer.to_owned() });
+        items.push(Item::message(Speaker::Assistant, answer));
     }
-    items.push(Item::Message { speaker: Speaker::User, text });
+    items.push(Item::message(Speaker::User, text));
     items
 }
 
@@ -238,5 +238,5 @@ pub fn the_rest(accepted: &Plan) -> Item {
     let text = format!(
         "Your answer was cut off. These subtasks of it are accepted and may have started; do not repeat them:\n{subtasks}\n\nAnswer with the whole JSON object again, its subtasks being only those still missing. They may depend on the accepted ones."
     );
-    Item::Message { speaker: Speaker::User, text }
+    Item::message(Speaker::User, text)
 }

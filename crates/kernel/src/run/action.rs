@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, GatheredPart, Reply, SubtaskOrInput, Unit, Verdict};
+use super::event::{Caller, GatheredPart, Reply, SubtaskStatus, Unit, Verdict};
 use crate::call::{Answer, CallError};
-use crate::ids::RunId;
+use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::Subtask;
 use crate::time::Millis;
@@ -67,14 +67,18 @@ pub enum Action {
         /// What to check.
         check: Check,
     },
-    /// Read rows of `--input` or of a list.
+    /// Read rows of `--input`, and what earlier passes over them brought.
     ReadRows {
-        /// Where from.
-        source: SubtaskOrInput,
+        /// For which of [`super::State::sources`].
+        source: u32,
         /// First row wanted.
         from: u64,
         /// At most so many.
         count: u64,
+        /// The rows themselves, where they are a list that a subtask returned.
+        list: Option<Vec<RowRead>>,
+        /// Subtasks whose results for these rows are wanted from the journal.
+        with: Vec<SubtaskId>,
     },
     /// Store the view's changes as one patch.
     StorePatch {
@@ -122,6 +126,19 @@ pub struct RowRead {
     pub row: u64,
     /// Its value, or why it has none (a line that is not JSON).
     pub item: Result<Arc<Value>, String>,
+    /// What earlier passes brought for it, of those that were asked for.
+    pub kept: Vec<Kept>,
+}
+
+/// A result of a row that has left the state, read back from the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Whose.
+    pub subtask: SubtaskId,
+    /// How it ended.
+    pub status: SubtaskStatus,
+    /// What it returned.
+    pub output: Arc<str>,
 }
 
 /// A finished result of equal work in an earlier run.
@@ -215,8 +232,8 @@ pub enum Fact {
     },
     /// Rows were read.
     RowsRead {
-        /// Where from.
-        source: SubtaskOrInput,
+        /// For which of [`super::State::sources`].
+        source: u32,
         /// The rows, in order.
         rows: Vec<RowRead>,
         /// How many rows there are, once the end was seen.

@@ -1,6 +1,7 @@
 //! The fold: what each event makes of the [`State`]. Decides nothing, refuses nothing.
 
 mod graph;
+mod passes;
 mod rows;
 mod unit;
 
@@ -52,9 +53,12 @@ impl State {
             Event::RunResumed {} => {
                 self.storms.clear();
                 self.ended = None;
-                if self.stop != Some(Stop::Cancel) {
-                    self.stop = None;
-                }
+                // What a person decided stands; a run that had ended is taken up for something new.
+                self.stop = self.stop.take().filter(|stop| match stop {
+                    Stop::Cancel => true,
+                    Stop::Failed(_) => self.phase != Phase::Ended,
+                    Stop::Provider { .. } => false,
+                });
                 self.starved.clear();
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
@@ -258,9 +262,11 @@ impl State {
                 self.reopen(key, instructions);
             }
             Event::RowsEnded { source, rows } => {
-                if let Some(i) = self.sources.iter().position(|s| s.from == *source) {
-                    self.sources[i].total = Some(*rows);
-                    self.close_source(i);
+                for i in 0..self.sources.len() {
+                    if self.sources[i].from == *source && self.sources[i].total.is_none() {
+                        self.sources[i].total = Some(*rows);
+                        self.close_source(i);
+                    }
                 }
             }
             Event::LeaseRefused { role, scope, message } => {
@@ -371,14 +377,16 @@ impl State {
     fn desk_answered(&mut self, caller: &Caller, result: &CallResult) {
         self.desk.stage = DeskStage::Call;
         match result {
-            CallResult::Answered { text, end, .. } => {
+            CallResult::Answered { text, items, end, .. } => {
                 self.desk.trouble = 0;
                 if *end == End::Length && !self.desk.doubled {
                     self.desk.doubled = true;
                 } else {
                     self.desk.doubled = false;
-                    if *caller != Caller::Reviewer {
-                        self.desk.turns.push(Item::Message { speaker: Speaker::Assistant, text: text.clone() });
+                    if *caller != Caller::Reviewer && items.is_empty() {
+                        self.desk.turns.push(Item::message(Speaker::Assistant, text.clone()));
+                    } else if *caller != Caller::Reviewer {
+                        self.desk.turns.extend(items.iter().cloned());
                     }
                 }
             }
@@ -426,8 +434,8 @@ impl State {
             (AskFor::Rates, Some(key), reply) => {
                 let Some(i) = self.tasks[key.task as usize].source.map(|s| s as usize) else { return };
                 if *reply == Reply::Reject {
-                    self.sources[i].total = Some(self.sources[i].finished + self.sources[i].rows.len() as u64);
-                    self.close_source(i);
+                    let total = self.sources[i].finished + self.sources[i].rows.len() as u64;
+                    self.cut_rows(i, total);
                 } else {
                     self.sources[i].waived = true;
                     self.sources[i].halted = false;

@@ -155,7 +155,8 @@ pub enum CallResult {
         /// A refusal, if the model declined.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refusal: Option<String>,
-        /// Tool calls and opaque items in order, kept only when the conversation goes on.
+        /// The items in order, kept only when the conversation goes on with more than the text: tool calls, and
+        /// messages that a flagship marked (`phase`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         items: Vec<Item>,
         /// Why it ended.

@@ -5,9 +5,9 @@ mod flagship;
 mod person;
 
 use super::action::{Fact, RowRead};
-use super::event::{Caller, Event, SubtaskOrInput, SubtaskStatus, Unit};
+use super::event::{Caller, Event, SubtaskStatus, Unit};
 use super::state::{Key, Phase, Stage, Stop};
-use super::{CallNo, CallResult, Run};
+use super::{CallNo, CallResult, Held, Run};
 use crate::call::{Answer, CallError, Service};
 use crate::catalog::{self, Day};
 use crate::ids::{ModelRef, Tier};
@@ -59,7 +59,7 @@ impl Run {
             }
             Fact::RowsRead { source, rows, total } => {
                 self.session.settled_one();
-                self.rows_read(&source, rows, total);
+                self.rows_read(source, rows, total);
             }
             Fact::PatchLost { reason } => {
                 self.session.settled_one();
@@ -182,12 +182,17 @@ impl Run {
         self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, ms });
     }
 
-    fn rows_read(&mut self, source: &SubtaskOrInput, rows: Vec<RowRead>, total: Option<u64>) {
-        let Some(i) = self.state.sources.iter().position(|s| s.from == *source) else { return };
+    fn rows_read(&mut self, source: u32, rows: Vec<RowRead>, total: Option<u64>) {
+        let i = source as usize;
         self.session.reading.retain(|&s| s != i);
         if self.session.stale_reads.remove(&i) {
             return; // asked for before the rows began anew
         }
+        self.take_rows(i, rows, total);
+    }
+
+    /// Rows that were read, for the pass they were read for.
+    pub(super) fn take_rows(&mut self, i: usize, rows: Vec<RowRead>, total: Option<u64>) {
         let none = rows.is_empty();
         if let Some(last) = rows.last() {
             self.session.next_read.insert(i, last.row + 1);
@@ -196,10 +201,12 @@ impl Run {
             let in_hand = self.state.sources[i].rows.contains_key(&row.row);
             if in_hand && let Ok(item) = &row.item {
                 // In hand since before a restart, or tried again: its units wait for the row itself.
-                self.session.items.insert((i, row.row), item.clone());
+                self.session.items.insert((i, row.row), Held { item: item.clone(), kept: row.kept });
                 continue;
             }
-            if !in_hand && self.state.sources[i].is_finished(row.row) {
+            // Behind the last row that a person let through, nothing starts.
+            let cut = self.state.sources[i].total.is_some_and(|total| row.row >= total);
+            if cut || (!in_hand && self.state.sources[i].is_finished(row.row)) {
                 continue;
             }
             self.session.incoming.entry(i).or_default().push_back(row);
@@ -207,7 +214,7 @@ impl Run {
         if let Some(total) = total
             && self.state.sources[i].total.is_none()
         {
-            self.record(Event::RowsEnded { source: source.clone(), rows: total });
+            self.record(Event::RowsEnded { source: self.state.sources[i].from.clone(), rows: total });
         }
         let next = self.session.next_read.get(&i).copied().unwrap_or(self.state.sources[i].below);
         if none && self.state.stop.is_none() && self.state.sources[i].total.is_none_or(|total| next < total) {
@@ -265,17 +272,7 @@ impl Run {
         let Some(key) = self.state.key(&unit) else { return };
         let (status, source) = (self.state.task(key).status, self.state.task(key).source);
         match (key.row, source) {
-            (Some(row), Some(i)) if self.state.sources[i as usize].failed.contains_key(&row) => {
-                self.reopen(key, String::new());
-                for member in self.state.sources[i as usize].members.clone() {
-                    for task in self.state.tasks[member as usize].dependents.clone() {
-                        let entry = &self.state.tasks[task as usize];
-                        if entry.source != Some(i) && entry.status.is_some_and(|s| s != SubtaskStatus::Dropped) {
-                            self.reopen(Key { task, row: None }, String::new());
-                        }
-                    }
-                }
-            }
+            (Some(row), Some(i)) if self.state.sources[i as usize].failed.contains_key(&row) => self.reopen(key, String::new()),
             (None, _) if status == Some(SubtaskStatus::Failed) => {
                 self.reopen(key, String::new());
                 self.revive(key.task);
@@ -295,21 +292,45 @@ impl Run {
         }
     }
 
+    /// Opens a unit again, and what was made from rows that are done again.
     pub(super) fn reopen(&mut self, key: Key, instructions: String) {
         let unit = self.state.unit(key);
-        if let Some(i) = self.state.task(key).source {
-            let i = i as usize;
-            // Rows are read again from the first that is open.
-            self.session.incoming.remove(&i);
-            self.session.next_read.remove(&i);
-            if self.session.reading.contains(&i) {
-                self.session.stale_reads.insert(i);
+        let rows = match (key.row, self.state.task(key).source) {
+            (_, None) => Vec::new(),
+            (None, Some(_)) => self.state.row_chain(key.task),
+            (Some(_), Some(i)) => {
+                // The row is read again.
+                self.forget_read_ahead(i as usize);
+                self.state.sources[i as usize].members.clone()
             }
-            if key.row.is_none() {
-                self.session.items.retain(|(source, _), _| *source != i);
+        };
+        self.record(Event::Reopened { unit, instructions });
+        self.passes_changed();
+        for &task in &rows {
+            for task in self.state.tasks[task as usize].dependents.clone() {
+                let entry = &self.state.tasks[task as usize];
+                if !rows.contains(&task) && entry.status.is_some_and(|s| s != SubtaskStatus::Dropped) {
+                    self.reopen(Key { task, row: None }, String::new());
+                }
             }
         }
-        self.record(Event::Reopened { unit, instructions });
+    }
+
+    /// Rows read for a pass that has not begun were read for the members it had before.
+    pub(super) fn passes_changed(&mut self) {
+        for i in 0..self.state.sources.len() {
+            if !self.state.has_begun(i) {
+                self.forget_read_ahead(i);
+            }
+        }
+    }
+
+    fn forget_read_ahead(&mut self, i: usize) {
+        self.session.incoming.remove(&i);
+        self.session.next_read.remove(&i);
+        if self.session.reading.contains(&i) {
+            self.session.stale_reads.insert(i);
+        }
     }
 
     fn reused(&mut self, key: Key, earlier: super::Earlier) {

@@ -31,11 +31,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use action::{Action, Check, Earlier, Fact, RowRead};
+pub use action::{Action, Check, Earlier, Fact, Kept, RowRead};
 pub use apply::uses_view;
 pub use event::*;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
+pub use rows::rows_from;
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
@@ -67,7 +68,7 @@ struct Session {
     /// Rows read and not started, by source.
     incoming: HashMap<usize, VecDeque<RowRead>>,
     /// Rows in hand, by source and row.
-    items: HashMap<(usize, u64), Arc<Value>>,
+    items: HashMap<(usize, u64), Held>,
     /// The next row to read, by source.
     next_read: HashMap<usize, u64>,
     /// Sources with a read under way.
@@ -92,6 +93,14 @@ struct Session {
     applying: bool,
     /// The engine goes away.
     draining: bool,
+}
+
+/// A row in hand.
+#[derive(Debug)]
+struct Held {
+    item: Arc<Value>,
+    /// What earlier passes brought for it.
+    kept: Vec<Kept>,
 }
 
 impl Session {
@@ -167,6 +176,10 @@ impl Run {
 
     /// The row behind a key.
     fn item(&self, key: Key) -> Option<&Arc<Value>> {
+        self.held(key).map(|held| &held.item)
+    }
+
+    fn held(&self, key: Key) -> Option<&Held> {
         let source = self.state.task(key).source? as usize;
         self.session.items.get(&(source, key.row?))
     }

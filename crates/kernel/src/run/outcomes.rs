@@ -32,8 +32,9 @@ impl State {
         match (key.row, task.source) {
             (Some(row), Some(i)) => {
                 let source = &self.sources[i as usize];
-                let entry = source.rows.get(&row).or_else(|| source.failed.get(&row))?;
-                entry.results.get(&key.task).map(|(status, _)| *status)
+                let in_hand = source.rows.get(&row).and_then(|entry| entry.results.get(&key.task));
+                let failed = || source.failed.get(&row)?.iter().find(|(member, _)| *member == key.task).map(|(_, result)| result);
+                in_hand.or_else(failed).map(|(status, _)| *status)
             }
             _ => task.status,
         }

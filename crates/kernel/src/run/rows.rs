@@ -2,13 +2,38 @@
 
 use std::sync::Arc;
 
-use super::event::{BulkRules, SubtaskStatus};
+use super::event::{BulkRules, SubtaskOrInput, SubtaskStatus};
 use super::state::{Source, State, Task};
+use crate::ids::SubtaskId;
+use crate::plan::{ForEach, Subtask};
 
 /// Results kept of each `for_each` subtask for the review.
 const SAMPLE: usize = 24;
 /// Longest text of one sampled result, in characters.
 const SAMPLE_CHARS: usize = 300;
+
+/// Where the rows of a subtask come from: its dependency's origin, when that one runs per row too.
+pub fn rows_from<'a>(subtask: &'a Subtask, find: impl Fn(&SubtaskId) -> Option<&'a Subtask>) -> Option<SubtaskOrInput> {
+    let mut at = subtask;
+    // A plan that passed its gate has no cycle; one that still streams in may.
+    let mut left = 1 << 16;
+    loop {
+        let id = match &at.for_each {
+            None => return None,
+            Some(ForEach::Input) => return Some(SubtaskOrInput::Input),
+            Some(ForEach::Subtask(id)) => id,
+        };
+        let parent = find(id)?;
+        if parent.for_each.is_none() {
+            return Some(SubtaskOrInput::Subtask(id.clone()));
+        }
+        at = parent;
+        left -= 1;
+        if left == 0 {
+            return None;
+        }
+    }
+}
 
 /// Keeps a few results: every failed one while there is room, and rows that spread over the whole.
 pub fn sample(task: &mut Task, row: u64, status: SubtaskStatus, output: &str) {

@@ -86,7 +86,7 @@ pub struct State {
     pub last_item: u32,
     /// Number of the last command taken in from other processes.
     pub commands: u64,
-    /// Row sources.
+    /// Passes over rows.
     pub sources: Vec<Source>,
     /// Bounds of bulk work.
     pub bulk: BulkRules,
@@ -238,6 +238,10 @@ pub struct Task {
     pub cost: NanoUsd,
     /// What later judgement added to the description.
     pub instructions: Vec<String>,
+    /// Its rows are at work, and are to be done once more after that.
+    pub again: bool,
+    /// How often its rows were taken from the start again.
+    pub restarts: u32,
     /// How its rows ended.
     pub rows: RowTally,
     /// Checks of its last attempt, for the review.
@@ -482,7 +486,9 @@ pub struct InboxItem {
     pub evidence: String,
 }
 
-/// A source of rows.
+/// A pass over rows: the subtasks that take the rows of one origin together, each row as far as it comes.
+///
+/// A subtask that waits for a whole pass (over a summary of it, say) takes the same rows in a pass of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// Which.
@@ -500,7 +506,7 @@ pub struct Source {
     /// Rows in hand.
     pub rows: BTreeMap<u64, Row>,
     /// Finished rows with a failure, and what did succeed in them: for `retry`.
-    pub failed: BTreeMap<u64, Row>,
+    pub failed: BTreeMap<u64, Vec<(u32, RowResult)>>,
     /// Rows finished.
     pub finished: u64,
     /// No further row starts until a person says so.
@@ -520,8 +526,11 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
     /// What its members returned so far.
-    pub results: BTreeMap<u32, (SubtaskStatus, Arc<str>)>,
+    pub results: BTreeMap<u32, RowResult>,
 }
+
+/// How a row ended for a subtask, and what it returned.
+pub type RowResult = (SubtaskStatus, Arc<str>);
 
 /// Counts over the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

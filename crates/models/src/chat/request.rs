@@ -185,7 +185,7 @@ fn messages<'a>(call: &'a Call, can: &Capabilities) -> Vec<Message<'a>> {
     let mut open = false;
     for item in &call.items {
         match item {
-            Item::Message { speaker, text } => {
+            Item::Message { speaker, text, .. } => {
                 let role = match speaker {
                     Speaker::User => "user",
                     Speaker::Developer => rules,

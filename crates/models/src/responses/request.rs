@@ -95,6 +95,8 @@ enum Input<'a> {
     Message {
         role: &'static str,
         content: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<&'a str>,
     },
     Call {
         #[serde(rename = "type")]
@@ -175,13 +177,13 @@ fn input(call: &Call) -> Vec<Input<'_>> {
 
 fn entry<'a>(item: &'a Item, model: &str) -> Option<Input<'a>> {
     Some(match item {
-        Item::Message { speaker, text } => {
+        Item::Message { speaker, text, phase } => {
             let role = match speaker {
                 Speaker::User => "user",
                 Speaker::Developer => "developer",
                 Speaker::Assistant => "assistant",
             };
-            Input::Message { role, content: text }
+            Input::Message { role, content: text, phase: phase.as_deref().filter(|_| *speaker == Speaker::Assistant) }
         }
         Item::ToolCall { call_id, name, arguments } => Input::Call { kind: "function_call", call_id, name, arguments },
         Item::ToolOutput { call_id, output } => Input::Output { kind: "function_call_output", call_id, output },

@@ -4,6 +4,7 @@
 //! target into the crate it measures and a line into [`BENCHES`]; one that needs the built `brigade` is a function here.
 
 mod brigade;
+mod bulk;
 mod engine;
 mod latency;
 mod wire;
@@ -37,7 +38,8 @@ struct Whole {
     run: fn() -> Result<(), String>,
 }
 
-const WHOLE: [Whole; 2] = [
+const WHOLE: [Whole; 3] = [
+    Whole { name: bulk::NAME, measures: bulk::MEASURES, run: bulk::run },
     Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
     Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
 ];

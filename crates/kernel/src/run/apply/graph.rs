@@ -22,7 +22,7 @@ impl State {
         }
         match (key.row, entry.source) {
             (Some(row), Some(i)) => self.reopen_row(i as usize, row),
-            (_, Some(i)) => self.restart_source(i as usize),
+            (_, Some(_)) => self.restart_rows(key.task),
             (_, None) => {
                 if entry.status.take().is_none() {
                     return;
@@ -106,6 +106,8 @@ impl State {
             attempts: 0,
             cost: NanoUsd::ZERO,
             instructions: Vec::new(),
+            again: false,
+            restarts: 0,
             rows: Default::default(),
             sample: Vec::new(),
             checks: Vec::new(),
@@ -207,9 +209,7 @@ impl State {
         for (task, priority) in self.tasks.iter_mut().zip(priorities) {
             task.priority = priority;
         }
-        for task in 0..self.tasks.len() as u32 {
-            self.find_source(task);
-        }
+        self.find_passes();
         for task in 0..self.tasks.len() as u32 {
             self.wake_task(task);
         }

@@ -1,6 +1,7 @@
 //! The fold of rows: where they come from, how they end, which are open again.
 
-use crate::plan::ForEach;
+use std::sync::Arc;
+
 use crate::run::event::{SubtaskOrInput, SubtaskStatus};
 use crate::run::rows;
 use crate::run::state::{Key, Row, RowTally, Source, Stage, State};
@@ -54,15 +55,12 @@ impl State {
         if entry.results.len() < source.members.len() {
             return self.wake_row(i, row);
         }
-        if let Some(mut entry) = source.rows.remove(&row)
+        if let Some(entry) = source.rows.remove(&row)
             && entry.results.values().any(|(status, _)| *status == SubtaskStatus::Failed)
         {
-            for (status, output) in entry.results.values_mut() {
-                if *status != SubtaskStatus::Done {
-                    *output = "".into();
-                }
-            }
-            source.failed.insert(row, entry);
+            let empty: Arc<str> = "".into();
+            let kept = |(task, (status, output))| (task, (status, if status == SubtaskStatus::Done { output } else { empty.clone() }));
+            source.failed.insert(row, entry.results.into_iter().map(kept).collect());
         }
         source.finished += 1;
         if !source.reopened.remove(&row) {
@@ -80,33 +78,53 @@ impl State {
         let Some(kept) = source.failed.remove(&row) else { return };
         source.finished -= 1;
         source.reopened.insert(row);
-        let mut results = kept.results;
-        results.retain(|&task, (status, _)| {
-            if *status != SubtaskStatus::Done {
-                count(&mut self.tasks[task as usize].rows, *status, -1);
-            }
-            *status == SubtaskStatus::Done
-        });
-        source.rows.insert(row, Row { results });
+        let (good, bad): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(_, (status, _))| *status == SubtaskStatus::Done);
+        for (task, (status, _)) in bad {
+            count(&mut self.tasks[task as usize].rows, status, -1);
+        }
+        source.rows.insert(row, Row { results: good.into_iter().collect() });
         self.open_members(i);
         self.wake_row(i, row);
     }
 
-    /// All rows of a source are to be done again: what they are made from, or what is asked of them, changed.
-    pub(super) fn restart_source(&mut self, i: usize) {
-        if !self.sources[i].rows.is_empty() {
-            return; // still at work
+    /// All rows of a task are to be done again, and those of what is made from them row by row.
+    pub(super) fn restart_rows(&mut self, task: u32) {
+        for task in self.row_chain(task) {
+            if self.tasks[task as usize].status.is_some() {
+                self.leave_pass(task);
+            } else {
+                self.tasks[task as usize].again = self.tasks[task as usize].source.is_some_and(|i| self.has_begun(i as usize));
+            }
         }
-        let members = self.sources[i].members.clone();
+        self.find_passes();
+    }
+
+    /// A task takes its rows from the start, in another pass; what the other members returned stays on record.
+    fn leave_pass(&mut self, task: u32) {
+        let Some(i) = self.tasks[task as usize].source.take().map(|i| i as usize) else { return };
         let source = &mut self.sources[i];
-        let total = source.total.filter(|_| source.from == SubtaskOrInput::Input);
-        *source = Source { total, ..Source::of(source.from.clone(), members.clone()) };
-        for task in members {
-            let entry = &mut self.tasks[task as usize];
-            entry.rows = RowTally::default();
-            entry.sample.clear();
+        source.members.retain(|&member| member != task);
+        source.failed.retain(|_, results| {
+            results.retain(|(member, _)| *member != task);
+            results.iter().any(|(_, (status, _))| *status == SubtaskStatus::Failed)
+        });
+        let entry = &mut self.tasks[task as usize];
+        entry.sample.clear();
+        entry.again = false;
+        entry.restarts += 1;
+        self.open += u32::from(entry.status.take().is_some());
+        entry.rows = RowTally::default();
+    }
+
+    /// A person wants no further rows: nor does any later pass over them start more.
+    pub(super) fn cut_rows(&mut self, i: usize, total: u64) {
+        self.sources[i].total = Some(total);
+        self.close_source(i);
+        for other in 0..self.sources.len() {
+            if self.sources[other].from == self.sources[i].from && !self.has_begun(other) {
+                self.sources[other].total = Some(total);
+            }
         }
-        self.open_members(i);
     }
 
     fn open_members(&mut self, i: usize) {
@@ -122,9 +140,13 @@ impl State {
         if self.sources[i].total.is_none_or(|total| self.sources[i].finished < total) {
             return;
         }
-        for task in self.sources[i].members.clone() {
+        let members = self.sources[i].members.clone();
+        let again = members.iter().any(|&task| self.tasks[task as usize].again);
+        for task in members {
             let entry = &mut self.tasks[task as usize];
-            if entry.status.is_none() {
+            if entry.again {
+                self.leave_pass(task);
+            } else if entry.status.is_none() {
                 let all_failed = entry.rows.failed > 0 && entry.rows.done == 0 && entry.rows.skipped == 0;
                 entry.status = Some(if all_failed { SubtaskStatus::Failed } else { SubtaskStatus::Done });
                 entry.error = all_failed.then(|| "every row failed".to_owned());
@@ -133,51 +155,10 @@ impl State {
                 self.wake_dependents(task);
             }
         }
-        self.next_job();
-    }
-
-    /// Maps a `for_each` subtask to its source: its dependency's, when that one runs per row too.
-    pub(super) fn find_source(&mut self, task: u32) {
-        let mut chain = Vec::new();
-        let mut at = task;
-        let source = loop {
-            let entry = &self.tasks[at as usize];
-            if let Some(source) = entry.source {
-                break source;
-            }
-            chain.push(at);
-            let from = match &entry.spec.for_each {
-                None => return,
-                Some(ForEach::Input) => SubtaskOrInput::Input,
-                Some(ForEach::Subtask(id)) => {
-                    let Some(&parent) = self.index.get(id) else { return };
-                    if self.tasks[parent as usize].spec.for_each.is_some() {
-                        at = parent;
-                        continue;
-                    }
-                    SubtaskOrInput::Subtask(id.clone())
-                }
-            };
-            break self.sources.iter().position(|s| s.from == from).unwrap_or_else(|| {
-                self.sources.push(Source::of(from, Vec::new()));
-                self.sources.len() - 1
-            }) as u32;
-        };
-        for task in chain {
-            if self.tasks[task as usize].status == Some(SubtaskStatus::Dropped) {
-                continue;
-            }
-            self.tasks[task as usize].source = Some(source);
-            let members = &mut self.sources[source as usize].members;
-            members.push(task);
-            members.sort_unstable();
+        if again {
+            self.find_passes();
         }
-    }
-
-    /// A dropped subtask is no part of any row.
-    pub(super) fn leave_source(&mut self, task: u32) {
-        let Some(i) = self.tasks[task as usize].source.take().map(|i| i as usize) else { return };
-        self.sources[i].members.retain(|&m| m != task);
+        self.next_job();
     }
 }
 

@@ -24,6 +24,8 @@ impl Run {
                 Some(Ok(_)) => {}
                 _ => items = once_each(&answer.items),
             }
+        } else if !matches!(caller, Caller::Executor { .. }) {
+            items = marked(&answer.items);
         }
         CallResult::Answered {
             text,
@@ -327,6 +329,14 @@ fn once_each(items: &[Item]) -> Vec<Item> {
         _ => true,
     };
     items.iter().filter(fresh).cloned().collect()
+}
+
+/// The items of an answer whose messages the model marked, to be replayed as they came; where it marked none, its
+/// text says all.
+fn marked(items: &[Item]) -> Vec<Item> {
+    let marked = items.iter().any(|item| matches!(item, Item::Message { phase: Some(_), .. }));
+    let goes_back = |item: &&Item| marked && matches!(item, Item::Message { .. } | Item::Opaque { .. });
+    items.iter().filter(goes_back).cloned().collect()
 }
 
 /// The last `bytes` of a text, cut at a character: errors stand at the end of output.

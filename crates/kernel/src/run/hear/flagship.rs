@@ -91,7 +91,7 @@ impl Run {
             }
             Caller::Replanner => {
                 let units = self.replan_units();
-                self.record(Event::PlanPatched { patch: Box::default(), by: PatchedBy::Planner });
+                self.patched(PlanPatch::default(), PatchedBy::Planner);
                 self.after_patch(units, &format!("the planner's patch was faulty: {said}"));
             }
             _ => {
@@ -141,7 +141,7 @@ impl Run {
             }
         }
         if patch != PlanPatch::default() {
-            self.record(Event::PlanPatched { patch: Box::new(patch), by: PatchedBy::Planner });
+            self.patched(patch, PatchedBy::Planner);
         }
         for subtask in fresh {
             self.record(Event::PlanSubtask { subtask: Box::new(subtask), streamed: false });
@@ -164,7 +164,7 @@ impl Run {
                 let empty = patch == PlanPatch::default();
                 let units = self.replan_units();
                 let mended: Vec<u32> = patch.change.iter().filter_map(|s| self.state.index.get(&s.id).copied()).collect();
-                self.record(Event::PlanPatched { patch: Box::new(patch), by: PatchedBy::Planner });
+                self.patched(patch, PatchedBy::Planner);
                 for task in mended {
                     self.revive(task);
                 }
@@ -173,6 +173,11 @@ impl Run {
             }
             None => self.faulted(&Caller::Replanner, amended.faults.iter().map(ToString::to_string).collect()),
         }
+    }
+
+    fn patched(&mut self, patch: PlanPatch, by: PatchedBy) {
+        self.record(Event::PlanPatched { patch: Box::new(patch), by });
+        self.passes_changed();
     }
 
     fn standing(&self, id: &crate::ids::SubtaskId) -> Standing {
@@ -191,14 +196,9 @@ impl Run {
             }
             (None, Some(work)) if matches!(work.stage, Stage::Planner | Stage::Person(_)) => Standing::Stuck,
             (None, Some(work)) if work.attempt.is_some() => Standing::Started,
-            (None, _) if entry.source.is_some_and(|i| self.rows_begun(i as usize)) => Standing::Started,
+            (None, _) if entry.source.is_some_and(|i| self.state.has_begun(i as usize)) => Standing::Started,
             (None, _) => Standing::Waiting,
         }
-    }
-
-    fn rows_begun(&self, i: usize) -> bool {
-        let source = &self.state.sources[i];
-        source.finished > 0 || !source.rows.is_empty()
     }
 
     /// The units on whose account the planner was asked.
@@ -253,7 +253,7 @@ impl Run {
                     let Some(&task) = self.state.index.get(&revision.subtask) else { continue };
                     self.reopen(Key { task, row: None }, revision.instructions);
                 }
-                self.record(Event::PlanPatched { patch: Box::new(add), by: PatchedBy::Reviewer });
+                self.patched(add, PatchedBy::Reviewer);
             }
             verdict => {
                 let question = match verdict {

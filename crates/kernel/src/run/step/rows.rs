@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{AT_ONCE, Doors};
 use crate::budget::Role;
 use crate::ids::SubtaskId;
-use crate::run::event::{Event, SubtaskOrInput, SubtaskStatus};
+use crate::run::event::{SubtaskOrInput, SubtaskStatus};
 use crate::run::state::Key;
-use crate::run::{Action, RowRead, Run, rows};
+use crate::run::{Action, Held, RowRead, Run, rows};
 
 /// Rows read at a time.
 const ROWS_AT_ONCE: u64 = 512;
@@ -22,9 +22,13 @@ impl Run {
         }
         for i in 0..self.state.sources.len() {
             if !self.source_is_open(i) {
+                // Rows in hand go on, and may have to be read again for it.
+                if self.rows_to_read_again(i) {
+                    self.read_ahead(i, true, actions);
+                }
                 continue;
             }
-            self.read_ahead(i, actions);
+            self.read_ahead(i, false, actions);
             while actions.len() < AT_ONCE
                 && rows::may_start(&self.state, &self.state.sources[i]) > 0
                 && self.room() > 0
@@ -53,26 +57,45 @@ impl Run {
         })
     }
 
-    fn read_ahead(&mut self, i: usize, actions: &mut Vec<Action>) {
+    fn rows_to_read_again(&self, i: usize) -> bool {
+        self.state.sources[i].rows.keys().any(|&row| !self.session.items.contains_key(&(i, row)))
+    }
+
+    fn read_ahead(&mut self, i: usize, again: bool, actions: &mut Vec<Action>) {
         let source = &self.state.sources[i];
         let in_hand = source.rows.keys().next().copied().unwrap_or(source.below);
         let first = in_hand.min(source.below);
         let from = self.session.next_read.get(&i).copied().unwrap_or(first);
         let waiting = self.session.incoming.get(&i).map_or(0, std::collections::VecDeque::len) as u64;
-        if self.session.reading.contains(&i) || waiting >= ROWS_AT_ONCE / 2 || source.total.is_some_and(|total| from >= total) {
+        if self.session.reading.contains(&i) || (waiting >= ROWS_AT_ONCE / 2 && !again) || source.total.is_some_and(|total| from >= total) {
             return;
         }
         match source.from.clone() {
             SubtaskOrInput::Input => {
+                let with = self.earlier_members(i);
                 self.session.reading.push(i);
-                self.hand_out(actions, Action::ReadRows { source: SubtaskOrInput::Input, from, count: ROWS_AT_ONCE });
+                self.hand_out(actions, Action::ReadRows { source: i as u32, from, count: ROWS_AT_ONCE, list: None, with });
             }
-            SubtaskOrInput::Subtask(id) => self.list_of(i, &id),
+            SubtaskOrInput::Subtask(id) => self.list_of(i, &id, actions),
         }
     }
 
+    /// Members of earlier passes that the rows of this one build on, row by row.
+    fn earlier_members(&self, i: usize) -> Vec<SubtaskId> {
+        let mut with = Vec::new();
+        for &task in &self.state.sources[i].members {
+            for &dep in &self.state.tasks[task as usize].deps {
+                let other = &self.state.tasks[dep as usize];
+                if other.source != Some(i as u32) && self.state.row_by_row(task, dep) && !with.contains(&other.spec.id) {
+                    with.push(other.spec.id.clone());
+                }
+            }
+        }
+        with
+    }
+
     /// The rows of a list that a subtask returned.
-    fn list_of(&mut self, i: usize, id: &SubtaskId) {
+    fn list_of(&mut self, i: usize, id: &SubtaskId, actions: &mut Vec<Action>) {
         let output = self.state.index.get(id).map(|&t| self.state.tasks[t as usize].output.clone()).unwrap_or_else(|| "".into());
         let list = match serde_json::from_str::<Value>(&output) {
             Ok(Value::Array(list)) => Some(list),
@@ -90,21 +113,17 @@ impl Run {
             }
             return;
         };
-        let total = list.len() as u64;
+        let row = |(row, item)| RowRead { row: row as u64, item: Ok(Arc::new(item)), kept: Vec::new() };
+        let rows: Vec<RowRead> = list.into_iter().enumerate().map(row).collect();
+        let (total, with) = (rows.len() as u64, self.earlier_members(i));
+        if with.is_empty() || rows.is_empty() {
+            self.take_rows(i, rows, Some(total));
+        } else {
+            self.session.reading.push(i);
+            self.hand_out(actions, Action::ReadRows { source: i as u32, from: 0, count: total, list: Some(rows), with });
+        }
+        // A list is read once, even when it is empty.
         self.session.next_read.insert(i, total);
-        let source = self.state.sources[i].from.clone();
-        for (row, item) in list.into_iter().enumerate() {
-            let row = row as u64;
-            let item = Arc::new(item);
-            if self.state.sources[i].rows.contains_key(&row) {
-                self.session.items.insert((i, row), item);
-            } else if !self.state.sources[i].is_finished(row) {
-                self.session.incoming.entry(i).or_default().push_back(RowRead { row, item: Ok(item) });
-            }
-        }
-        if self.state.sources[i].total.is_none() {
-            self.record(Event::RowsEnded { source, rows: total });
-        }
     }
 
     /// Starts the first subtasks of a row. `false`: the gate is closed.
@@ -120,7 +139,7 @@ impl Run {
                 return true;
             }
         };
-        self.session.items.insert((i, row.row), item);
+        self.session.items.insert((i, row.row), Held { item, kept: row.kept.clone() });
         // The first to start puts the row into hand; the fold makes the others ready then.
         for task in members {
             let key = Key { task, row: Some(row.row) };

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{AT_ONCE, Doors, LOOK_AT, next_in};
 use crate::budget::Role;
-use crate::ids::{ModelRef, Tier};
+use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan;
 use crate::plan::reference::{Reference, lookup, outputs};
 use crate::route::{self, Next, Route};
@@ -60,6 +60,11 @@ impl Run {
     pub(super) fn start_unit(&mut self, key: Key, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) -> bool {
         if self.item_missing(key) || (!self.state.desk.planned && !self.may_stream(key)) {
             return false;
+        }
+        if let Some(dep) = self.result_lost(key) {
+            let why = format!("what {dep} returned for this row is not on record any more");
+            self.end_unit(key, SubtaskStatus::Failed, String::new(), Some(why), None);
+            return true;
         }
         if let Some(why) = self.skipped(key) {
             self.end_unit(key, SubtaskStatus::Skipped, String::new(), Some(why), None);
@@ -172,12 +177,24 @@ impl Run {
         let other = &self.state.tasks[dep as usize];
         match (key.row, self.state.task(key).source) {
             (Some(row), Some(i)) if other.source == Some(i) => self.state.sources[i as usize].rows.get(&row)?.results.get(&dep).cloned(),
+            (Some(_), _) if self.state.row_by_row(key.task, dep) => {
+                let kept = self.held(key)?.kept.iter().find(|kept| kept.subtask == other.spec.id)?;
+                Some((kept.status, kept.output.clone()))
+            }
             _ => other.status.map(|status| (status, other.output.clone())),
         }
     }
 
     pub(in crate::run) fn item_missing(&self, key: Key) -> bool {
         key.row.is_some() && self.item(key).is_none()
+    }
+
+    /// A result of an earlier pass over the same row that should be at hand and is not.
+    fn result_lost(&self, key: Key) -> Option<&SubtaskId> {
+        key.row?;
+        let task = self.state.task(key);
+        let lost = |&&dep: &&u32| self.state.row_by_row(key.task, dep) && self.output_of(key, dep).is_none();
+        task.deps.iter().find(lost).map(|&dep| &self.state.tasks[dep as usize].spec.id)
     }
 
     /// Why a unit does not run at all.
@@ -217,8 +234,8 @@ impl Run {
 
     /// Failed rows do not fail what reads the rows as a whole.
     fn is_rows_as_a_whole(&self, key: Key, dep: u32) -> bool {
-        let source = self.state.tasks[dep as usize].source;
-        source.is_some() && (key.row.is_none() || source != self.state.task(key).source)
+        let rows = self.state.tasks[dep as usize].source.is_some();
+        rows && (key.row.is_none() || !self.state.row_by_row(key.task, dep))
     }
 
     pub(in crate::run) fn value_of(&self, key: Key, reference: &Reference) -> Option<Value> {

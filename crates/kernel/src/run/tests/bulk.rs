@@ -207,3 +207,17 @@ fn finished_rows_leave_the_state() {
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(world.run.state().tasks[0].rows.done, n as u64);
 }
+
+#[test]
+fn a_failed_row_leaves_little_behind() {
+    let plan = json!([{"id": "label", "type": "classify", "for_each": "input"}]);
+    let mut world = bulk(500, plan, BulkRules::default()).script(|asked| match asked.row() {
+        Some(row) if row % 2 == 0 => end("blocked", &"x".repeat(10_000)),
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::Completed);
+    let state = world.run.state();
+    let kept = state.sources[0].failed.values().flatten().map(|(_, (_, output))| output.len());
+    assert_eq!((state.sources[0].failed.len(), kept.sum::<usize>()), (250, 0));
+    assert!(state.work.is_empty() && world.run.session.items.is_empty());
+}

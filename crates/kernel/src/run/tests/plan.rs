@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::world::*;
+use crate::call::{Item, Speaker};
 use crate::run::*;
 
 fn three() -> serde_json::Value {
@@ -194,6 +195,19 @@ fn a_faulty_review_is_mended_twice_and_then_a_person_judges() {
 }
 
 #[test]
+fn a_rejected_result_ends_the_run_with_that_reason_also_when_it_was_rejected_while_nobody_worked() {
+    let mut world = World::given(three()).script(|asked| match asked.caller {
+        Caller::Reviewer => say(review("escalate").to_string()),
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    world.hear(Fact::Replied { item: 1, reply: Reply::Reject });
+    world.reopen();
+    let ended = world.go();
+    assert_eq!((ended.status, ended.output.as_str()), (RunStatus::Failed, "a person rejected the result"));
+}
+
+#[test]
 fn the_answer_holds_results_by_reference() {
     let mut world = World::given(three()).script(|asked| match asked.caller {
         Caller::Reviewer => {
@@ -223,4 +237,21 @@ fn a_failed_subtask_tried_again_brings_back_what_was_skipped_behind_it() {
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!((world.status("a"), world.status("c")), (Some(SubtaskStatus::Done), Some(SubtaskStatus::Done)));
     assert_eq!(world.run.state().outcomes(), Outcomes { done: 3, failed: 0, skipped: 0 });
+}
+
+#[test]
+fn the_planner_gets_its_messages_back_as_it_marked_them() {
+    let marked =
+        |text: &str, phase: &str| Item::Message { speaker: Speaker::Assistant, text: text.to_owned(), phase: Some(phase.to_owned()) };
+    let mut world = World::planned().script(move |asked| match (asked.caller, asked.nth) {
+        (Caller::Planner, 0) => {
+            let mut reply = say("not a plan");
+            reply.answer.as_mut().unwrap().items = vec![marked("let me see", "commentary"), marked("not a plan", "final_answer")];
+            reply
+        }
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::Completed);
+    let second = &world.calls.iter().filter(|c| c.1 == Caller::Planner).nth(1).unwrap().3.items;
+    assert_eq!(second[1..3], [marked("let me see", "commentary"), marked("not a plan", "final_answer")]);
 }

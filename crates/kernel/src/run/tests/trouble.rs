@@ -51,6 +51,43 @@ fn a_rate_limit_without_end_parks_the_run_and_a_resume_tries_again_in_full() {
     assert_eq!(world.go().status, RunStatus::Completed);
 }
 
+/// A run of a hundred subtasks on one account, with the real gate; when each executor's call was sent.
+fn storm(mut refuses: impl FnMut(u32) -> Option<Option<u64>> + 'static) -> (RunSummary, Vec<u64>) {
+    let mut sent = 0;
+    let mut world = World::given(many(100)).script(move |asked| match asked.caller {
+        Caller::Executor { .. } => {
+            sent += 1;
+            let Some(retry_after) = refuses(sent) else { return usual(asked) };
+            let mut reply = error(ErrorClass::RateLimited);
+            reply.answer.as_mut().unwrap_err().retry_after = retry_after.map(crate::time::Millis);
+            reply
+        }
+        _ => usual(asked),
+    });
+    world.account = Some(crate::schedule::Gate::default());
+    let ended = world.go();
+    let started = |s: &Stamped| matches!(s.event, Event::CallStarted { caller: Caller::Executor { .. }, .. }).then_some(s.at.0 - START.0);
+    (ended, world.durable.iter().filter_map(started).collect())
+}
+
+#[test]
+fn a_hundred_subtasks_behind_one_refusing_account_send_one_probe_per_window_and_the_run_parks() {
+    let (ended, sent) = storm(|_| Some(None));
+    assert_eq!(ended.status, RunStatus::QuotaParked);
+    let tries = policy().limits.max_tries as usize;
+    assert_eq!(sent.len(), 100 + tries - 1, "{sent:?}");
+    assert!(sent[99..].windows(2).all(|w| w[1] - w[0] >= 500), "each probe waits for a window of its own: {sent:?}");
+    assert!(*sent.last().unwrap() < 60_000, "bounded: {sent:?}");
+}
+
+#[test]
+fn a_hundred_subtasks_wait_as_long_as_the_account_asks_and_then_all_are_served() {
+    let (ended, sent) = storm(|n| (n <= 100).then_some(Some(7_000)));
+    assert_eq!((ended.status, sent.len()), (RunStatus::Completed, 200));
+    assert!(sent[100] >= 7_050, "nothing is sent within the wait: {}", sent[100]);
+    assert!(sent[101] > sent[100], "one probe first");
+}
+
 #[test]
 fn a_refused_key_stops_everything_at_once() {
     let mut world = World::given(many(50)).script(|asked| match asked.caller {

@@ -12,6 +12,7 @@ use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{self, Author, Format, Known, Subtask};
 use crate::policy::Policy;
 use crate::run::*;
+use crate::schedule::{Gate, Passed};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, ToolOutput, ToolSpec};
 use crate::units::NanoUsd;
@@ -69,7 +70,7 @@ pub struct Reply_ {
 
 pub fn say(text: impl Into<String>) -> Reply_ {
     let text = text.into();
-    let items = vec![Item::Message { speaker: Speaker::Assistant, text: text.clone() }];
+    let items = vec![Item::message(Speaker::Assistant, text.clone())];
     let usage = Some(Usage { input_tokens: 300, output_tokens: 50, ..Usage::default() });
     Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, stream: Vec::new() }
 }
@@ -159,6 +160,8 @@ pub struct World {
     pub on_check: CheckScript,
     pub rows: Vec<Value>,
     pub slots: Option<u32>,
+    /// The account all models are on, when all errors are its refusals.
+    pub account: Option<Gate>,
     pub most_in_flight: u32,
     in_flight: u32,
     queue: BinaryHeap<Reverse<(Due, usize)>>,
@@ -245,6 +248,7 @@ impl World {
             on_check: Box::new(|_, _, _| (Verdict::Pass, String::new())),
             rows: Vec::new(),
             slots: None,
+            account: None,
             most_in_flight: 0,
             in_flight: 0,
             queue: BinaryHeap::new(),
@@ -324,9 +328,10 @@ impl World {
         let mut jobs = Vec::new();
         for round in 0.. {
             assert!(round < 10_000, "step never rests");
-            let (slots, mut in_flight) = (self.slots, self.in_flight);
-            let actions = self.run.step(self.now, &mut |_| {
-                let open = slots.is_none_or(|s| in_flight < s);
+            let (slots, mut in_flight, now) = (self.slots, self.in_flight, self.now);
+            let account = &mut self.account;
+            let actions = self.run.step(now, &mut |_| {
+                let open = slots.is_none_or(|s| in_flight < s) && account.as_mut().is_none_or(|account| account.enter(now));
                 in_flight += u32::from(open);
                 open
             });
@@ -401,12 +406,17 @@ impl World {
                 let (verdict, evidence) = (self.on_check)(&unit, attempt, &check);
                 self.later(10, Fact::Checked { unit, attempt, check: check.name(), verdict, evidence, ms: Millis(10) });
             }
-            Action::ReadRows { source, from, count } => {
-                let total = self.rows.len() as u64;
-                let rows = (from..total.min(from + count)).map(|row| RowRead { row, item: Ok(Arc::new(self.rows[row as usize].clone())) });
-                let rows: Vec<RowRead> = rows.collect();
-                let ended = (from + count >= total).then_some(total);
-                self.later(1, Fact::RowsRead { source, rows, total: ended });
+            Action::ReadRows { source, from, count, list, with } => {
+                let input = || {
+                    let total = self.rows.len() as u64;
+                    let row = |row| RowRead { row, item: Ok(Arc::new(self.rows[row as usize].clone())), kept: Vec::new() };
+                    ((from..total.min(from + count)).map(row).collect(), (from + count >= total).then_some(total))
+                };
+                let (mut rows, total) = list.map_or_else(input, |rows| (rows, Some(count)));
+                for row in &mut rows {
+                    row.kept = with.iter().filter_map(|subtask| self.on_record(subtask, row.row)).collect();
+                }
+                self.later(1, Fact::RowsRead { source, rows, total });
             }
             Action::StorePatch { reset_to } => {
                 self.reset(reset_to);
@@ -416,6 +426,16 @@ impl World {
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
             Action::Call { .. } => unreachable!("calls are asked"),
         }
+    }
+
+    /// The last word on a row.
+    fn on_record(&self, wanted: &SubtaskId, of: u64) -> Option<Kept> {
+        self.durable.iter().rev().find_map(|stamped| match &stamped.event {
+            Event::SubtaskEnded { unit: Unit { subtask, row: Some(row) }, status, output, .. } if subtask == wanted && *row == of => {
+                Some(Kept { subtask: subtask.clone(), status: *status, output: output.as_str().into() })
+            }
+            _ => None,
+        })
     }
 
     /// Delivers what is due next, all that is due at the same moment. `false`: nothing is.
@@ -429,8 +449,15 @@ impl World {
             let n = *n;
             self.queue.pop();
             let fact = self.facts[n].take().expect("each fact is delivered once");
-            if matches!(fact, Fact::Answered { .. }) {
+            if let Fact::Answered { answer, .. } = &fact {
                 self.in_flight -= 1;
+                let passed = match answer {
+                    Ok(_) => Passed::Served,
+                    Err(e) => Passed::Refused { retry_after: e.retry_after },
+                };
+                if let Some(account) = &mut self.account {
+                    account.leave(passed, self.now);
+                }
             }
             self.run.hear(fact, self.now);
         }
@@ -459,7 +486,8 @@ impl World {
 
     /// To the next moment at which anything happens.
     fn pass_time(&mut self) {
-        let wakes = self.run.wakes_at().filter(|at| *at > self.now);
+        let opens = self.account.as_ref().and_then(Gate::opens_at);
+        let wakes = [self.run.wakes_at(), opens].into_iter().flatten().filter(|at| *at > self.now).min();
         let next = self.queue.peek().map(|Reverse((Due(at, _), _))| Timestamp(*at));
         match (next, wakes) {
             (Some(next), Some(wakes)) if wakes < next => self.now = wakes,

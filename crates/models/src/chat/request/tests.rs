@@ -53,8 +53,8 @@ fn parallel_calls_share_one_message_with_the_text_before_them() {
     let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "f".to_owned(), arguments: "{}".to_owned() };
     let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "o".to_owned() };
     call.items = vec![
-        Item::Message { speaker: Speaker::User, text: "u".to_owned() },
-        Item::Message { speaker: Speaker::Assistant, text: "t".to_owned() },
+        Item::message(Speaker::User, "u"),
+        Item::message(Speaker::Assistant, "t"),
         Item::Opaque { raw: json!({"type": "reasoning"}) },
         tool_call("1"),
         tool_call("2"),

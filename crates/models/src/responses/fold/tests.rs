@@ -2,6 +2,7 @@ use brigade_kernel::call::{Answer, CallError, End, ErrorClass, Item};
 
 use crate::Delta;
 use crate::decoder::Decoder;
+use crate::endpoint::{Capabilities, Dialect};
 use crate::fault::Origin;
 use crate::reply::Judge;
 
@@ -155,4 +156,23 @@ fn an_event_that_is_no_json_is_garbage() {
     let deep = format!("{{\"type\":\"response.x\",\"response\":{}", "[".repeat(100_000));
     assert_eq!(stream(&[CREATED, &deep]).0.unwrap_err().class, ErrorClass::Garbage);
     assert!(stream(&[CREATED, "ping", BARE]).0.is_ok());
+}
+
+/// A recorded answer goes back into the next request as the model marked it.
+#[test]
+fn a_recorded_final_answer_is_sent_back_with_its_phase() {
+    let recordings = include_str!("../../../tests/recordings/few.jsonl");
+    let recording = recordings.lines().find(|line| line.contains("final_answer")).unwrap();
+    let recording: serde_json::Value = serde_json::from_str(recording).unwrap();
+    let events: Vec<&str> = recording["sse"].as_str().unwrap().lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let answer = stream(&events).0.unwrap();
+    let mut call = crate::testing::call();
+    call.items.extend(answer.items.iter().cloned());
+    let body: serde_json::Value = serde_json::from_slice(&crate::responses::request::body(
+        &call,
+        &Capabilities::known(Dialect::Responses, "https://api.openai.com/v1"),
+    ))
+    .unwrap();
+    let sent: Vec<_> = body["input"].as_array().unwrap().iter().filter(|item| item["role"] == "assistant").collect();
+    assert_eq!(sent, [&serde_json::json!({"role": "assistant", "content": answer.text, "phase": "final_answer"})]);
 }

@@ -33,7 +33,7 @@ fn schema() -> Option<jsonschema::Validator> {
 
 /// A conversation with every kind of item.
 fn conversation(model: &str) -> Vec<Item> {
-    let message = |speaker, text: &str| Item::Message { speaker, text: text.to_owned() };
+    let message = |speaker, text: &str| Item::message(speaker, text);
     let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "read".to_owned(), arguments: "{\"path\":1".to_owned() };
     let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "text".to_owned() };
     vec![
@@ -50,7 +50,7 @@ fn conversation(model: &str) -> Vec<Item> {
         output("call_1"),
         output("call_2"),
         Item::Opaque { raw: json!({"type": "compaction", "id": "cmp_1", "encrypted_content": "gA", MADE_BY: model}) },
-        message(Speaker::Assistant, "done"),
+        Item::Message { speaker: Speaker::Assistant, text: "done".to_owned(), phase: Some("final_answer".to_owned()) },
     ]
 }
 
