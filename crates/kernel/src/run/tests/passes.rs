@@ -233,3 +233,17 @@ fn a_row_tried_again_goes_on_while_others_of_its_pass_wait_for_a_person() {
     assert_eq!(world.go().status, RunStatus::NeedsPerson);
     assert_eq!(calls(&world, &["label"]), [4]);
 }
+
+#[test]
+fn a_row_s_good_result_is_not_opened_again_for_what_failed_behind_it() {
+    let plan = json!([
+        {"id": "label", "type": "classify", "for_each": "input"},
+        {"id": "reply", "type": "extract", "for_each": "label"}
+    ]);
+    let mut world = world(plan, 3).script(|asked| if asked.is("reply") { end("blocked", "no") } else { usual(asked) });
+    world.go();
+    world.reopen();
+    world.hear(Fact::RetryFailed(vec![Unit { subtask: id("label"), row: Some(1) }]));
+    world.turn();
+    assert!(!world.events().any(|e| matches!(e, Event::Reopened { .. })));
+}
