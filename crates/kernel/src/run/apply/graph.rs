@@ -42,6 +42,8 @@ impl State {
         if matches!(self.desk.job, Some(Job::Review { .. })) && self.desk.stage == DeskStage::Call {
             self.desk.job = None;
             self.desk.stage = DeskStage::Idle;
+            // Rows of an empty input are done again at once: then it is judged after all.
+            self.next_job();
         }
     }
 

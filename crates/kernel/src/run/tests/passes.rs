@@ -247,3 +247,13 @@ fn a_row_s_good_result_is_not_opened_again_for_what_failed_behind_it() {
     world.turn();
     assert!(!world.events().any(|e| matches!(e, Event::Reopened { .. })));
 }
+
+#[test]
+fn rows_of_an_empty_input_opened_again_by_a_changed_result_are_judged_all_the_same() {
+    let plan = json!([
+        {"id": "plain", "type": "classify"},
+        {"id": "rows", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
+    ]);
+    let mut world = world(plan, 0).script(revise_once("plain"));
+    assert_eq!(world.go().status, RunStatus::Completed);
+}
