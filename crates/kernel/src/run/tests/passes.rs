@@ -257,3 +257,26 @@ fn rows_of_an_empty_input_opened_again_by_a_changed_result_are_judged_all_the_sa
     let mut world = world(plan, 0).script(revise_once("plain"));
     assert_eq!(world.go().status, RunStatus::Completed);
 }
+
+#[test]
+fn a_row_tried_again_waits_for_a_plain_subtask_that_is_tried_again_with_it() {
+    let plan = json!([
+        {"id": "plain", "type": "classify"},
+        {"id": "label", "type": "classify", "for_each": "input"},
+        {"id": "both", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
+    ]);
+    let mut world = world(plan, 3).script(|asked| match asked.subtask() {
+        "label" | "plain" if asked.row().is_none_or(|row| row == 1) && asked.nth == 0 => end("blocked", "no"),
+        "plain" => usual(asked).after(5_000),
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    world.hear(Fact::Replied { item: 1, reply: Reply::Reject });
+    world.reopen();
+    world.go();
+    world.reopen();
+    let units = [("label", Some(1)), ("plain", None)].map(|(subtask, row)| Unit { subtask: id(subtask), row });
+    world.hear(Fact::RetryFailed(units.to_vec()));
+    assert_eq!(world.go().status, RunStatus::Completed);
+    assert!(shown(&world, "both", 0).contains("ok plain"), "{}", shown(&world, "both", 0));
+}
