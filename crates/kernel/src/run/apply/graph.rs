@@ -42,9 +42,9 @@ impl State {
         if matches!(self.desk.job, Some(Job::Review { .. })) && self.desk.stage == DeskStage::Call {
             self.desk.job = None;
             self.desk.stage = DeskStage::Idle;
-            // Rows of an empty input are done again at once: then it is judged after all.
-            self.next_job();
         }
+        // Rows of an empty input are done again at once: then it is judged after all.
+        self.next_job();
     }
 
     pub(super) fn untally(&mut self, status: SubtaskStatus) {

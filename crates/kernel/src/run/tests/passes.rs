@@ -254,7 +254,17 @@ fn rows_of_an_empty_input_opened_again_by_a_changed_result_are_judged_all_the_sa
         {"id": "plain", "type": "classify"},
         {"id": "rows", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
     ]);
-    let mut world = world(plan, 0).script(revise_once("plain"));
+    let mut world = world(plan.clone(), 0).script(revise_once("plain"));
+    assert_eq!(world.go().status, RunStatus::Completed);
+    // With a patch to store before the review.
+    let mut plan = plan;
+    plan[0]["tools"] = json!(["write_file"]);
+    let mut revise = revise_once("plain");
+    let mut turn = 0;
+    let mut world = self::world(plan, 0).script(move |asked| {
+        turn += u32::from(asked.is("plain"));
+        if asked.is("plain") && turn % 2 == 1 { call_tool(&format!("w{turn}"), "write_file", json!({})) } else { revise(asked) }
+    });
     assert_eq!(world.go().status, RunStatus::Completed);
 }
 
