@@ -272,7 +272,13 @@ impl Run {
         let Some(key) = self.state.key(&unit) else { return };
         let (status, source) = (self.state.task(key).status, self.state.task(key).source);
         match (key.row, source) {
-            (Some(row), Some(i)) if self.state.sources[i as usize].failed.contains_key(&row) => self.reopen(key, String::new()),
+            (Some(row), Some(i)) => {
+                // Not when it is done by now, and only something behind it failed.
+                let results = self.state.sources[i as usize].failed.get(&row).map_or(&[][..], |results| results);
+                if results.iter().any(|(task, (status, _))| *task == key.task && *status != SubtaskStatus::Done) {
+                    self.reopen(key, String::new());
+                }
+            }
             (None, _) if status == Some(SubtaskStatus::Failed) => {
                 self.reopen(key, String::new());
                 self.revive(key.task);

@@ -44,6 +44,8 @@ impl State {
             self.desk.job = None;
             self.desk.stage = DeskStage::Idle;
         }
+        // Rows of an empty input are done again at once: then it is judged after all.
+        self.next_job();
     }
 
     pub(super) fn wake_dependents(&mut self, task: u32) {
@@ -55,9 +57,13 @@ impl State {
     /// What hangs on a subtask that is open again and has not begun waits again.
     fn unready_dependents(&mut self, task: u32) {
         for dependent in self.tasks[task as usize].dependents.clone() {
-            let key = Key { task: dependent, row: None };
-            if self.work.get(&key).is_some_and(|w| w.stage == Stage::Ready) {
-                self.leave_queues(key);
+            let rows = self.tasks[dependent as usize].source.map(|i| &self.sources[i as usize].rows);
+            let rows: Vec<u64> = rows.map(|rows| rows.keys().copied().collect()).unwrap_or_default();
+            for row in std::iter::once(None).chain(rows.into_iter().map(Some)) {
+                let key = Key { task: dependent, row };
+                if self.work.get(&key).is_some_and(|w| w.stage == Stage::Ready) {
+                    self.leave_queues(key);
+                }
             }
         }
     }

@@ -233,3 +233,60 @@ fn a_row_tried_again_goes_on_while_others_of_its_pass_wait_for_a_person() {
     assert_eq!(world.go().status, RunStatus::NeedsPerson);
     assert_eq!(calls(&world, &["label"]), [4]);
 }
+
+#[test]
+fn a_row_s_good_result_is_not_opened_again_for_what_failed_behind_it() {
+    let plan = json!([
+        {"id": "label", "type": "classify", "for_each": "input"},
+        {"id": "reply", "type": "extract", "for_each": "label"}
+    ]);
+    let mut world = world(plan, 3).script(|asked| if asked.is("reply") { end("blocked", "no") } else { usual(asked) });
+    world.go();
+    world.reopen();
+    world.hear(Fact::RetryFailed(vec![Unit { subtask: id("label"), row: Some(1) }]));
+    world.turn();
+    assert!(!world.events().any(|e| matches!(e, Event::Reopened { .. })));
+}
+
+#[test]
+fn rows_of_an_empty_input_opened_again_by_a_changed_result_are_judged_all_the_same() {
+    let plan = json!([
+        {"id": "plain", "type": "classify"},
+        {"id": "rows", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
+    ]);
+    let mut world = world(plan.clone(), 0).script(revise_once("plain"));
+    assert_eq!(world.go().status, RunStatus::Completed);
+    // With a patch to store before the review.
+    let mut plan = plan;
+    plan[0]["tools"] = json!(["write_file"]);
+    let mut revise = revise_once("plain");
+    let mut turn = 0;
+    let mut world = self::world(plan, 0).script(move |asked| {
+        turn += u32::from(asked.is("plain"));
+        if asked.is("plain") && turn % 2 == 1 { call_tool(&format!("w{turn}"), "write_file", json!({})) } else { revise(asked) }
+    });
+    assert_eq!(world.go().status, RunStatus::Completed);
+}
+
+#[test]
+fn a_row_tried_again_waits_for_a_plain_subtask_that_is_tried_again_with_it() {
+    let plan = json!([
+        {"id": "plain", "type": "classify"},
+        {"id": "label", "type": "classify", "for_each": "input"},
+        {"id": "both", "type": "classify", "for_each": "input", "depends_on": ["plain"]}
+    ]);
+    let mut world = world(plan, 3).script(|asked| match asked.subtask() {
+        "label" | "plain" if asked.row().is_none_or(|row| row == 1) && asked.nth == 0 => end("blocked", "no"),
+        "plain" => usual(asked).after(5_000),
+        _ => usual(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    world.hear(Fact::Replied { item: 1, reply: Reply::Reject });
+    world.reopen();
+    world.go();
+    world.reopen();
+    let units = [("label", Some(1)), ("plain", None)].map(|(subtask, row)| Unit { subtask: id(subtask), row });
+    world.hear(Fact::RetryFailed(units.to_vec()));
+    assert_eq!(world.go().status, RunStatus::Completed);
+    assert!(shown(&world, "both", 0).contains("ok plain"), "{}", shown(&world, "both", 0));
+}
