@@ -17,6 +17,7 @@ use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId};
 use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
 use brigade_models::Model;
+use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +78,8 @@ pub struct World {
     pub models: Arc<Models>,
     /// Touches.
     pub hands: SharedHands,
+    /// Servers of others, started at their first call.
+    pub servers: Arc<Servers>,
     /// One gate per account.
     pub gates: Gates,
     /// The time.

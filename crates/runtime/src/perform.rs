@@ -8,6 +8,7 @@ use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit};
 use brigade_kernel::time::Millis;
+use brigade_kernel::tool::mcp_parts;
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::World;
 use crate::failpoint::hit;
 use crate::hands;
+use crate::mcp::{self, McpCall};
 use crate::schema;
 
 /// What is done once its intent is durable.
@@ -118,6 +120,11 @@ async fn act(
     match action {
         Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => {
             gather(unit, files, limit_bytes, view, reset_to, world, stream).await
+        }
+        Action::Tool { unit, attempt, call_id, name, arguments, .. } if mcp_parts(&name).is_some() => {
+            let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
+            let call = McpCall { unit, attempt, call_id, name: &name, arguments: &arguments };
+            mcp::call(&world.servers, stream, &spec, call).await
         }
         Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };

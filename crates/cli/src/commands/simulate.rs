@@ -44,8 +44,10 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if args.fleet {
         return Err(Failure::usage("not supported yet: simulate --fleet"));
     }
-    let (config, catalog) = wiring::configure(&[], &wiring::env(), None)?;
-    let plan = super::plan::valid(&args.plan, &config.policy)?;
+    let env = wiring::env();
+    let (config, catalog) = wiring::configure(&[], &env, None)?;
+    let mcp = wiring::mcp(&config, &env, super::plan::here().as_deref())?;
+    let plan = super::plan::valid(&args.plan, &config.policy, &mcp)?;
     let today = Day::of(brigade_runtime::Clock::start().now());
     let spent = calls(&plan, &config.policy, &catalog, today)?;
     let workers = match (args.workers, config.policy.limits.max_concurrent_subagents) {

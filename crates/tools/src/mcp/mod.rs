@@ -36,7 +36,7 @@ pub use server::Trouble;
 use server::Server;
 
 /// Where servers live on this machine.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Grounds {
     /// The run's workspace: relative paths of a configuration begin there.
     pub workspace: PathBuf,
