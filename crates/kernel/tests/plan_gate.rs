@@ -346,6 +346,23 @@ fn only_harmless_subtasks_start_while_the_plan_streams() {
     assert_eq!(may, [true, false, false, false, true]);
 }
 
+#[test]
+fn only_a_person_joins_a_server() {
+    let with = |extra: Value| {
+        let mut subtask = json!({"id": "a", "type": "general", "description": "x"});
+        subtask.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"subtasks": [subtask]})
+    };
+    assert_eq!(told(&planner(&with(json!({"mcp_servers": ["mail"]})))), ["unknown_field a mcp_servers"]);
+    let stranger = planner(&with(json!({"tools": ["mcp__mail__send"]})));
+    assert_eq!(told(&stranger), ["unknown_tool a tools"]);
+    assert!(!stranger.faults[0].message.contains("mcp_servers") && !stranger.faults[0].message.contains("mcp__mail__read"));
+    let joined = person(&with(json!({"mcp_servers": ["mail"], "tools": ["mcp__mail__send"]}))).plan.unwrap();
+    assert!(joined.subtasks[0].grants("mcp__mail__send") && !joined.subtasks[0].grants("mcp__mail__read"));
+    let unknown = person(&with(json!({"mcp_servers": ["docs"]})));
+    assert!(unknown.faults[0].message.contains("\"docs\" is not configured and trusted (those that are: mail)"), "{unknown:?}");
+}
+
 fn patch(value: Value) -> Parsed {
     parse_answer(&value.to_string())
 }

@@ -128,8 +128,9 @@ fn trust(name: &str, directory: &std::path::Path, dry_run: bool) -> Result<Exit,
             return Ok(Exit::Failed);
         }
     };
-    let rows: Vec<Vec<String>> = tools.iter().map(|tool| row(config, tool)).collect();
-    screen::print(&screen::table(&["tool", "tokens", "effect", "what the server says of it"], &rows, &[1]));
+    for tool in &tools {
+        screen::print(&in_full(config, tool));
+    }
     if dry_run {
         screen::remark("nothing was pinned");
         return Ok(Exit::Done);
@@ -148,16 +149,45 @@ fn lets_through(config: &ServerConfig, tool: &Offered) -> bool {
     config.tools.as_ref().is_none_or(|allowed| allowed.contains(&tool.name))
 }
 
+fn effect(config: &ServerConfig, tool: &Offered) -> &'static str {
+    match (lets_through(config, tool), config.keyed.contains_key(&tool.name)) {
+        (false, _) => "left out",
+        (true, true) => "keyed",
+        (true, false) => "at most once",
+    }
+}
+
+/// Every word of it that a model would read: whoever trusts it must have seen it.
+fn in_full(config: &ServerConfig, tool: &Offered) -> String {
+    fn said(schema: &Value, path: &str, lines: &mut Vec<String>) {
+        let Value::Object(map) = schema else { return };
+        for word in ["title", "description"].into_iter().filter_map(|key| map.get(key)).filter_map(Value::as_str) {
+            lines.push(format!("{path}: {word}"));
+        }
+        for (name, inner) in map.iter().filter(|(_, inner)| inner.is_object()) {
+            let path = match name.as_str() {
+                "properties" | "items" => path.to_owned(),
+                _ if path.is_empty() => name.clone(),
+                _ => format!("{path}.{name}"),
+            };
+            said(inner, &path, lines);
+        }
+    }
+    let name = brigade_kernel::tool::mcp_name(&config.name, &tool.name);
+    let mut lines = vec![tool.description.clone()];
+    said(&tool.schema, "", &mut lines);
+    let words = brigade_tools::escape_for_screen(&lines.join("\n")).replace('\n', "\n    ");
+    format!("{name} ({} tokens, {})\n    {}\n", tool.tokens(&config.name), effect(config, tool), words.trim())
+}
+
 fn row(config: &ServerConfig, tool: &Offered) -> Vec<String> {
-    let effect = if !lets_through(config, tool) {
-        "left out"
-    } else if config.keyed.contains_key(&tool.name) {
-        "keyed"
-    } else {
-        "at most once"
-    };
     let first: String = tool.description.split('\n').next().unwrap_or_default().chars().take(100).collect();
-    vec![brigade_kernel::tool::mcp_name(&config.name, &tool.name), tool.tokens(&config.name).to_string(), effect.to_owned(), first]
+    vec![
+        brigade_kernel::tool::mcp_name(&config.name, &tool.name),
+        tool.tokens(&config.name).to_string(),
+        effect(config, tool).to_owned(),
+        first,
+    ]
 }
 
 fn word(standing: &Standing) -> &'static str {

@@ -117,6 +117,7 @@ impl Server {
             }
             Ok(_) => return refuse(format!("{name} did something and answered with what is no result of a tool; do not count on it")),
             Err(ServiceError::McpError(error)) => {
+                self.slot.lock().await.failures = 0;
                 let told: String = crate::escape_for_screen(&error.message).chars().take(2_000).collect();
                 return refuse(self.blot(format!("the MCP server {name} refuses: {told}")));
             }
