@@ -90,12 +90,8 @@ const TAIL: &str = r#"
 # [budget]
 # run_usd = 5.0                       # a run pauses here; raise it with resume --max-budget-usd
 
-# MCP servers that subtasks may join by name, once `brigade mcp trust NAME` has pinned them.
-# [mcp_servers.files]
-# command = "npx"
-# args = ["-y", "@modelcontextprotocol/server-filesystem", "/workspace"]
-# cwd = "."                           # the workspace, read-only, is /workspace inside its sandbox
-# network = true                      # npx needs it
+# MCP servers that subtasks may join by name are sections [mcp_servers.NAME] with command and args, or url;
+# `brigade mcp trust NAME` pins one as it is.
 "#;
 
 #[cfg(test)]
