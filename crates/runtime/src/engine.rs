@@ -200,6 +200,7 @@ impl Engine {
                 () = until(drain_until), if drain_until.is_some() => {
                     drain_until = Some(tokio::time::Instant::now() + DRAIN);
                     self.cut_calls();
+                    self.world.servers.leave();
                 }
             }
         }
@@ -230,6 +231,9 @@ impl Engine {
         // Cut calls are charged in full: only where nobody wants their answers any more.
         if matches!(self.run.state().stop, Some(Stop::Cancel | Stop::Provider { class: ErrorClass::Refused, .. })) {
             self.cut_calls();
+        }
+        if matches!(self.run.state().stop, Some(Stop::Cancel)) {
+            self.world.servers.leave();
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {

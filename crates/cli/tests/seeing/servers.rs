@@ -154,6 +154,28 @@ fn a_call_under_way_when_the_engine_is_killed_is_asked_and_never_repeated() {
 }
 
 #[test]
+fn a_run_is_left_and_cancelled_while_a_call_hangs() {
+    let stage = stage();
+    // Longer than anybody here waits.
+    std::fs::write(stage.home().join("config.toml"), format!("{CONFIG}call_timeout = \"600s\"\n")).unwrap();
+    mcp(&stage, &["trust", "docs"]).exits(0);
+    put(&stage, "wait", "");
+    let under = stage.start(PLAN, 1);
+    until("the tool is called", || found(&stage) == 1);
+    let first = under.id.clone();
+    under.signal(Signal::INT);
+    under.end().exits(130);
+    stage.brigade(&["resume", &first, "-q"]).exits(3);
+    stage.brigade(&["inbox"]).exits(0).says(&["nobody knows whether it happened"]);
+
+    let under = stage.start(PLAN, 2);
+    until("the tool is called", || found(&stage) == 2);
+    stage.brigade(&["cancel", &under.id]).exits(0);
+    assert_eq!(under.end().exits(1).lines().last().unwrap()["status"], "cancelled");
+    assert_eq!(found(&stage), 2);
+}
+
+#[test]
 fn a_workspace_names_servers_and_a_person_trusts_them() {
     let stage = stage();
     std::fs::write(stage.home().join("config.toml"), "").unwrap();

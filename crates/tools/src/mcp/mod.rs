@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec, mcp_name, mcp_parts};
+use tokio::sync::watch;
 
 pub use config::{Draft, Origin, Reach, ServerConfig, Variable};
 pub use import::{Imported, import};
@@ -68,13 +69,15 @@ pub enum Called {
 #[derive(Debug)]
 pub struct Servers {
     known: BTreeMap<String, Arc<Server>>,
+    leaving: watch::Sender<bool>,
 }
 
 impl Servers {
     /// These servers with their pins; none is started.
     pub fn new(configs: &BTreeMap<String, ServerConfig>, pins: &Pins, grounds: &Grounds) -> Self {
         let server = |config: &ServerConfig| Arc::new(Server::new(config.clone(), pins.standing(config), grounds.clone()));
-        Self { known: configs.iter().map(|(name, config)| (name.clone(), server(config))).collect() }
+        let known = configs.iter().map(|(name, config)| (name.clone(), server(config))).collect();
+        Self { known, leaving: watch::Sender::new(false) }
     }
 
     /// Every tool of every pinned server that its configuration lets through, in fixed order.
@@ -97,10 +100,19 @@ impl Servers {
     pub async fn call(&self, name: &str, arguments: &str, key: &str, deadline: Duration) -> Called {
         let refuse = |why: String| Called::Answered(ToolOutput::refused(why));
         let Some((server, tool)) = mcp_parts(name) else { return refuse(format!("{name:?} is no tool of an MCP server")) };
-        match self.known.get(server) {
-            Some(server) => server.call(tool, arguments, key, deadline).await,
-            None => refuse(format!("there is no MCP server {server:?} here; go on without it")),
+        let Some(known) = self.known.get(server) else {
+            return refuse(format!("there is no MCP server {server:?} here; go on without it"));
+        };
+        let mut leaving = self.leaving.subscribe();
+        tokio::select! {
+            called = known.call(tool, arguments, key, deadline) => called,
+            _ = leaving.wait_for(|leaving| *leaving) => Called::Unknown(format!("the MCP server {server} had not answered when the run was left")),
         }
+    }
+
+    /// Waits for no answer any more: calls under way end as unknown, and so does each that is still made.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
     }
 
     /// Starts or calls a server and says what it offers; what it had been pinned to does not matter.
