@@ -1,5 +1,7 @@
 //! What a server answered, as a model is shown it: text within a bound, notes for the rest.
 
+use std::collections::BTreeMap;
+
 use brigade_kernel::tool::ToolOutput;
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;
@@ -10,6 +12,9 @@ use crate::output::{OUTPUT_CHARS, cut};
 const MOST_BLOCKS: usize = 256;
 /// Faults of a structured result that are named.
 const MOST_FAULTS: usize = 4;
+
+/// Levels of a schema, references followed.
+const DEEPEST: usize = 128;
 
 /// Takes in an answer; `schema` is what the tool's structured results were pinned to.
 pub(super) fn output(result: &CallToolResult, schema: Option<&Value>) -> ToolOutput {
@@ -41,6 +46,10 @@ pub(super) fn output(result: &CallToolResult, schema: Option<&Value>) -> ToolOut
 
 /// What is wrong with `value`, by a schema; `None` where it fits.
 pub(super) fn mismatch(schema: &Value, value: &Value) -> Option<String> {
+    // Nor one whose cost nobody can tell; the server checks as well.
+    if !ends(schema, schema, 0, &mut BTreeMap::new()) {
+        return None;
+    }
     let validator = match jsonschema::validator_for(schema) {
         Ok(validator) => validator,
         // A schema that cannot be used checks nothing; the server still does.
@@ -53,6 +62,31 @@ pub(super) fn mismatch(schema: &Value, value: &Value) -> Option<String> {
     };
     let faults: Vec<String> = validator.iter_errors(value).take(MOST_FAULTS).map(say).collect();
     (!faults.is_empty()).then(|| faults.join("; "))
+}
+
+/// Whether a schema's references stay inside it, and lead neither in circles nor too deep: else checking a nested value could
+/// take for ever. (References that double at each level are the validator's to remember, and a test's to watch.)
+fn ends<'a>(root: &'a Value, node: &'a Value, depth: usize, seen: &mut BTreeMap<&'a str, bool>) -> bool {
+    match node {
+        _ if depth > DEEPEST => false,
+        Value::Array(list) => list.iter().all(|inner| ends(root, inner, depth + 1, seen)),
+        Value::Object(map) => map.iter().all(|(name, inner)| match (name.as_str(), inner) {
+            ("$dynamicRef" | "$recursiveRef" | "$anchor" | "$dynamicAnchor" | "$id", _) => false,
+            ("$ref", Value::String(to)) => {
+                let Some(target) = to.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { return false };
+                if let Some(ended) = seen.get(to.as_str()) {
+                    return *ended;
+                }
+                // Met again before it has ended, it is a circle.
+                seen.insert(to, false);
+                let ended = ends(root, target, depth + 1, seen);
+                seen.insert(to, ended);
+                ended
+            }
+            _ => ends(root, inner, depth + 1, seen),
+        }),
+        _ => true,
+    }
 }
 
 fn block(block: &ContentBlock) -> String {
@@ -125,6 +159,34 @@ mod tests {
         assert_eq!(shown(json!({"structuredContent": {"n": 1}}), Some(&schema)).output, "{\"n\":1}");
         let wrong = shown(json!({"structuredContent": {"n": "one"}}), Some(&schema));
         assert!(!wrong.ok && wrong.error.as_deref().is_some_and(|e| e.contains("at /n")), "{wrong:?}");
+    }
+
+    #[test]
+    fn schemas_that_go_in_circles_or_elsewhere_or_explode_harm_nothing() {
+        // Each level says the next one twice: 2^60 schemas in a few kilobytes.
+        let twice = |n: usize| json!({"anyOf": [{"$ref": format!("#/$defs/d{n}")}, {"$ref": format!("#/$defs/d{n}")}]});
+        let mut defs: serde_json::Map<String, Value> = (0..60).map(|n| (format!("d{n}"), twice(n + 1))).collect();
+        defs.insert("d60".to_owned(), json!({"type": "integer"}));
+        let bomb = json!({"$defs": defs, "$ref": "#/$defs/d0"});
+        let both = json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        let circle = json!({"type": "object", "properties": {"x": both}});
+        let deep = (0..100).fold(json!({"x": 7}), |inner, _| json!({ "x": inner }));
+        assert_eq!((mismatch(&bomb, &json!("a")), mismatch(&circle, &deep)), (None, None));
+        let shared = json!({"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}}});
+        assert!(mismatch(&shared, &json!({"a": 1, "b": "x"})).is_some(), "an ordinary reference is followed");
+        for schema in [
+            json!({"$ref": "#"}),
+            json!({"allOf": [{"$ref": "#"}]}),
+            json!({"not": {"$ref": "#"}}),
+            json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}),
+            json!({"$ref": "http://127.0.0.1:1/schema"}),
+            json!({"$ref": "file:///etc/passwd"}),
+            json!({"type": 7}),
+            json!({"properties": {"a": {"pattern": "^(a+)+$"}}}),
+            json!({"properties": {"a": {"pattern": "(?=(a+)+$)b"}}}),
+        ] {
+            let _ = mismatch(&schema, &json!({"a": "a".repeat(60) + "!"}));
+        }
     }
 
     #[test]
