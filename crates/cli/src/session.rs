@@ -47,7 +47,7 @@ pub fn drive(
     // Raised limits and no core files; where the system refuses, the run works with what there is.
     let _ = brigade_tools::sandbox::harden_self();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (show, shown) = mpsc::unbounded_channel();
         let engine = open(Some(show))?;
         let id = engine.run().state().run().clone();
@@ -68,7 +68,10 @@ pub fn drive(
             Err(error) => Err(Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&error)))),
         }?;
         written.map(|()| exit)
-    })
+    });
+    // A search or a copy that nobody waits for any more is not waited for here.
+    runtime.shutdown_background();
+    ended
 }
 
 /// First signal: finish what is in flight. Second: go.

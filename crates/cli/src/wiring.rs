@@ -9,7 +9,8 @@ use brigade_kernel::ids::ModelRef;
 use brigade_kernel::policy::{Policy, Rung};
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
-use brigade_runtime::{Clock, Home, Models, Shared};
+use brigade_runtime::{Clock, Home, Mcp, Models, Shared};
+use brigade_tools::mcp::Pins;
 
 use crate::config::{self, Config, Dialect, Env, Flag};
 use crate::exit::{Failure, chain};
@@ -82,12 +83,28 @@ pub fn models(config: &Config, env: &Env) -> Result<Models, Failure> {
     Ok(models)
 }
 
+/// MCP servers of the configuration and of the workspace's `.mcp.json`, with what was pinned of them.
+/// A server of the configuration hides one of the workspace's that has its name.
+///
+/// # Errors
+/// Exit 2 for a list of pins that cannot be read.
+pub fn mcp(config: &Config, env: &Env, workspace: Option<&Path>) -> Result<Mcp, Failure> {
+    let mut servers = workspace.map(|workspace| brigade_tools::mcp::import(workspace).servers).unwrap_or_default();
+    servers.extend(config.mcp_servers.clone());
+    if servers.is_empty() {
+        return Ok(Mcp::default());
+    }
+    let pins = Pins::read(&home_dir(env)?).map_err(|e| Failure::usage(chain(&e)))?;
+    Ok(Mcp::new(servers, pins, env.clone()))
+}
+
 /// What runs of this process share.
 ///
 /// # Errors
 /// As [`models`] and [`open_home`].
-pub fn shared(config: &Config, catalog: Catalog, env: &Env) -> Result<Shared, Failure> {
+pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<Shared, Failure> {
     Ok(Shared {
+        mcp,
         models: Arc::new(models(config, env)?),
         home: open_home(env)?,
         catalog: Arc::new(catalog),

@@ -8,6 +8,8 @@ mod continuing;
 mod looking;
 #[path = "seeing/rows.rs"]
 mod rows;
+#[path = "seeing/servers.rs"]
+mod servers;
 #[path = "seeing/stage.rs"]
 mod stage;
 #[path = "seeing/steering.rs"]

@@ -29,6 +29,19 @@ pub struct ToolSpec {
     pub effect: Effect,
 }
 
+/// What the names of tools from MCP servers begin with; the server's name and `__` follow.
+const MCP: &str = "mcp__";
+
+/// The name under which a server's tool is offered.
+pub fn mcp_name(server: &str, tool: &str) -> String {
+    format!("{MCP}{server}__{tool}")
+}
+
+/// The server and its tool behind such a name. A server's name holds no `__` and does not end in `_`, so the first one parts them.
+pub fn mcp_parts(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(MCP)?.split_once("__").filter(|(server, tool)| !server.is_empty() && !tool.is_empty())
+}
+
 /// What a tool call came back with; the same four fields `brigade tool call` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ToolOutput {

@@ -16,7 +16,9 @@ fn known() -> Known {
         tool("search", Effect::Repeatable),
         tool("read_file", Effect::Repeatable),
         tool("run_command", Effect::Keyed),
+        tool("send_page", Effect::Unkeyed),
         tool("mcp__mail__send", Effect::Unkeyed),
+        tool("mcp__mail__read", Effect::Unkeyed),
     ])
 }
 
@@ -115,6 +117,8 @@ fn every_field_is_judged_by_name() {
         (json!({"vote": 3}), "bad_value a vote"),
         (json!({"images": ["a.png"]}), "bad_value a images"),
         (json!({"mcp_servers": ["docs"]}), "bad_value a mcp_servers"),
+        (json!({"mcp_servers": ["mail"], "tools": ["mcp__mail__shred"]}), "unknown_tool a tools"),
+        (json!({"tools": ["mcp__mail__send"]}), "unknown_tool a tools"),
         (json!({"flex": true}), "bad_value a flex"),
         (json!({"flex": false, "vote": null, "images": []}), ""),
     ];
@@ -332,7 +336,7 @@ fn a_mend_keeps_accepted_subtasks_unchanged() {
 #[test]
 fn only_harmless_subtasks_start_while_the_plan_streams() {
     let plan = planner(&json!({"subtasks": [
-        {"id": "reads", "tools": ["search"]}, {"id": "writes", "writes": ["x"]}, {"id": "sends", "tools": ["mcp__mail__send"]},
+        {"id": "reads", "tools": ["search"]}, {"id": "writes", "writes": ["x"]}, {"id": "sends", "tools": ["send_page"]},
         {"id": "waits", "depends_on": ["later"]}, {"id": "later"},
     ]}))
     .plan
@@ -340,6 +344,23 @@ fn only_harmless_subtasks_start_while_the_plan_streams() {
     let stream = PlanStream::new(known());
     let may: Vec<bool> = plan.subtasks.iter().map(|s| stream.startable_while_streaming(s, |id| id.as_str() == "reads")).collect();
     assert_eq!(may, [true, false, false, false, true]);
+}
+
+#[test]
+fn only_a_person_joins_a_server() {
+    let with = |extra: Value| {
+        let mut subtask = json!({"id": "a", "type": "general", "description": "x"});
+        subtask.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"subtasks": [subtask]})
+    };
+    assert_eq!(told(&planner(&with(json!({"mcp_servers": ["mail"]})))), ["unknown_field a mcp_servers"]);
+    let stranger = planner(&with(json!({"tools": ["mcp__mail__send"]})));
+    assert_eq!(told(&stranger), ["unknown_tool a tools"]);
+    assert!(!stranger.faults[0].message.contains("mcp_servers") && !stranger.faults[0].message.contains("mcp__mail__read"));
+    let joined = person(&with(json!({"mcp_servers": ["mail"], "tools": ["mcp__mail__send"]}))).plan.unwrap();
+    assert!(joined.subtasks[0].grants("mcp__mail__send") && !joined.subtasks[0].grants("mcp__mail__read"));
+    let unknown = person(&with(json!({"mcp_servers": ["docs"]})));
+    assert!(unknown.faults[0].message.contains("\"docs\" is not configured and trusted (those that are: mail)"), "{unknown:?}");
 }
 
 fn patch(value: Value) -> Parsed {

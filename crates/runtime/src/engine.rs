@@ -17,6 +17,7 @@ use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
 use brigade_models::Model;
+use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ use crate::rows::{self, key_of};
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
 /// How long an interrupted run waits for calls in flight (issue: resumable within 5 s).
 const DRAIN: Duration = Duration::from_millis(3_500);
+/// How long it waits after that for what it cut to come back.
+const CUT: Duration = Duration::from_millis(1_000);
 
 /// How much of a hurry there is to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -81,6 +84,8 @@ pub struct World {
     pub models: Arc<Models>,
     /// Touches.
     pub hands: SharedHands,
+    /// Servers of others, started at their first call.
+    pub servers: Arc<Servers>,
     /// One gate per account.
     pub gates: Gates,
     /// The time.
@@ -108,6 +113,8 @@ pub struct Engine {
     /// Content hash of units in hand whose results may be reused.
     works: HashMap<Unit, String>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
+    /// Cancelled once commands under way are not waited for any longer.
+    leaving: CancellationToken,
     _lock: RunLock,
 }
 
@@ -140,6 +147,7 @@ impl Engine {
             diff: None,
             works: HashMap::new(),
             show,
+            leaving: CancellationToken::new(),
             _lock: lock,
         }
     }
@@ -201,8 +209,11 @@ impl Engine {
                     }
                 }
                 () = until(drain_until), if drain_until.is_some() => {
-                    drain_until = Some(tokio::time::Instant::now() + DRAIN);
-                    self.cut_calls();
+                    if self.leaving.is_cancelled() {
+                        return Err(EngineError::Left);
+                    }
+                    drain_until = Some(tokio::time::Instant::now() + CUT);
+                    self.cut_all();
                 }
             }
         }
@@ -227,8 +238,10 @@ impl Engine {
             self.take(action, &mut jobs);
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
-        if matches!(self.run.state().stop, Some(Stop::Cancel | Stop::Provider { class: ErrorClass::Refused, .. })) {
-            self.cut_calls();
+        match self.run.state().stop {
+            Some(Stop::Cancel) => self.cut_all(),
+            Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
+            _ => {}
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
@@ -365,7 +378,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
-                job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone()),
+                job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }
         }
         hit("after-performing");
@@ -404,10 +417,17 @@ impl Engine {
             let cancelled = command == Command::Cancel;
             self.hear(command.into());
             if cancelled {
-                self.cut_calls();
+                self.cut_all();
             }
         }
         Ok(())
+    }
+
+    /// Ends all that is under way and can be done again: calls, tools, checks, words with servers.
+    fn cut_all(&self) {
+        self.cut_calls();
+        self.leaving.cancel();
+        self.world.servers.leave();
     }
 
     /// Ends every call in flight; each comes back as cancelled, and is charged as leased.

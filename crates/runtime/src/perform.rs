@@ -8,6 +8,7 @@ use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit};
 use brigade_kernel::time::Millis;
+use brigade_kernel::tool::mcp_parts;
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::World;
 use crate::failpoint::hit;
 use crate::hands;
+use crate::mcp::{self, McpCall};
 use crate::schema;
 
 /// What is done once its intent is durable.
@@ -42,8 +44,8 @@ fn since(start: Instant) -> Millis {
     Millis(start.elapsed().as_millis() as u64)
 }
 
-/// Starts a job. The fact it ends in comes back through `facts`.
-pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>) {
+/// Starts a job. The fact it ends in comes back through `facts`; once `leaving` is cancelled, tools and checks end at once.
+pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>, leaving: CancellationToken) {
     match job {
         Job::Call { no, call, answerer, cancel, streams } => {
             tokio::spawn(async move {
@@ -58,8 +60,14 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
             let tree = attempt.and_then(|attempt| attempt.tree.clone());
             let workspace = run.state().start().workspace.clone();
             let (world, stream) = (world.clone(), stream.clone());
+            // Dropping a command ends it. A patch on its way is never cut: it lands whole or not at all.
+            let may_be_cut = matches!(action, Action::Tool { .. } | Action::Check { .. });
             tokio::spawn(async move {
-                let fact = act(action, spec, tree, &workspace, &world, &stream).await;
+                let fact = tokio::select! {
+                    biased;
+                    fact = act(action, spec, tree, &workspace, &world, &stream) => fact,
+                    () = leaving.cancelled(), if may_be_cut => Fact::Cut,
+                };
                 let _ = facts.send(fact);
             });
         }
@@ -118,6 +126,11 @@ async fn act(
     match action {
         Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => {
             gather(unit, files, limit_bytes, view, reset_to, world, stream).await
+        }
+        Action::Tool { unit, attempt, call_id, name, arguments, .. } if mcp_parts(&name).is_some() => {
+            let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
+            let call = McpCall { unit, attempt, call_id, name: &name, arguments: &arguments };
+            mcp::call(&world.servers, stream, &spec, call).await
         }
         Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };

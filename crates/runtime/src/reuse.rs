@@ -31,7 +31,12 @@ pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String
     let key = state.key(unit)?;
     let task = state.task(key);
     let spec = &task.spec;
-    let pure = spec.tools.is_empty() && spec.files.is_empty() && !uses_view(spec) && !spec.approve && !spec.checkpoint;
+    let pure = spec.tools.is_empty()
+        && spec.mcp_servers.is_empty()
+        && spec.files.is_empty()
+        && !uses_view(spec)
+        && !spec.approve
+        && !spec.checkpoint;
     let first = state.work.get(&key).is_none_or(|w| w.tried.is_empty() && w.instructions.is_empty());
     if !pure || !first || !task.instructions.is_empty() {
         return None;

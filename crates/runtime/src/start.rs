@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 
 use crate::engine::{Engine, Models, World};
 use crate::gates::Gates;
-use crate::hands::{self, Hands};
+use crate::hands::Hands;
 use crate::home::Home;
 use crate::input::{self, InputError};
 use crate::record::{self, LoadError, Recorded};
-use crate::{Clock, commands, failpoint};
+use crate::{Clock, Mcp, commands, failpoint};
 
 /// Why a run could not be begun or taken up.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,8 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     /// Providers by name.
     pub models: Arc<Models>,
+    /// MCP servers that subtasks may join.
+    pub mcp: Mcp,
     /// One gate per account.
     pub gates: Gates,
     /// The time.
@@ -81,6 +83,7 @@ impl Shared {
             journal: self.home.journal(),
             models: self.models.clone(),
             hands: Arc::new(hands),
+            servers: Arc::new(self.mcp.of_run(&self.home, workspace)),
             gates: self.gates.clone(),
             clock: self.clock,
         }
@@ -98,7 +101,7 @@ impl Shared {
     ) -> Result<Engine, StartError> {
         let lock = self.home.lock(&start.run)?;
         let world = self.world(&start.run, &start.workspace);
-        let mut run = Run::new(self.catalog.clone(), hands::specs().into());
+        let mut run = Run::new(self.catalog.clone(), self.mcp.specs().into());
         run.start(start, self.clock.now());
         let mut engine = Engine::new(run, 0, world, lock, show);
         if let Some(plan) = plan {
@@ -119,7 +122,7 @@ impl Shared {
         show: Option<mpsc::UnboundedSender<Recorded>>,
     ) -> Result<Engine, StartError> {
         let lock = self.home.lock(id)?;
-        let (mut run, version) = record::load(&*self.home.journal(), id, self.catalog.clone(), hands::specs().into())?;
+        let (mut run, version) = record::load(&*self.home.journal(), id, self.catalog.clone(), self.mcp.specs().into())?;
         let retried = facts.iter().any(|f| matches!(f, Fact::RetryFailed(_)));
         if run.state().phase == Phase::Ended && !retried {
             let how = run.state().ended.as_ref().map_or_else(String::new, |s| format!("{:?}", s.status).to_lowercase());

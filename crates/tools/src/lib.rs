@@ -1,7 +1,7 @@
 //! TOUCHES: the workspace of a run, through one gate.
 //!
 //! Every path a model, a plan or a patch names passes [`gate`]; every tool call passes [`toolbox`].
-//! Nothing here decides what a run does next, and nothing here opens a socket.
+//! Nothing here decides what a run does next. Only [`mcp`] opens a socket, to the services that a person has trusted.
 //!
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
@@ -9,6 +9,7 @@ pub mod command;
 mod excerpts;
 mod files;
 pub mod gate;
+pub mod mcp;
 pub mod output;
 pub mod patch;
 pub mod sandbox;

@@ -6,7 +6,7 @@ use std::path::Path;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Event, Phase};
 use brigade_kernel::view;
-use brigade_runtime::{Shared, hands, perform, record};
+use brigade_runtime::{Mcp, Shared, hands, perform, record};
 
 use crate::commands::run::run_id;
 use crate::exit::{Exit, Failure};
@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let env = wiring::env();
     let (config, catalog) = wiring::configure(&[], &env, None)?;
-    let shared = wiring::shared(&config, catalog, &env)?;
+    let shared = wiring::shared(&config, catalog, &env, Mcp::default())?;
     let files = apply(&shared, &run_id(&args.run)?)?;
     for file in files {
         let _ = writeln!(std::io::stdout(), "{}", brigade_tools::escape_for_screen(&file));

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use brigade_journal::Sqlite;
 use brigade_kernel::catalog::{Catalog, Day};
+use brigade_kernel::view::count;
 use brigade_models::{Endpoint, Http, Probe, Secret};
+use brigade_tools::mcp::Standing as Pinned;
 use brigade_tools::sandbox::{Profile, Sandbox, State, harden_self};
 use serde::Serialize;
 
@@ -83,6 +85,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
                 report.bad(Standing::Warning, "configuration", notice.clone(), "see the note");
             }
             models(&config, &catalog, &mut report);
+            servers(&config, &env, &mut report);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 providers(&config, &env, &mut report).await;
@@ -217,6 +220,22 @@ fn answered(name: &str, provider: &str, found: &Provider, probe: &Probe, config:
     for model in wanted {
         if !probe.models.iter().any(|listed| listed.id == model) {
             report.bad(Standing::Warning, name, format!("does not list {model}"), "bind the tier to a model it has, or ask for access");
+        }
+    }
+}
+
+/// MCP servers, without starting one.
+fn servers(config: &Config, env: &Env, report: &mut Report) {
+    let mcp = match wiring::mcp(config, env, std::env::current_dir().ok().as_deref()) {
+        Ok(mcp) => mcp,
+        Err(failure) => return report.bad(Standing::Warning, "mcp", failure.message, "no MCP server can be joined until then"),
+    };
+    for (name, server) in mcp.configs() {
+        let (check, trust) = (format!("mcp {name}"), format!("brigade mcp trust {name}"));
+        match mcp.pins().standing(server) {
+            Pinned::Pinned(pin) => report.ok(&check, format!("trusted with {}", count(pin.tools.len() as u64, "tool", "tools"))),
+            Pinned::Untrusted => report.bad(Standing::Warning, &check, "not trusted, no subtask can join it", trust),
+            Pinned::Changed(why) => report.bad(Standing::Warning, &check, why, trust),
         }
     }
 }

@@ -89,6 +89,9 @@ const TAIL: &str = r#"
 
 # [budget]
 # run_usd = 5.0                       # a run pauses here; raise it with resume --max-budget-usd
+
+# MCP servers that subtasks may join by name are sections [mcp_servers.NAME] with command and args, or url;
+# `brigade mcp trust NAME` pins one as it is.
 "#;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod forget;
 pub mod inbox;
 pub mod init;
 pub mod later;
+pub mod mcp;
 pub mod models;
 pub mod plan;
 pub mod prune;
@@ -70,6 +71,8 @@ pub enum Verb {
     Decode(decode::Args),
     /// List the built-in tools, or call one
     Tool(tool::Args),
+    /// List MCP servers, or trust one as it is
+    Mcp(mcp::Args),
     /// Show tiers and models: windows, prices, dates
     Models(models::Args),
     /// Show the effective configuration
@@ -110,6 +113,7 @@ impl Verb {
             Self::Emulate(args) => emulate::run(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Tool(args) => tool::run(&args),
+            Self::Mcp(args) => mcp::run(&args),
             Self::Models(args) => models::run(&args),
             Self::Config(args) => config::run(&args),
             Self::Init(args) => init::run(&args),

@@ -9,7 +9,7 @@ use brigade_kernel::catalog::Day;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::plan::{self, Author, Format, Known, Plan};
 use brigade_kernel::run::{BulkRules, Fact, RunStarted};
-use brigade_runtime::{hands, input, start};
+use brigade_runtime::{Mcp, input, start};
 use brigade_tools::View;
 
 use crate::config::Flag;
@@ -132,8 +132,9 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     }
     let notices = config.notices.clone();
 
+    let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let plan = match &args.plan {
-        Some(path) => Some(read_plan(path, &config.policy)?),
+        Some(path) => Some(read_plan(path, &config.policy, &mcp)?),
         None => None,
     };
     check_input(plan.as_ref().map(|(p, _)| p), args.input.is_some())?;
@@ -143,12 +144,12 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         Some(path) => Some(input::describe(path).map_err(|e| Failure::usage(chain(&e)))?),
         None => None,
     };
-    let commands = plan.as_ref().is_some_and(|(plan, _)| needs_commands(plan)) || example.as_ref().is_some_and(|e| e.commands);
+    let commands = plan.as_ref().is_some_and(|(plan, _)| needs_sandbox(plan, &mcp)) || example.as_ref().is_some_and(|e| e.commands);
     if commands {
         session::check_sandbox(&wiring::home_dir(&env)?)?;
     }
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
-    let shared = wiring::shared(&config, catalog, &env)?;
+    let shared = wiring::shared(&config, catalog, &env, mcp)?;
     let continues = match &args.r#continue {
         Some(id) => Some(session::continued(&shared, &run_id(id)?)?),
         None => None,
@@ -203,7 +204,11 @@ pub(crate) fn request(argument: Option<&str>) -> Result<Option<String>, Failure>
 }
 
 /// Reads and judges a plan file: every fault is told, nothing starts before all of it is valid.
-pub(crate) fn read_plan(path: &std::path::Path, policy: &brigade_kernel::policy::Policy) -> Result<(Plan, Vec<String>), Failure> {
+pub(crate) fn read_plan(
+    path: &std::path::Path,
+    policy: &brigade_kernel::policy::Policy,
+    mcp: &Mcp,
+) -> Result<(Plan, Vec<String>), Failure> {
     let file = std::fs::metadata(path).and_then(|meta| {
         if meta.len() > plan::MAX_PLAN_BYTES as u64 {
             return Err(std::io::Error::other(format!("over {} bytes", plan::MAX_PLAN_BYTES)));
@@ -212,7 +217,7 @@ pub(crate) fn read_plan(path: &std::path::Path, policy: &brigade_kernel::policy:
     });
     let text = file.map_err(|e| Failure::usage(format!("cannot read the plan {}: {e}", path.display())))?;
     let parsed = plan::parse(&text, Format::of(&path.display().to_string(), &text), Author::Person);
-    let mut known = Known::new(hands::specs().iter());
+    let mut known = Known::new(mcp.specs().iter());
     known.tiers.clone_from(&policy.ladder);
     known.max_subtasks = policy.limits.max_subtasks as usize;
     let checked = plan::check(&parsed, &known);
@@ -234,8 +239,9 @@ fn check_input(plan: Option<&Plan>, given: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn needs_commands(plan: &Plan) -> bool {
-    plan.subtasks.iter().any(|s| !s.checks.is_empty() || s.tools.iter().any(|t| t == "run_command"))
+fn needs_sandbox(plan: &Plan, mcp: &Mcp) -> bool {
+    mcp.starts_programs(plan.subtasks.iter().flat_map(|s| &s.mcp_servers))
+        || plan.subtasks.iter().any(|s| !s.checks.is_empty() || s.tools.iter().any(|t| t == "run_command"))
 }
 
 pub(crate) fn listing(workspace: &std::path::Path) -> String {

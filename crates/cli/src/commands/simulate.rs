@@ -48,11 +48,13 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if args.fleet {
         return Err(Failure::usage("not supported yet: simulate --fleet"));
     }
-    let (mut config, catalog) = wiring::configure(&[], &wiring::env(), None)?;
+    let env = wiring::env();
+    let (mut config, catalog) = wiring::configure(&[], &env, None)?;
     if let Some(workers) = args.workers {
         config.policy.limits.max_concurrent_subagents = Slots::At(workers);
     }
-    let plan = super::plan::valid(&args.plan, &config.policy)?;
+    let mcp = wiring::mcp(&config, &env, super::plan::here().as_deref())?;
+    let plan = super::plan::valid(&args.plan, &config.policy, &mcp)?;
     let played = play(&plan, &config.policy, Arc::new(catalog))?;
     if args.json {
         let tiers: Map<String, Value> = played.calls_per_tier.into_iter().map(|(tier, n)| (tier.to_string(), n.into())).collect();

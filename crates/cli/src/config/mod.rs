@@ -27,6 +27,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use brigade_kernel::policy::{Fault, Policy, Rung, Setting, Settings};
+use brigade_tools::mcp::ServerConfig;
 use sha2::{Digest, Sha256};
 
 pub use origin::{ConfigError, ConfigErrors, Origin};
@@ -90,6 +91,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where models are.
     pub providers: BTreeMap<String, Provider>,
+    /// MCP servers of the home's file.
+    pub mcp_servers: BTreeMap<String, ServerConfig>,
     /// The home's file, when it has a `[models]` table: the catalog reads that itself.
     pub models_in: Option<File>,
     /// What a person should know, one line each.
@@ -120,6 +123,12 @@ impl Config {
                 let key = format!("providers.{name}.{field}");
                 rows.push(Row { origin: self.origin(&key).to_string(), key, value });
             }
+        }
+        for (name, server) in &self.mcp_servers {
+            let key = format!("mcp_servers.{name}");
+            let field = self.origins.keys().find(|other| other.strip_prefix(&key).is_some_and(|rest| rest.starts_with('.')));
+            let origin = field.map_or_else(|| Origin::Default.to_string(), |field| self.origin(field).to_string());
+            rows.push(Row { origin, key, value: server.line() });
         }
         for (key, value) in self.policy.entries() {
             let value = match key.strip_prefix("prompts.") {
@@ -188,8 +197,14 @@ fn read_file(path: &Path) -> Result<Option<File>, ConfigError> {
 /// # Errors
 /// [`ConfigErrors`] with every fault found, each with its place.
 pub fn resolve(sources: &Sources<'_>, prompt: &dyn Fn(&Path) -> Result<String, String>) -> Result<Config, ConfigErrors> {
-    let mut layers =
-        Layers { prompt, settings: Settings::default(), providers: provider::built_in(), origins: BTreeMap::new(), errors: Vec::new() };
+    let mut layers = Layers {
+        prompt,
+        settings: Settings::default(),
+        providers: provider::built_in(),
+        servers: BTreeMap::new(),
+        origins: BTreeMap::new(),
+        errors: Vec::new(),
+    };
     let mut notices = Vec::new();
     let mut trusted = Vec::new();
     let mut models_in = None;
@@ -203,6 +218,7 @@ pub fn resolve(sources: &Sources<'_>, prompt: &dyn Fn(&Path) -> Result<String, S
                     (key, _) => layers.refuse(entry.origin, format!("unknown key {key}; did you mean trust.configs?")),
                 },
                 "models" => models_in = Some(home.clone()),
+                "mcp_servers" => layers.server(&entry.key, &entry.value, entry.origin),
                 _ => layers.set(&entry.key, &entry.value, entry.origin, true),
             }
         }
@@ -212,7 +228,7 @@ pub fn resolve(sources: &Sources<'_>, prompt: &dyn Fn(&Path) -> Result<String, S
         if trusted.contains(&hash) {
             for entry in layers.read(workspace) {
                 let section = entry.key.split('.').next().unwrap_or_default();
-                if matches!(section, "providers" | "trust" | "models" | "grants") {
+                if matches!(section, "providers" | "trust" | "models" | "grants" | "mcp_servers") {
                     let message = format!("{}: a workspace may not set {section}; put it into the config.toml of BRIGADE_HOME", entry.key);
                     layers.refuse(entry.origin, message);
                 } else {
@@ -246,6 +262,7 @@ struct Layers<'a> {
     prompt: &'a dyn Fn(&Path) -> Result<String, String>,
     settings: Settings,
     providers: BTreeMap<String, provider::Draft>,
+    servers: BTreeMap<String, brigade_tools::mcp::Draft>,
     origins: BTreeMap<String, Origin>,
     errors: Vec<ConfigError>,
 }
@@ -261,8 +278,25 @@ impl Layers<'_> {
         entries
     }
 
+    /// `mcp_servers.NAME.FIELD`, from the home's file only: a server is a program, and its tools are grants.
+    fn server(&mut self, key: &str, value: &Setting, origin: Origin) {
+        let rest = key.strip_prefix("mcp_servers.").and_then(|rest| rest.split_once('.'));
+        let taken = match rest {
+            Some((name, field)) => {
+                self.servers.entry(name.to_owned()).or_default().set(field, value).map_err(|why| format!("{key}: {why}"))
+            }
+            None => Err(format!("{key} is empty: give command or url")),
+        };
+        match taken {
+            Ok(()) => drop(self.origins.insert(key.to_owned(), origin)),
+            Err(message) => self.refuse(origin, message),
+        }
+    }
+
     fn set(&mut self, key: &str, value: &Setting, origin: Origin, from_file: bool) {
-        let taken = if let Some(rest) = key.strip_prefix("providers.") {
+        let taken = if key == "mcp_servers" || key.starts_with("mcp_servers.") {
+            Err(format!("{key}: MCP servers are set in the config.toml of BRIGADE_HOME only"))
+        } else if let Some(rest) = key.strip_prefix("providers.") {
             provider::set(&mut self.providers, rest, value).map(|()| key.to_owned())
         } else if key.starts_with("prompts.") && matches!(value, Setting::Text(_)) {
             self.prompt_text(key, value, &origin, from_file)
@@ -308,6 +342,17 @@ impl Layers<'_> {
                 }
             }
         }
+        let mut mcp_servers = BTreeMap::new();
+        for (name, draft) in std::mem::take(&mut self.servers) {
+            match draft.finish(&name, brigade_tools::mcp::Origin::Home) {
+                Ok(server) => drop(server.map(|server| mcp_servers.insert(name, server))),
+                Err(message) => {
+                    let key = format!("mcp_servers.{name}");
+                    let origin = self.origin_of(&format!("{key}.command"));
+                    self.refuse(origin, format!("{key}: {message}"));
+                }
+            }
+        }
         // A broken setting makes cross-checks lie.
         if !self.errors.is_empty() {
             return Err(ConfigErrors(self.errors));
@@ -348,7 +393,7 @@ impl Layers<'_> {
                 shipped("max_context_tokens");
             }
         }
-        Ok(Config { policy, providers, models_in, notices, origins: self.origins })
+        Ok(Config { policy, providers, mcp_servers, models_in, notices, origins: self.origins })
     }
 
     /// The place of a key that a cross-check names: its own, else that of anything in its section.

@@ -38,6 +38,37 @@ fn an_interrupt_drains_to_a_run_that_resumes_without_paying_twice() {
     assert_eq!(about_alpha, 5, "alpha, beta cut, beta, the join, the review");
 }
 
+/// One subtask whose check takes longer than any test.
+const LONG_CHECK: &str = r#"
+[[subtasks]]
+id = "slow"
+type = "generate"
+description = "say alpha"
+checks = [["sleep", "300"]]
+"#;
+
+#[test]
+fn a_command_under_way_holds_up_neither_an_interrupt_nor_a_cancel() {
+    for cancelled in [false, true] {
+        let stage = Stage::new(ANSWERS);
+        let under = stage.start(LONG_CHECK, 1);
+        let (id, since) = (under.id.clone(), Instant::now());
+        until("the check runs", || {
+            stage.brigade(&["show", &id, "--events", "--json"]).lines().iter().any(|l| l["type"] == "attempt.started")
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        if cancelled {
+            stage.brigade(&["cancel", &id]).exits(0);
+        } else {
+            under.signal(Signal::INT);
+        }
+        let ended = under.end().exits(if cancelled { 1 } else { 130 });
+        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
+        let last = ended.lines().last().cloned().unwrap();
+        assert_eq!(last["type"], if cancelled { "run.completed" } else { "run.paused" }, "{last}");
+    }
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once_and_it_still_resumes() {
     let stage = Stage::new(&stuck());

@@ -2,7 +2,7 @@
 //!
 //! Linear in the plan's text. Repeated ids are merged (their links joined) before cycles are sought.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::gate::{Author, Parsed, fault};
 use super::read::{Entry, read, read_stops};
 use super::{Plan, Stops, graph, warn};
 use crate::ids::Tier;
-use crate::tool::{Effect, ToolSpec};
+use crate::tool::{Effect, ToolSpec, mcp_parts};
 
 /// Most subtasks of a plan, unless configured lower (design.md "The plan").
 pub const MAX_SUBTASKS: usize = 10_000;
@@ -41,10 +41,16 @@ impl Known {
         Self { tools: tools.into_iter().map(|t| (t, None)).collect(), tiers: Vec::new(), max_subtasks: MAX_SUBTASKS }
     }
 
+    /// MCP servers that offer a tool here.
+    pub(super) fn servers(&self) -> BTreeSet<&str> {
+        self.tools.keys().filter_map(|name| mcp_parts(name)).map(|(server, _)| server).collect()
+    }
+
     pub(super) fn tool_names(&self) -> String {
-        match self.tools.len() {
+        let own: Vec<&String> = self.tools.keys().filter(|name| mcp_parts(name).is_none()).collect();
+        match own.len() {
             0 => "no tool is".to_owned(),
-            1..=20 => format!("use one of {}", self.tools.keys().map(|t| super::fault::label(t)).collect::<Vec<_>>().join(", ")),
+            1..=20 => format!("use one of {}", own.iter().map(|t| super::fault::label(t)).collect::<Vec<_>>().join(", ")),
             n => format!("{n} others are, see `brigade tool list`"),
         }
     }

@@ -13,6 +13,7 @@ use super::{Complexity, ForEach, Stops, Subtask, TaskType};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, SUBTASK_ID_PATTERN, SubtaskId, Tier};
 use crate::time::Millis;
+use crate::tool::mcp_parts;
 use crate::units::NanoUsd;
 
 /// What a planner may set, in the order of its schema.
@@ -48,12 +49,11 @@ pub(super) const PERSON_FIELDS: [&str; 23] = [
 
 // Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
 type IsSet = fn(&Subtask) -> bool;
-const NOT_YET: [(&str, IsSet); 6] = [
+const NOT_YET: [(&str, IsSet); 5] = [
     ("quality_bar", |s| s.quality_bar.is_some()),
     ("judge", |s| s.judge.is_some()),
     ("vote", |s| s.vote.is_some()),
     ("images", |s| !s.images.is_empty()),
-    ("mcp_servers", |s| !s.mcp_servers.is_empty()),
     ("flex", |s| s.flex),
 ];
 
@@ -128,6 +128,7 @@ pub(super) fn read(value: &Value, index: usize, author: Author, known: &Known) -
     if author == Author::Person {
         read_hand_written(&mut fields, &mut subtask, &mut links, known);
     }
+    check_joined(&mut fields, &subtask, author, known);
     read_references(&mut fields, &subtask, &mut links);
     let mut seen = std::collections::HashSet::new();
     links.retain(|link| seen.insert(link.to.clone()));
@@ -283,7 +284,7 @@ fn read_hand_written(fields: &mut Fields<'_>, subtask: &mut Subtask, links: &mut
     subtask.judge = fields.text("judge").map(str::to_owned);
     subtask.vote = fields.whole("vote", 1..=99).and_then(|n| u32::try_from(n).ok());
     subtask.images = fields.scopes("images");
-    subtask.mcp_servers = fields.list("mcp_servers", |_, _| true);
+    read_servers(fields, subtask, known);
     subtask.approve = fields.flag("approve");
     subtask.checkpoint = fields.flag("checkpoint");
     subtask.max_attempts = fields.whole("max_attempts", 1..=100).and_then(|n| u32::try_from(n).ok());
@@ -293,6 +294,42 @@ fn read_hand_written(fields: &mut Fields<'_>, subtask: &mut Subtask, links: &mut
     subtask.flex = fields.flag("flex");
     subtask.simulate_ms = fields.whole("simulate_ms", 0..=1_000_000_000_000).map(Millis);
     subtask.stops = read_stops(fields);
+}
+
+fn read_servers(fields: &mut Fields<'_>, subtask: &mut Subtask, known: &Known) {
+    if fields.get("mcp_servers").is_none() {
+        return;
+    }
+    let servers = known.servers();
+    let mut joined = std::collections::HashSet::new();
+    subtask.mcp_servers = fields.list("mcp_servers", |fields, name| {
+        if servers.contains(name) {
+            return joined.insert(name);
+        }
+        let names: Vec<&str> = servers.iter().copied().collect();
+        let others = if names.is_empty() { "none is".to_owned() } else { format!("those that are: {}", names.join(", ")) };
+        let message = format!("the MCP server {} is not configured and trusted ({others}); see `brigade mcp list`", shown(name));
+        fields.fault(Code::BadValue, "mcp_servers", message);
+        false
+    });
+}
+
+/// A tool of a server that the subtask did not join is not its to call.
+fn check_joined(fields: &mut Fields<'_>, subtask: &Subtask, author: Author, known: &Known) {
+    let strangers: Vec<(String, String)> = subtask
+        .tools
+        .iter()
+        .filter(|tool| matches!(known.tools.get(*tool), Some(Some(_))))
+        .filter_map(|tool| mcp_parts(tool).map(|(server, _)| (tool.clone(), server.to_owned())))
+        .filter(|(_, server)| !subtask.mcp_servers.contains(server))
+        .collect();
+    for (tool, server) in strangers {
+        let message = match author {
+            Author::Person => format!("the tool {} is of an MCP server; add {server:?} to mcp_servers", shown(&tool)),
+            Author::Planner => format!("the tool {} is not known; {}", shown(&tool), known.tool_names()),
+        };
+        fields.fault(Code::UnknownTool, "tools", message);
+    }
 }
 
 /// The stops of bulk work, at the top of a plan or in a subtask.

@@ -210,7 +210,10 @@ pub fn startable_while_streaming(subtask: &Subtask, known: &Known, accepted: imp
         Some(Some(Effect::Repeatable | Effect::Keyed)) => true,
         Some(Some(Effect::Unkeyed) | None) | None => false,
     };
-    subtask.writes.is_empty() && subtask.tools.iter().all(harmless) && subtask.depends_on.iter().all(accepted)
+    subtask.writes.is_empty()
+        && subtask.mcp_servers.is_empty()
+        && subtask.tools.iter().all(harmless)
+        && subtask.depends_on.iter().all(accepted)
 }
 
 impl Scan {

@@ -9,6 +9,7 @@ use super::when::When;
 use crate::call::{Effort, Verbosity};
 use crate::ids::{BadName, ModelRef, SubtaskId, Tier};
 use crate::time::Millis;
+use crate::tool::{ToolSpec, mcp_parts};
 use crate::units::NanoUsd;
 
 /// A node of the task graph.
@@ -150,6 +151,23 @@ impl Subtask {
             simulate_ms: None,
             stops: Stops::default(),
         }
+    }
+}
+
+impl Subtask {
+    /// Whether it may call a tool. A tool of an MCP server needs the server joined; where `tools` names some of a joined
+    /// server's tools, it may call these only.
+    pub fn grants(&self, tool: &str) -> bool {
+        let named = self.tools.iter().any(|name| name == tool);
+        let Some((server, _)) = mcp_parts(tool) else { return named };
+        let narrowed = || self.tools.iter().any(|name| mcp_parts(name).is_some_and(|(of, _)| of == server));
+        self.mcp_servers.iter().any(|joined| joined == server) && (named || !narrowed())
+    }
+
+    /// The tools it is offered, of all there are: its own in the order it names them, then those of its servers.
+    pub fn offered<'a>(&'a self, all: &'a [ToolSpec]) -> impl Iterator<Item = &'a ToolSpec> {
+        let own = self.tools.iter().filter(|name| mcp_parts(name).is_none()).filter_map(|name| all.iter().find(|t| t.name == *name));
+        own.chain(all.iter().filter(|t| !self.mcp_servers.is_empty() && mcp_parts(&t.name).is_some() && self.grants(&t.name)))
     }
 }
 

@@ -131,7 +131,6 @@ const LATER: &[&str] = &[
     "limits.hedging",
     "limits.tiers",
     "limits.types",
-    "mcp_servers",
     "quality",
     "quota",
     "roles.judge",

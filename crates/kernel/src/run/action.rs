@@ -215,6 +215,17 @@ pub enum Fact {
         /// How long it took.
         ms: Millis,
     },
+    /// A tool was called, and nobody knows what came of it.
+    ToolUnknown {
+        /// For whom.
+        unit: Unit,
+        /// The model's id for the call.
+        call_id: String,
+        /// How that came about, in brigade's words.
+        why: String,
+    },
+    /// A tool or check was cut short because the engine leaves. What is on record says that it is still to be done.
+    Cut,
     /// A check came back.
     Checked {
         /// Whose result.

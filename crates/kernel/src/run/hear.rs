@@ -48,6 +48,11 @@ impl Run {
                 self.session.settled_one();
                 self.tool_done(unit, attempt, call_id, output, tree, ms);
             }
+            Fact::ToolUnknown { unit, call_id, why } => {
+                self.session.settled_one();
+                self.tool_unknown(&unit, call_id, why);
+            }
+            Fact::Cut => self.session.settled_one(),
             Fact::Checked { unit, attempt, check, verdict, evidence, ms } => {
                 self.session.settled_one();
                 self.checked(unit, attempt, check, verdict, evidence, ms);
@@ -177,9 +182,20 @@ impl Run {
     fn tool_done(&mut self, unit: Unit, attempt: u32, call_id: String, output: ToolOutput, tree: Option<String>, ms: Millis) {
         let Some(key) = self.state.key(&unit) else { return };
         self.session.tools.remove(&(key, call_id.clone()));
+        self.session.unanswered.remove(&(key, call_id.clone()));
         let pending = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).filter(|a| a.no == attempt);
         let Some(name) = pending.and_then(|a| a.pending.iter().find(|p| p.call_id == call_id)).map(|p| p.name.clone()) else { return };
         self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, ms });
+    }
+
+    /// Its start is on record and its end is not, as after a crash: `step` sees that and repeats it or asks.
+    fn tool_unknown(&mut self, unit: &Unit, call_id: String, why: String) {
+        let Some(key) = self.state.key(unit) else { return };
+        let call = (key, call_id);
+        self.session.tools.remove(&call);
+        let unanswered = self.session.unanswered.entry(call).or_default();
+        *unanswered = (unanswered.0 + 1, why);
+        self.state.fresh.push(key);
     }
 
     fn rows_read(&mut self, source: u32, rows: Vec<RowRead>, total: Option<u64>) {

@@ -79,6 +79,8 @@ struct Session {
     stale_reads: HashSet<usize>,
     /// Tools handed out whose output has not come.
     tools: HashSet<(Key, String)>,
+    /// Tools that were called and did not answer: how often, and why the last time.
+    unanswered: HashMap<(Key, String), (u32, String)>,
     /// Subtasks whose own cap is promised to their calls in flight.
     leased_out: HashSet<u32>,
     /// Worst cases of calls handed out in this step and not leased yet.

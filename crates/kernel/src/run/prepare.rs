@@ -18,7 +18,7 @@ use crate::ids::{ModelRef, Tier};
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
-use crate::tool::ToolSpec;
+use crate::tool::{ToolSpec, mcp_parts};
 use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
@@ -238,7 +238,7 @@ impl Run {
         let (description, row) = self.description(key);
         let mut dependencies = self.inputs(key);
         dependencies.extend(row);
-        let mut tools: Vec<ToolSpec> = spec.tools.iter().filter_map(|name| self.tools.iter().find(|t| t.name == *name).cloned()).collect();
+        let mut tools: Vec<ToolSpec> = spec.offered(&self.tools).cloned().collect();
         let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
         tools.push(context::end_tool());
         let parts = Parts {
@@ -400,7 +400,8 @@ fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetc
         earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
         request: &start.request,
         tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
-        tools: tools.iter().map(|t| (t.name.clone(), t.description.clone())).collect(),
+        // Servers join by a person's hand, and their words have no place among ours.
+        tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
         workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
         shared: None,
         rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),

@@ -25,6 +25,9 @@ const LOOK_AT: usize = 64;
 /// Actions after which a step begins nothing further: the first are on their way while the next are prepared.
 const AT_ONCE: usize = 64;
 
+/// Times a keyed call is made without an answer before a person is asked.
+const MOST_TRIES: u32 = 3;
+
 /// Asks the gate of a model's account for a slot; a granted slot is the caller's to give back.
 pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
 
@@ -157,7 +160,7 @@ impl Run {
                 writing |= writes;
                 continue;
             }
-            let granted = self.state.task(key).spec.tools.contains(&call.name);
+            let granted = self.state.task(key).spec.grants(&call.name);
             match call.name.as_str() {
                 "end" => {
                     let why = super::turn::ending(&call.arguments).err().unwrap_or_else(|| "call end alone, with no other tool".to_owned());
@@ -174,11 +177,13 @@ impl Run {
                         .unwrap_or(call.arguments);
                     self.ask_person(Ask::Question, Some(unit.clone()), Some(call.call_id), question, String::new());
                 }
-                name if call.started && effect == Some(Effect::Unkeyed) => {
+                name if call.started && self.must_ask(&at_work, effect) => {
                     // It may have happened: not again without a person's word (promises.md I6).
-                    let question = format!(
-                        "{unit}: the engine stopped while {name} was under way, and nobody knows whether it happened. What should the model be told?"
-                    );
+                    let how = match self.session.unanswered.get(&at_work) {
+                        Some((_, why)) => format!("{name} was called ({why})"),
+                        None => format!("the engine stopped while {name} was under way"),
+                    };
+                    let question = format!("{unit}: {how}, and nobody knows whether it happened. What should the model be told?");
                     self.ask_person(Ask::Question, Some(unit.clone()), Some(call.call_id), question, call.arguments);
                 }
                 _ if writes && writing => {}
@@ -203,6 +208,13 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Whether only a person can say what became of a call: it must not be repeated, or was to no avail.
+    fn must_ask(&self, call: &(Key, String), effect: Option<Effect>) -> bool {
+        let tries = self.session.unanswered.get(call).map_or(0, |(tries, _)| *tries);
+        // A tool that is no longer known may have been one that must not be repeated.
+        effect.is_none_or(|effect| effect == Effect::Unkeyed) || tries >= MOST_TRIES
     }
 
     fn tool_refused(&mut self, unit: &Unit, attempt: u32, call: PendingTool, why: String) {

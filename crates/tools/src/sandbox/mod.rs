@@ -14,6 +14,8 @@ mod probe;
 mod profile;
 #[cfg(target_os = "linux")]
 mod run;
+#[cfg_attr(not(target_os = "linux"), path = "session_absent.rs")]
+mod session;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ pub use capture::Captured;
 pub use harden::{Hardened, harden_self};
 pub use probe::{Probe, State};
 pub use profile::Profile;
+pub use session::Session;
 pub use wire::{KillReason, Primitive};
 
 use wire::{Caps, Layout, Mode, Order};
@@ -195,6 +198,7 @@ pub struct Sandbox {
     home: Option<PathBuf>,
     loopback: bool,
     local_sockets: bool,
+    network: bool,
     program: PathBuf,
 }
 
@@ -207,6 +211,7 @@ impl Sandbox {
             home: profile.home.clone(),
             loopback: profile.loopback,
             local_sockets: profile.local_sockets,
+            network: profile.network,
             program: PathBuf::from("/proc/self/exe"),
         })
     }
@@ -230,6 +235,15 @@ impl Sandbox {
             let _ = spec;
             Err(SandboxError::NotSupported)
         }
+    }
+
+    /// Starts a command that is talked to over its standard input and output. Dropping the session ends it and all
+    /// it started; [`Spec::timeout`] and [`Spec::merge_output`] do not apply.
+    ///
+    /// # Errors
+    /// Each of [`SandboxError`]: nothing of the command has run then. A program that cannot be started is heard of by [`Session::close`].
+    pub async fn open(&self, spec: Spec) -> Result<Session, SandboxError> {
+        Session::open(self, spec).await
     }
 
     fn order(&self, spec: &Spec, mode: Mode) -> Result<Order, SandboxError> {
@@ -289,6 +303,8 @@ impl Sandbox {
             },
             loopback: self.loopback,
             local_sockets: self.local_sockets,
+            network: self.network,
+            talks: false,
         })
     }
 

@@ -29,6 +29,8 @@ pub struct Profile {
     /// Lets commands connect to UNIX sockets. Only where no socket of a program outside lies in the
     /// view or in `read_only`: mounts do not stop a connect.
     pub local_sockets: bool,
+    /// The host's network, its loopback and name service included. Only for programs that a person gave it to by name.
+    pub network: bool,
 }
 
 const SYSTEM: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -101,6 +103,14 @@ impl Profile {
             }
         }
         let mut env = defaults();
+        if self.network {
+            for name in OFFLINE {
+                env.remove(name.0);
+            }
+            for file in ["/etc/resolv.conf", "/etc/hosts"] {
+                plan.bind(Path::new(file));
+            }
+        }
         if let Some(cargo) = &self.cargo_home
             && plan.cargo(cargo)
         {
@@ -145,6 +155,10 @@ pub(super) fn text(path: &Path) -> Result<String, SandboxError> {
     })
 }
 
+/// No network: say so at once instead of trying.
+const OFFLINE: [(&str, &str); 4] =
+    [("CARGO_NET_OFFLINE", "true"), ("PIP_NO_INDEX", "1"), ("npm_config_offline", "true"), ("GOPROXY", "off")];
+
 /// An allow-list: nothing of the engine's own environment is passed on.
 fn defaults() -> BTreeMap<String, String> {
     let pairs = [
@@ -156,13 +170,8 @@ fn defaults() -> BTreeMap<String, String> {
         ("TERM", "dumb"),
         ("NO_COLOR", "1"),
         ("XDG_CACHE_HOME", "/tmp/home/.cache"),
-        // No network: say so at once instead of trying.
-        ("CARGO_NET_OFFLINE", "true"),
         ("RUSTUP_AUTO_INSTALL", "0"),
-        ("PIP_NO_INDEX", "1"),
-        ("npm_config_offline", "true"),
         ("npm_config_cache", "/tmp/home/.npm"),
-        ("GOPROXY", "off"),
         // What building leaves behind does not belong in the patch.
         ("CARGO_TARGET_DIR", "/tmp/target"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
@@ -182,7 +191,7 @@ fn defaults() -> BTreeMap<String, String> {
         ("GIT_CONFIG_KEY_2", "safe.directory"),
         ("GIT_CONFIG_VALUE_2", "*"),
     ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs.into_iter().chain(OFFLINE).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[derive(Default)]

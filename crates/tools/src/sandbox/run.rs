@@ -19,7 +19,7 @@ use super::wire::{MARK, Mode, Order, Primitive, Report};
 use super::{Finished, PROTECTED, Sandbox, SandboxError, Spec, Status};
 
 /// After the last process's end, or after the engine hung up: how long output and report may take.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Waits between tries when the machine is out of processes.
 const RETRIES: [Duration; 3] = [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(200)];
@@ -94,9 +94,6 @@ pub(super) async fn probe(sandbox: &Sandbox) -> Result<String, SandboxError> {
 }
 
 async fn launch(sandbox: &Sandbox, order: &Order, merge: bool) -> Result<Launched, SandboxError> {
-    let cannot = |what| move |source| SandboxError::Io { what, source };
-    let (ours, theirs) = StdUnixStream::pair().map_err(cannot("open the control socket"))?;
-    ours.set_nonblocking(true).map_err(cannot("open the control socket"))?;
     let pair = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(io::Error::from);
     let (stdout, out) = pair().map_err(cannot("open a pipe"))?;
     let (stderr, err) = if merge {
@@ -105,25 +102,38 @@ async fn launch(sandbox: &Sandbox, order: &Order, merge: bool) -> Result<Launche
         let (read, write) = pair().map_err(cannot("open a pipe"))?;
         (Some(read), write)
     };
-    let child = spawn(sandbox, &theirs.into(), &out, &err).await?;
+    let Controlled { child, reports, line } = control(sandbox, order, &out, &err).await?;
     drop((out, err));
+    Ok(Launched { child, reports, line, stdout: receiver(stdout)?, stderr: stderr.map(receiver).transpose()? })
+}
 
-    let receiver = |end: OwnedFd| {
-        rustix::io::ioctl_fionbio(&end, true)?;
-        pipe::Receiver::from_owned_fd(end)
-    };
+/// A started launcher that has its order, and the socket that holds it.
+pub(super) struct Controlled {
+    pub child: Child,
+    pub reports: BufReader<OwnedReadHalf>,
+    pub line: OwnedWriteHalf,
+}
+
+/// Starts the launcher with `out` and `err` as the command's own, and gives it its order.
+pub(super) async fn control(sandbox: &Sandbox, order: &Order, out: &OwnedFd, err: &OwnedFd) -> Result<Controlled, SandboxError> {
+    let (ours, theirs) = StdUnixStream::pair().map_err(cannot("open the control socket"))?;
+    ours.set_nonblocking(true).map_err(cannot("open the control socket"))?;
+    let child = spawn(sandbox, &theirs.into(), out, err).await?;
     let (read, mut line) = UnixStream::from_std(ours).map_err(cannot("open the control socket"))?.into_split();
     let body = serde_json::to_vec(order).expect("an order holds only UTF-8 paths, strings and numbers");
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
     // A launcher that died before reading is found out by its silence.
     let _ = line.write_all(&[&length[..], &body].concat()).await;
-    Ok(Launched {
-        child,
-        reports: BufReader::new(read),
-        line,
-        stdout: receiver(stdout).map_err(cannot("read the output"))?,
-        stderr: stderr.map(receiver).transpose().map_err(cannot("read the output"))?,
-    })
+    Ok(Controlled { child, reports: BufReader::new(read), line })
+}
+
+pub(super) fn cannot(what: &'static str) -> impl Fn(io::Error) -> SandboxError {
+    move |source| SandboxError::Io { what, source }
+}
+
+pub(super) fn receiver(end: OwnedFd) -> Result<pipe::Receiver, SandboxError> {
+    rustix::io::ioctl_fionbio(&end, true).map_err(|e| cannot("read the output")(e.into()))?;
+    pipe::Receiver::from_owned_fd(end).map_err(cannot("read the output"))
 }
 
 async fn spawn(sandbox: &Sandbox, control: &OwnedFd, out: &OwnedFd, err: &OwnedFd) -> Result<Child, SandboxError> {
@@ -185,7 +195,12 @@ async fn watch(mut reports: BufReader<OwnedReadHalf>, line: OwnedWriteHalf, orde
 }
 
 /// Until the launcher says that all is over, or is no more.
-async fn listen(reports: &mut BufReader<OwnedReadHalf>, order: &Order, result: &mut Option<Result<Status, SandboxError>>, gone: &mut bool) {
+pub(super) async fn listen(
+    reports: &mut BufReader<OwnedReadHalf>,
+    order: &Order,
+    result: &mut Option<Result<Status, SandboxError>>,
+    gone: &mut bool,
+) {
     while let Some(report) = next(reports).await {
         let told = match report {
             Report::Ready { .. } => continue,
@@ -213,7 +228,7 @@ async fn next(reports: &mut BufReader<OwnedReadHalf>) -> Option<Report> {
     }
 }
 
-async fn drain(pipe: &mut pipe::Receiver, into: &mut Captured) {
+pub(super) async fn drain(pipe: &mut pipe::Receiver, into: &mut Captured) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         into.push(&buffer[..count]);

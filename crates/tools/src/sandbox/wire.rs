@@ -71,6 +71,10 @@ pub(super) struct Order {
     pub caps: Caps,
     pub loopback: bool,
     pub local_sockets: bool,
+    /// The host's network instead of none.
+    pub network: bool,
+    /// Descriptor 1 is a socket that is the command's standard input as well.
+    pub talks: bool,
 }
 
 /// A layer of the sandbox; each must stand or nothing runs.

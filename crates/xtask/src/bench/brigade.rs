@@ -125,15 +125,15 @@ pub fn size_of(folder: &Path) -> u64 {
         .sum()
 }
 
-/// A scenario that answers everything at once, and approves.
-pub fn scenario(models: &str) -> String {
+/// A scenario that answers every subtask with `answer` at once, and approves.
+pub fn scenario(models: &str, answer: &str) -> String {
     format!(
         "{models}\n\
          [[rule]]\n\
          match = {{ format = \"brigade_review\" }}\n\
          reply = {{ json = {{ summary = \"Good.\", verdict = \"approve\", revisions = [], add = [], final_output = \"done\" }} }}\n\
          [[rule]]\n\
-         reply = {{ text = \"ok\" }}\n"
+         reply = {{ text = {answer:?} }}\n"
     )
 }
 

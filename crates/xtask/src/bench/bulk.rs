@@ -15,7 +15,7 @@ const PLAN: &str = r#"{"subtasks": [{"id": "label", "type": "classify", "for_eac
 pub fn run() -> Result<(), String> {
     let binary = brigade::binary()?;
     let folder = Folder::new(NAME).map_err(|e| e.to_string())?;
-    let scenario = folder.file("scenario.toml", &brigade::scenario("")).map_err(|e| e.to_string())?;
+    let scenario = folder.file("scenario.toml", &brigade::scenario("", "ok")).map_err(|e| e.to_string())?;
     let provider = Provider::start(&binary, &scenario)?;
     println!("{:>9} {:>10} {:>14} {:>10} {:>14} {:>14}", "rows", "in flight", "CPU/row", "wall", "peak memory", "journal/row");
     // What a run costs however few its rows are.

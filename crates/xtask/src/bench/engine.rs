@@ -8,7 +8,7 @@ pub const MEASURES: &str = "CPU per subtask, peak memory and journal size at 1,0
 pub fn run() -> Result<(), String> {
     let binary = brigade::binary()?;
     let folder = Folder::new(NAME).map_err(|e| e.to_string())?;
-    let scenario = folder.file("scenario.toml", &brigade::scenario("")).map_err(|e| e.to_string())?;
+    let scenario = folder.file("scenario.toml", &brigade::scenario("", "ok")).map_err(|e| e.to_string())?;
     let provider = Provider::start(&binary, &scenario)?;
     println!("{:>9} {:>12} {:>14} {:>10} {:>14} {:>12}", "subtasks", "in flight", "CPU/subtask", "wall", "peak memory", "journal");
     // What a run costs however small it is.

@@ -11,7 +11,7 @@ use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::Slots;
 use brigade_kernel::run::{Event, RunStarted, RunSummary};
 use brigade_kernel::view::count;
-use brigade_runtime::{Leave, Shared, hands, record, start};
+use brigade_runtime::{Leave, Mcp, Shared, hands, record, start};
 use tokio::sync::{mpsc, watch};
 
 use crate::commands::{run, simulate};
@@ -41,7 +41,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
     let (config, catalog) = wiring::configure(&[], &env, Some(&workspace))?;
     let today = Day::of(brigade_runtime::Clock::start().now());
     wiring::check_models(&config, &catalog, &env, today)?;
-    let shared = wiring::shared(&config, catalog, &env)?;
+    let shared = wiring::shared(&config, catalog, &env, Mcp::default())?;
     let mut policy = config.policy.clone();
     policy.limits.max_concurrent_subagents = Slots::At(0);
     let id = start::new_id(shared.clock.now());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use brigade_kernel::plan::{self, Author, Checked, Fault, Format, Known, MAX_PLAN_BYTES, Warning};
 use brigade_kernel::policy::Policy;
 use brigade_kernel::view::count;
-use brigade_runtime::hands;
+use brigade_runtime::Mcp;
 
 use crate::exit::{Exit, Failure};
 use crate::screen::{Column, Table};
@@ -52,10 +52,11 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
 }
 
 fn judge(file: &Path, tools: Option<&Path>, json: bool) -> Result<Exit, Failure> {
-    let (config, _) = wiring::configure(&[], &wiring::env(), None)?;
+    let env = wiring::env();
+    let (config, _) = wiring::configure(&[], &env, None)?;
     let known = match tools {
         Some(tools) => plan::parse_tools(&read_text(tools, "the tools file")?).map(Known::names),
-        None => Ok(Known::new(hands::specs().iter())),
+        None => Ok(Known::new(wiring::mcp(&config, &env, here().as_deref())?.specs().iter())),
     };
     let checked = match known {
         Ok(known) => plan::check(&parsed(file)?, &bounded(known, &config.policy)),
@@ -73,12 +74,17 @@ fn judge(file: &Path, tools: Option<&Path>, json: bool) -> Result<Exit, Failure>
 ///
 /// # Errors
 /// Exit 2 with every fault.
-pub fn valid(file: &Path, policy: &Policy) -> Result<plan::Plan, Failure> {
-    let checked = plan::check(&parsed(file)?, &bounded(Known::new(hands::specs().iter()), policy));
+pub fn valid(file: &Path, policy: &Policy, mcp: &Mcp) -> Result<plan::Plan, Failure> {
+    let checked = plan::check(&parsed(file)?, &bounded(Known::new(mcp.specs().iter()), policy));
     checked.plan.ok_or_else(|| {
         let lines: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
         Failure::usage(format!("the plan {} cannot be run:\n{}", file.display(), lines.join("\n")))
     })
+}
+
+/// Where a plan without a workspace of its own would run.
+pub fn here() -> Option<PathBuf> {
+    std::env::current_dir().ok()
 }
 
 fn bounded(mut known: Known, policy: &Policy) -> Known {

@@ -166,6 +166,9 @@ impl Run {
     pub(in crate::run) fn route(&self, key: Key) -> Result<Route, route::Stuck> {
         let task = self.state.task(key);
         let mut facts = route::Facts::of(&task.spec);
+        if !task.spec.mcp_servers.is_empty() {
+            facts.tools = u32::try_from(task.spec.offered(&self.tools).count()).unwrap_or(u32::MAX);
+        }
         let inputs: usize = task.deps.iter().map(|&d| self.output_of(key, d).map_or(0, |(_, text)| text.len())).sum();
         let row = self.item(key).map_or(0, |item| item.to_string().len());
         facts.input_tokens = ((task.spec.description.len() + inputs + row) / 4) as u64;

@@ -5,6 +5,7 @@
 mod attempts;
 mod bulk;
 mod laws;
+mod mcp;
 mod passes;
 mod plan;
 mod trouble;

@@ -75,7 +75,7 @@ fn restrict(order: &Order) -> Result<RulesetStatus, Box<dyn std::error::Error>> 
         .handle_access(AccessFs::from_all(abi))?
         .scope(Scope::Signal)?
         .scope(Scope::AbstractUnixSocket)?;
-    if !order.loopback {
+    if !(order.loopback || order.network) {
         rules = rules.handle_access(AccessNet::from_all(abi))?;
     }
     let mut rules = rules.create()?.add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::from_read(abi)))?;
@@ -195,8 +195,9 @@ fn denied(order: &Order) -> Result<BpfProgram, Fault> {
     let when = |arg, op, value: u64| SeccompCondition::new(arg, SeccompCmpArgLen::Dword, op, value);
     let has = |arg, bits: u64| when(arg, SeccompCmpOp::MaskedEq(bits), bits);
     let not = |value: i32| when(0, SeccompCmpOp::Ne, u64::from(value.cast_unsigned()));
+    let inet = order.loopback || order.network;
     let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
-    if !(order.local_sockets || order.loopback) {
+    if !(order.local_sockets || inet) {
         // A socket file in the view may belong to a program outside: a read-only mount does not stop a connect.
         rules.insert(libc::SYS_connect, Vec::new());
     }
@@ -207,12 +208,12 @@ fn denied(order: &Order) -> Result<BpfProgram, Fault> {
 
     // UNIX sockets only; the network namespace is empty anyway, but netlink and vsock ignore it.
     let mut families = vec![not(libc::AF_UNIX)?];
-    if order.loopback {
+    if inet {
         families.extend([not(libc::AF_INET)?, not(libc::AF_INET6)?]);
     }
     add(libc::SYS_socket, families)?;
     add(libc::SYS_socketpair, vec![not(libc::AF_UNIX)?])?;
-    if !(order.local_sockets || order.loopback) {
+    if !(order.local_sockets || inet) {
         // Datagrams need no connect to reach such a socket.
         let datagram = u64::from(libc::SOCK_DGRAM.cast_unsigned());
         add(

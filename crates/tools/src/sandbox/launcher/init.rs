@@ -93,8 +93,12 @@ fn become_command(order: &Order) -> Result<Step, Step> {
     rustix::process::setsid().map_err(io::Error::from).map_err(at("new session"))?;
     let cwd = Path::new(VIEW).join(&order.cwd);
     std::env::set_current_dir(&cwd).map_err(at("cwd"))?;
-    let null = fs::File::open("/dev/null").map_err(at("/dev/null"))?;
-    rustix::stdio::dup2_stdin(null).map_err(io::Error::from).map_err(at("stdin"))?;
+    if order.talks {
+        rustix::stdio::dup2_stdin(rustix::stdio::stdout()).map_err(io::Error::from).map_err(at("stdin"))?;
+    } else {
+        let null = fs::File::open("/dev/null").map_err(at("/dev/null"))?;
+        rustix::stdio::dup2_stdin(null).map_err(io::Error::from).map_err(at("stdin"))?;
+    }
     sys::close_at_exec().map_err(at("close"))?;
     sys::default_signals();
     let (program, arguments) = order.argv.split_first().ok_or_else(|| (io::Error::other("empty argv"), "argv".to_owned()))?;

@@ -120,7 +120,9 @@ fn namespaces(order: &Order) -> Result<(), Refusal> {
     write("/proc/self/gid_map", format!("{} {} 1", root::UID, order.gid))?;
     unshare(UnshareFlags::NEWNS, Primitive::MountNamespace)?;
     unshare(UnshareFlags::NEWPID, Primitive::PidNamespace)?;
-    unshare(UnshareFlags::NEWNET, Primitive::NetworkNamespace)?;
+    if !order.network {
+        unshare(UnshareFlags::NEWNET, Primitive::NetworkNamespace)?;
+    }
     unshare(UnshareFlags::NEWIPC, Primitive::IpcNamespace)?;
     unshare(UnshareFlags::NEWUTS, Primitive::UtsNamespace)?;
     // Hides only the name of our control group; not a wall, so its absence is no refusal.

@@ -118,7 +118,8 @@ fn furnish(order: &Order) -> io::Result<()> {
     fs::write("etc/passwd", format!("brigade:x:{UID}:{UID}::/tmp/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"))?;
     fs::write("etc/group", format!("brigade:x:{UID}:\nnogroup:x:65534:\n"))?;
     fs::write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
-    fs::write("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n")?;
+    let hosts = if order.network { "files dns" } else { "files" };
+    fs::write("etc/nsswitch.conf", format!("passwd: files\ngroup: files\nhosts: {hosts}\n"))?;
     symlink("/tmp", "var/tmp")?;
     symlink("/proc/self/mounts", "etc/mtab")?;
     for (name, to) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {

@@ -1,0 +1,95 @@
+//! The servers everybody has, from the npm registry, through the same door. Without npm there are none: said loudly, not passed over.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use brigade_tools::mcp::Called;
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, block_on, list};
+
+pub const ALL: &[(&str, fn())] = &[
+    ("the_filesystem_server_reads_and_writes_only_its_directory", filesystem),
+    ("the_everything_server_answers_in_every_kind_of_content", everything),
+];
+
+const PACKAGES: [&str; 2] = ["@modelcontextprotocol/server-filesystem@2026.8.31", "@modelcontextprotocol/server-everything@2026.8.31"];
+
+/// Where they are installed, once per run of the tests; `None` without npm.
+fn installed() -> Option<&'static PathBuf> {
+    static PLACE: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
+    let place = PLACE.get_or_init(|| {
+        if Command::new("npm").arg("--version").output().is_err() {
+            eprintln!("\nSKIPPED: npm is not installed, so the real MCP servers were NOT tried. Install nodejs and npm.\n");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let done = Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(dir.path())
+            .args(PACKAGES)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "npm install: {}", String::from_utf8_lossy(&done.stderr));
+        let modules = dir.path().join("node_modules");
+        Some((dir, modules))
+    });
+    place.as_ref().map(|(_, modules)| modules)
+}
+
+fn node(package: &str, rest: &[&str]) -> Option<Stage> {
+    let modules = installed()?;
+    let script = modules.join("@modelcontextprotocol").join(package).join("dist/index.js");
+    let script = script.to_str().unwrap().to_owned();
+    let args: Vec<&str> = std::iter::once(script.as_str()).chain(rest.iter().copied()).collect();
+    let read_only = list(&[modules.to_str().unwrap()]);
+    Some(Stage::bare().with("command", "node".into()).with("args", list(&args)).with("read_only", read_only).with("cwd", ".".into()))
+}
+
+async fn call(servers: &brigade_tools::mcp::Servers, tool: &str, arguments: Value) -> brigade_kernel::tool::ToolOutput {
+    match servers.call(&format!("mcp__t__{tool}"), &arguments.to_string(), "k", Duration::from_secs(60)).await {
+        Called::Answered(output) => output,
+        Called::Unknown(why) => panic!("{tool}: {why}"),
+    }
+}
+
+fn filesystem() {
+    let Some(stage) = node("server-filesystem", &["/workspace"]) else { return };
+    block_on(async {
+        std::fs::write(stage.workspace().join("note.txt"), "from the workspace").unwrap();
+        let stage = stage.trusted().await;
+        let servers = stage.servers();
+        let read = call(&servers, "read_text_file", json!({"path": "/workspace/note.txt"})).await;
+        assert!(read.ok && read.output.contains("from the workspace"), "{read:?}");
+        let outside = call(&servers, "read_text_file", json!({"path": "/etc/hosts"})).await;
+        assert!(!outside.ok, "{outside:?}");
+        let write = json!({"path": "/workspace/new.txt", "content": "x"});
+        assert!(!call(&servers, "write_file", write.clone()).await.ok, "its directory is read-only unless the user says otherwise");
+        servers.close().await;
+        let stage = stage.with("writable", "true".into());
+        assert!(call(&stage.servers(), "write_file", write.clone()).await.error.unwrap().contains("not what was trusted"));
+        let stage = stage.trusted().await;
+        let wrote = call(&stage.servers(), "write_file", write).await;
+        assert!(wrote.ok, "{wrote:?}");
+        assert_eq!(std::fs::read_to_string(stage.workspace().join("new.txt")).unwrap(), "x");
+    });
+}
+
+fn everything() {
+    let Some(stage) = node("server-everything", &[]) else { return };
+    block_on(async {
+        let stage = stage.trusted().await;
+        let servers = stage.servers();
+        assert!(servers.specs().len() > 5);
+        let echo = call(&servers, "echo", json!({"message": "hello"})).await;
+        assert!(echo.ok && echo.output.contains("hello"), "{echo:?}");
+        let image = call(&servers, "get-tiny-image", json!({})).await;
+        assert!(image.ok && image.output.contains("[an image, image/png, about"), "{image:?}");
+        let structured = call(&servers, "get-structured-content", json!({"location": "Chicago"})).await;
+        assert!(structured.ok && structured.output.contains("temperature"), "{structured:?}");
+        let wrong = call(&servers, "echo", json!({"message": 7})).await;
+        assert!(wrong.error.is_some_and(|e| e.contains("nothing was done")));
+    });
+}
