@@ -16,13 +16,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use crate::ledger::{Ledger, LedgerSnapshot};
 use crate::scenario::Scenario;
 use crate::schema::Schemas;
 use crate::store::Store;
+
+/// Callers that may wait to be accepted. The usual 128 drops some of a thousand that come at once, each for a second.
+const WAITING_CALLERS: u32 = 4_096;
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -104,18 +107,16 @@ impl Emulator {
             scenario.rules.restore(number, true);
         }
         let bind = |source| StartError::Bind { addr: options.bind, source };
-        let listener = std::net::TcpListener::bind(options.bind).map_err(bind)?;
-        listener.set_nonblocking(true).map_err(bind)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let listener = {
+            let _inside = runtime.enter();
+            listen(options.bind).map_err(bind)?
+        };
         let addr = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let ledger = Arc::new(ledger);
         let shared =
             Arc::new(Shared { scenario, ledger: Arc::clone(&ledger), schemas: Schemas::default(), store: Store::default(), stop: stopped });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener).map_err(bind)?
-        };
         let thread = std::thread::Builder::new()
             .name("emulator".into())
             .spawn(move || runtime.block_on(accept(listener, shared)))
@@ -174,6 +175,13 @@ pub async fn serve_until(
     ready(&running);
     until.await;
     Ok(running.shutdown())
+}
+
+fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(WAITING_CALLERS)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use brigade_journal::Journal;
 use brigade_kernel::ids::{RunId, SubtaskId};
-use brigade_kernel::plan::Subtask;
+use brigade_kernel::plan::{ForEach, Subtask};
 use brigade_kernel::run::{Event, State, SubtaskOrInput, SubtaskStatus, rows_from};
 use brigade_kernel::view::usd;
 use brigade_runtime::home::events_of;
@@ -30,8 +30,7 @@ pub struct Results<'a> {
     run: RunId,
     file: Option<&'a Path>,
     out: Option<Box<dyn Write>>,
-    /// The plan's subtasks; `None` where one was dropped.
-    plan: Vec<(SubtaskId, Option<Subtask>)>,
+    plan: Vec<Planned>,
     index: HashMap<SubtaskId, u32>,
     /// How many rows each origin has, once known.
     totals: HashMap<SubtaskOrInput, u64>,
@@ -49,6 +48,14 @@ pub struct Results<'a> {
     stale: bool,
     /// Nothing more is written: the reader has gone, or what went wrong.
     stopped: Option<Option<String>>,
+}
+
+/// What of a subtask matters here.
+#[derive(Debug)]
+struct Planned {
+    id: SubtaskId,
+    for_each: Option<ForEach>,
+    dropped: bool,
 }
 
 /// Origins of rows, by their numbers in the journal's keys.
@@ -103,12 +110,13 @@ impl<'a> Results<'a> {
 
     fn plan(&mut self, subtask: &Subtask) {
         self.origins = None;
+        let planned = Planned { id: subtask.id.clone(), for_each: subtask.for_each.clone(), dropped: false };
         match self.index.get(&subtask.id) {
             // What was decided before the first event is shown stands in the state already.
-            Some(&task) => self.plan[task as usize].1 = Some(subtask.clone()),
+            Some(&task) => self.plan[task as usize] = planned,
             None => {
                 self.index.insert(subtask.id.clone(), self.plan.len() as u32);
-                self.plan.push((subtask.id.clone(), Some(subtask.clone())));
+                self.plan.push(planned);
             }
         }
     }
@@ -116,18 +124,20 @@ impl<'a> Results<'a> {
     fn drop(&mut self, id: &SubtaskId) {
         self.origins = None;
         if let Some(&task) = self.index.get(id) {
-            self.plan[task as usize].1 = None;
+            self.plan[task as usize].dropped = true;
         }
     }
 
     fn origins(&mut self) -> &Origins {
         let made = self.origins.take().unwrap_or_else(|| {
             let mut origins = Origins::default();
-            let find = |id: &SubtaskId| self.index.get(id).and_then(|&task| self.plan[task as usize].1.as_ref());
-            for (id, subtask) in &self.plan {
-                let Some(from) = subtask.as_ref().and_then(|subtask| rows_from(subtask, find)) else { continue };
+            let there = |planned: &&Planned| !planned.dropped;
+            let planned = |id: &SubtaskId| self.index.get(id).map(|&task| &self.plan[task as usize]);
+            let find = |id: &SubtaskId| planned(id).filter(there).map(|planned| planned.for_each.as_ref());
+            for subtask in self.plan.iter().filter(there) {
+                let Some(from) = rows_from(subtask.for_each.as_ref(), find) else { continue };
                 let Some(origin) = rows::origin(&from, |id| self.index.get(id).copied()) else { continue };
-                origins.of.insert(id.clone(), origin);
+                origins.of.insert(subtask.id.clone(), origin);
                 origins.sizes.entry(origin).or_insert((0, self.totals.get(&from).copied())).0 += 1;
             }
             origins

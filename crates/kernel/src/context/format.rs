@@ -38,14 +38,11 @@ impl Wanted {
 }
 
 /// Reads `output_format` (a JSON object with `type` or `properties` is a schema) and `output_schema`, which wins.
-pub fn wanted(id: &SubtaskId, output_format: &str, output_schema: Option<&Value>) -> Wanted {
+pub fn wanted(id: &SubtaskId, output_format: &str, output_schema: Option<&Schema>) -> Wanted {
     let text = output_format.trim();
-    let schema = output_schema.cloned().or_else(|| schema_in(text));
+    let schema = output_schema.cloned().or_else(|| schema_in(text).map(Schema::from));
     match schema {
-        Some(schema) => {
-            let schema = Schema::from(schema);
-            Wanted::Json(Format { name: id.as_str().to_owned(), strict: schema.is_strict(), schema })
-        }
+        Some(schema) => Wanted::Json(Format { name: id.as_str().to_owned(), strict: schema.is_strict(), schema }),
         None if text.is_empty() || text == "text" => Wanted::Text,
         None => Wanted::Described(text.to_owned()),
     }

@@ -209,7 +209,7 @@ fn output_format_is_text_words_or_a_schema() {
     let loose = json!({"properties": {"label": {"type": "string"}}});
     let Wanted::Json(format) = of(&loose.to_string()) else { panic!() };
     assert!(!format.strict && of(&loose.to_string()).words().contains("\"label\""));
-    assert_eq!(wanted(&id("a"), "text", Some(&strict)).format().map(|f| f.strict), Some(true));
+    assert_eq!(wanted(&id("a"), "text", Some(&strict.into())).format().map(|f| f.strict), Some(true));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::when::When;
 use super::{Complexity, ForEach, Stops, Subtask, TaskType};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, SUBTASK_ID_PATTERN, SubtaskId, Tier};
+use crate::json_schema::Schema;
 use crate::time::Millis;
 use crate::tool::mcp_parts;
 use crate::units::NanoUsd;
@@ -358,13 +359,13 @@ fn read_usd(fields: &mut Fields<'_>) -> Option<NanoUsd> {
 }
 
 /// A schema as an object, or as text that holds one.
-fn read_schema(fields: &mut Fields<'_>) -> Option<Value> {
+fn read_schema(fields: &mut Fields<'_>) -> Option<Schema> {
     let value = fields.get("output_schema")?;
     let schema = match value {
         Value::String(text) => json(text, &mut Vec::new()).ok(),
         other => Some(other.clone()),
     };
-    let schema = schema.filter(|s| s.is_object() && s.to_string().len() <= super::MAX_TEXT_BYTES);
+    let schema = schema.filter(Value::is_object).map(Schema::from).filter(|s| s.text().get().len() <= super::MAX_TEXT_BYTES);
     if schema.is_none() {
         fields.bad("output_schema", value, "write a JSON Schema object of at most 64 KiB");
     }

@@ -2,8 +2,8 @@
 //!
 //! The serde form is compact (absent = default) and meant for our own records; it trusts its input.
 
+use crate::json_schema::Schema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::when::When;
 use crate::call::{Effort, Verbosity};
@@ -66,7 +66,7 @@ pub struct Subtask {
     pub verbosity: Option<Verbosity>,
     /// JSON Schema that the result must match; an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_schema: Option<Value>,
+    pub output_schema: Option<Schema>,
     /// Runs once per row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEach>,

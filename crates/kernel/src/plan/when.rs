@@ -23,7 +23,11 @@ const MAX_DEPTH: usize = 32;
 /// A readable condition, kept as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct When {
+pub struct When(Box<Read>);
+
+/// Boxed: few subtasks have a condition, and every subtask would carry its size.
+#[derive(Debug, Clone, PartialEq)]
+struct Read {
     text: String,
     expr: Expr,
 }
@@ -94,26 +98,26 @@ impl When {
         let mut parser = Parser { tokens: tokens(text)?, at: 0 };
         let expr = parser.any(0)?;
         match parser.next() {
-            None => Ok(Self { text: text.to_owned(), expr }),
+            None => Ok(Self(Box::new(Read { text: text.to_owned(), expr }))),
             Some(token) => Err(WhenError::Expected { expected: "`and`, `or` or the end", found: token.shown() }),
         }
     }
 
     /// The condition as written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// What it reads, in order of appearance.
     pub fn references(&self) -> Vec<&Reference> {
         let mut found = Vec::new();
-        self.expr.collect(&mut found);
+        self.0.expr.collect(&mut found);
         found
     }
 
     /// Decides it; `read` gives the value that a reference stands for (`None` = missing = null).
     pub fn holds<'a>(&self, read: &impl Fn(&Reference) -> Option<&'a Value>) -> bool {
-        self.expr.holds(read)
+        self.0.expr.holds(read)
     }
 }
 
@@ -126,7 +130,7 @@ impl TryFrom<String> for When {
 
 impl From<When> for String {
     fn from(when: When) -> Self {
-        when.text
+        when.0.text
     }
 }
 

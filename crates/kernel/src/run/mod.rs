@@ -36,7 +36,7 @@ pub use apply::uses_view;
 pub use event::*;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
-pub use rows::rows_from;
+pub use rows::{Mapped, rows_from};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;

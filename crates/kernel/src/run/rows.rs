@@ -5,34 +5,28 @@ use std::sync::Arc;
 use super::event::{BulkRules, SubtaskOrInput, SubtaskStatus};
 use super::state::{Source, State, Task};
 use crate::ids::SubtaskId;
-use crate::plan::{ForEach, Subtask};
+use crate::plan::ForEach;
 
 /// Results kept of each `for_each` subtask for the review.
 const SAMPLE: usize = 24;
 /// Longest text of one sampled result, in characters.
 const SAMPLE_CHARS: usize = 300;
 
+/// What a subtask of a plan is mapped over, `None` inside for one that runs once; `None` where there is no such subtask.
+pub type Mapped<'a> = Option<Option<&'a ForEach>>;
+
 /// Where the rows of a subtask come from: its dependency's origin, when that one runs per row too.
-pub fn rows_from<'a>(subtask: &'a Subtask, find: impl Fn(&SubtaskId) -> Option<&'a Subtask>) -> Option<SubtaskOrInput> {
-    let mut at = subtask;
+pub fn rows_from<'a>(for_each: Option<&'a ForEach>, find: impl Fn(&SubtaskId) -> Mapped<'a>) -> Option<SubtaskOrInput> {
+    let mut at = for_each?;
     // A plan that passed its gate has no cycle; one that still streams in may.
-    let mut left = 1 << 16;
-    loop {
-        let id = match &at.for_each {
-            None => return None,
-            Some(ForEach::Input) => return Some(SubtaskOrInput::Input),
-            Some(ForEach::Subtask(id)) => id,
-        };
-        let parent = find(id)?;
-        if parent.for_each.is_none() {
-            return Some(SubtaskOrInput::Subtask(id.clone()));
-        }
-        at = parent;
-        left -= 1;
-        if left == 0 {
-            return None;
+    for _ in 0..1 << 16 {
+        let ForEach::Subtask(id) = at else { return Some(SubtaskOrInput::Input) };
+        match find(id)? {
+            None => return Some(SubtaskOrInput::Subtask(id.clone())),
+            Some(parent) => at = parent,
         }
     }
+    None
 }
 
 /// Keeps a few results: every failed one while there is room, and rows that spread over the whole.

@@ -9,8 +9,8 @@ use crate::run::state::{Source, State};
 impl State {
     /// Where the rows of a task come from, if it runs per row.
     pub fn rows_from(&self, task: u32) -> Option<SubtaskOrInput> {
-        let spec = |task: u32| &*self.tasks[task as usize].spec;
-        rows_from(spec(task), |id| self.index.get(id).map(|&task| spec(task)))
+        let mapped = |task: u32| self.tasks[task as usize].spec.for_each.as_ref();
+        rows_from(mapped(task), |id| self.index.get(id).map(|&task| mapped(task)))
     }
 
     /// Whether a task sees of a dependency what it returned for the same row, and not its rows as a whole.
