@@ -31,6 +31,7 @@ pub use check::{Checked, Known, MAX_SUBTASKS, check};
 pub use fault::{Code, Fault, Warning};
 pub use gate::{Author, Format, MAX_PLAN_BYTES, Parsed, parse, parse_answer, parse_tools};
 pub use read::unsupported;
+pub(crate) use scope::outside;
 pub use review::{Review, Reviewed, Revision, Verdict, review};
 pub use stream::{PlanStream, Streamed, startable_while_streaming};
 pub use subtask::{Complexity, ForEach, Stops, Subtask, TaskType};

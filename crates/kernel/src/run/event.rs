@@ -196,6 +196,8 @@ pub enum Ask {
     Question,
     /// The reviewer wants a person's judgement.
     Review,
+    /// A check fails on all work put together, and was not mended.
+    Composed,
     /// Too many rows failed or went up a tier.
     Rates,
     /// The provider will not serve the account until a person acts.
@@ -280,6 +282,59 @@ pub struct GatheredPart {
     pub bytes: u64,
 }
 
+/// What a unit's accepted work made of the files: from the tree it started from to the one it ended with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where it started.
+    pub from: String,
+    /// What it made of that.
+    pub to: String,
+}
+
+/// One accepted change among those that make up a tree, in the order they are laid on the base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Whose.
+    #[serde(flatten)]
+    pub unit: Unit,
+    /// Where it started; `None`: the base itself, for a merge that holds all that it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it made of that.
+    pub to: String,
+}
+
+/// A file that two parts changed, each in its own way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Which file; it holds both sides between conflict markers.
+    pub path: String,
+    /// Whose change was laid first.
+    pub first: Unit,
+    /// Whose change did not fit on it.
+    pub second: Unit,
+}
+
+/// One side of a conflict, for whoever merges.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Whose.
+    #[serde(flatten)]
+    pub unit: Unit,
+    /// Its changes as a diff, cut to size; tainted.
+    pub diff: String,
+}
+
+/// What an attempt changed so far, measured against the tree it started from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Touched {
+    /// Files outside of what it may write, the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
+    /// Changed lines.
+    pub lines: u64,
+}
+
 /// Something that happened. Field order is the order on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -317,14 +372,28 @@ pub enum Event {
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]
     PlanPatched { patch: Box<PlanPatch>, by: PatchedBy },
+    /// Two accepted changes do not fit together: a subtask that merges them joins the plan.
+    #[serde(rename = "plan.merge")]
+    MergePlanned {
+        subtask: Box<Subtask>,
+        /// The files that hold both sides.
+        files: Vec<String>,
+        sides: Vec<Side>,
+    },
     #[serde(rename = "context.gathered")]
     ContextGathered {
         #[serde(flatten)]
         unit: Unit,
         parts: Vec<GatheredPart>,
-        /// The view's tree the attempt starts from, for a unit that works in it.
+        /// The tree the attempt starts from: what the unit depends on, and nothing else.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,
+        /// What that tree is made of, for a merge: it stands for all of it afterwards.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        start: Vec<Part>,
+        /// Files that hold both sides of a conflict, for a merge.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conflicts: Vec<String>,
     },
     /// A unit needs the planner: it ended otherwise than `done`, failed to the top, or is a checkpoint.
     #[serde(rename = "plan.asked")]
@@ -393,6 +462,9 @@ pub enum Event {
         /// Hash of the view afterwards, when the tool could write.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,
+        /// What the attempt changed up to here, when the tool could write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        touched: Option<Touched>,
         ms: Millis,
     },
     #[serde(rename = "check.completed")]
@@ -402,7 +474,7 @@ pub enum Event {
         attempt: u32,
         tier: Tier,
         model: ModelRef,
-        /// `schema`, `changed`, or the command as one line.
+        /// `schema`, `changed`, `scope`, `markers`, or the command as one line.
         check: String,
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -454,6 +526,9 @@ pub enum Event {
         /// Taken from an earlier run's equal work: nothing was paid.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reused_from: Option<RunId>,
+        /// What its accepted work made of the files, if it changed any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<Change>,
     },
     /// A finished subtask runs again: revised by the review, or its input changed.
     #[serde(rename = "subtask.reopened")]
@@ -461,6 +536,9 @@ pub enum Event {
         #[serde(flatten)]
         unit: Unit,
         instructions: String,
+        /// It mends this tree, which holds everybody's work: its own check failed there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        onto: Option<String>,
     },
     /// A source of rows has no more of them.
     #[serde(rename = "rows.ended")]
@@ -505,6 +583,21 @@ pub enum Event {
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },
+    /// All accepted changes fit together: this is the tree they make.
+    #[serde(rename = "patch.composed")]
+    Composed { parts: Vec<Part>, tree: String },
+    /// A check was run on the composed tree.
+    #[serde(rename = "patch.checked")]
+    ComposedChecked {
+        /// Whose check it is.
+        #[serde(flatten)]
+        unit: Unit,
+        check: String,
+        verdict: Verdict,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        evidence: String,
+        ms: Millis,
+    },
     /// The run's patch was stored.
     #[serde(rename = "patch.stored")]
     PatchStored { blob: String, files: Vec<String> },
@@ -514,6 +607,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// What was applied was taken back.
+    #[serde(rename = "patch.undone")]
+    PatchUndone { files: Vec<String> },
     /// Nothing new starts: the provider will not serve, or the run cannot go on.
     #[serde(rename = "run.halted")]
     Halted {

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::event::{Ask, BulkRules, CallNo, Caller, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus};
+use super::event::{
+    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, Part, RunStarted, RunSummary, Side, SubtaskOrInput, SubtaskStatus, Touched,
+};
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -48,8 +50,6 @@ pub struct State {
     pub work: HashMap<Key, Box<Work>>,
     /// Units that may start an attempt now.
     pub ready: Queue,
-    /// Units that may start once the view is free.
-    pub ready_writers: Queue,
     /// Units whose next call may be made now.
     pub to_call: Queue,
     /// Units that wait for parts, tools or checks.
@@ -58,8 +58,6 @@ pub struct State {
     pub fresh: Vec<Key>,
     /// Attempts in progress.
     pub active: u32,
-    /// Who may write to the run's view now (until views are per subtask).
-    pub writer: Option<Key>,
     /// Units that wait until a moment: availability trouble.
     pub parked: BTreeSet<(Timestamp, Parked)>,
     /// Calls in flight.
@@ -94,12 +92,16 @@ pub struct State {
     pub notes: String,
     /// Tasks not ended yet.
     pub open: u32,
-    /// The last tree of the run's view that is on record.
-    pub tree: Option<String>,
-    /// The tree that holds accepted work and nothing else.
-    pub clean: Option<String>,
-    /// Whether any accepted work changed the view.
-    pub changed: bool,
+    /// What accepted work made of the files, unit by unit.
+    pub changes: BTreeMap<Key, Change>,
+    /// What was mended on a tree of everybody's work, in the order it was accepted.
+    pub repairs: Vec<(Key, Change)>,
+    /// Rounds of such mending so far.
+    pub mended: u32,
+    /// Subtasks that merge, in the order they joined the plan.
+    pub merges: Vec<u32>,
+    /// All accepted changes together.
+    pub composed: Option<Composed>,
     /// The stored patch.
     pub patch: Option<Patch>,
     /// Why no new work starts.
@@ -151,10 +153,36 @@ pub struct Patch {
     pub blob: String,
     /// The files it touches.
     pub files: Vec<String>,
-    /// The tree it leads to.
-    pub tree: Option<String>,
+    /// What it is made of.
+    pub parts: Vec<Part>,
     /// Whether it was written to the user's tree; `Err` says why not.
     pub applied: Option<Result<(), String>>,
+}
+
+/// All accepted changes laid onto the base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Composed {
+    /// What it is made of.
+    pub parts: Vec<Part>,
+    /// The tree.
+    pub tree: String,
+    /// Checks it has passed.
+    pub passed: u32,
+    /// A person takes it though a check fails.
+    pub waived: bool,
+    /// The question about a check that fails.
+    pub asked: Option<u32>,
+}
+
+/// What a merging subtask settles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    /// Files that hold both sides.
+    pub files: Vec<String>,
+    /// Both sides.
+    pub sides: Vec<Side>,
+    /// What its tree started from, all of which its result stands for.
+    pub start: Vec<Part>,
 }
 
 /// What is parked.
@@ -248,6 +276,8 @@ pub struct Task {
     pub checks: Vec<CheckLine>,
     /// A few results, for the review.
     pub sample: Vec<(u64, SubtaskStatus, Arc<str>)>,
+    /// What it settles, if conflicting changes are the reason it is there.
+    pub merge: Option<Merge>,
 }
 
 /// How rows ended.
@@ -280,8 +310,12 @@ pub struct Work {
     pub since: Option<Timestamp>,
     /// What it was shown, gathered.
     pub parts: Option<Vec<GatheredPart>>,
-    /// The tree its last attempt started from, when it works in the view.
+    /// The tree its last attempt started from.
     pub base_tree: Option<String>,
+    /// The composed tree that it mends.
+    pub onto: Option<String>,
+    /// What came with its last answer, when it works in a view.
+    pub made: Option<Change>,
     /// Availability trouble in a row.
     pub trouble: u32,
     /// Money spent.
@@ -364,8 +398,10 @@ pub struct Attempt {
     pub answer: Option<Arc<str>>,
     /// Checks already passed.
     pub checked: u32,
-    /// The view's tree now.
+    /// The tree now: its view's, or the one it reads.
     pub tree: Option<String>,
+    /// What it changed so far.
+    pub touched: Touched,
     /// Money spent.
     pub cost: NanoUsd,
     /// Tokens used.

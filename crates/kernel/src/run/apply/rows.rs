@@ -18,7 +18,7 @@ impl State {
     pub(super) fn wake_row(&mut self, i: usize, row: u64) {
         for task in self.sources[i].members.clone() {
             let key = Key { task, row: Some(row) };
-            if !self.work.contains_key(&key) && self.row_unit_is_ripe(i, row, task) {
+            if self.work.get(&key).is_none_or(|w| w.stage == Stage::Ready) && self.row_unit_is_ripe(i, row, task) {
                 self.enter(key, Stage::Ready);
             }
         }
@@ -108,6 +108,7 @@ impl State {
             results.retain(|(member, _)| *member != task);
             results.iter().any(|(_, (status, _))| *status == SubtaskStatus::Failed)
         });
+        self.forget_changes(task);
         let entry = &mut self.tasks[task as usize];
         entry.sample.clear();
         entry.again = false;

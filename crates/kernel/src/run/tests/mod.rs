@@ -5,6 +5,7 @@
 mod attempts;
 mod bulk;
 mod laws;
+mod merges;
 mod passes;
 mod plan;
 mod trouble;
