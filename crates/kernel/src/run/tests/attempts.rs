@@ -173,7 +173,7 @@ fn failed_work_is_taken_out_of_the_view_before_the_next_attempt() {
     world.on_check =
         Box::new(|_, attempt, _| if attempt == 1 { (Verdict::Fail, "red".to_owned()) } else { (Verdict::Pass, String::new()) });
     assert_eq!(world.go().status, RunStatus::Completed);
-    assert_eq!(world.started.iter().map(|(_, tree)| tree.as_str()).collect::<Vec<_>>(), [BASE, BASE]);
+    assert_eq!(world.started.iter().map(|(_, tree, _)| tree.as_str()).collect::<Vec<_>>(), [BASE, BASE]);
     assert_eq!(world.stored.last().unwrap(), &Files::from([("a".to_owned(), "a:2:w2".to_owned())]));
 }
 

@@ -40,7 +40,7 @@ fn eight_writers_work_at_once_and_their_work_is_one_patch() {
     assert_eq!(world.most_in_flight, 8);
     assert_eq!(world.stored.len(), 1);
     assert_eq!(world.stored[0].len(), 8);
-    assert!(world.started.iter().all(|(_, tree)| tree == BASE), "{:?}", world.started);
+    assert!(world.started.iter().all(|(_, tree, _)| tree == BASE), "{:?}", world.started);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_subtask_starts_from_what_it_depends_on_and_from_nothing_else() {
     ]);
     let mut world = World::given(plan).script(writes);
     assert_eq!(world.go().status, RunStatus::Completed);
-    let start = |name: &str| world.started.iter().rev().find(|(unit, _)| unit.subtask.as_str() == name).map(|(_, tree)| &world.trees[tree]);
+    let start = |name: &str| world.started.iter().rev().find(|(unit, ..)| unit.subtask.as_str() == name).map(|(_, tree, _)| &world.trees[tree]);
     assert_eq!(start("b"), Some(&files(&[("a", "a:1:w1")])));
     assert_eq!(start("x"), Some(&files(&[])));
     assert_eq!(start("r"), Some(&files(&[("a", "a:1:w1"), ("b", "b:1:w1")])), "who only reads sees the work it hangs on");
@@ -83,7 +83,7 @@ fn what_hangs_on_both_sides_of_a_conflict_waits_for_their_merge() {
     let mut world = World::given(plan).script(writes);
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!(merge_of(&world), ["merge-a-b"]);
-    let (_, tree) = world.started.iter().rev().find(|(unit, _)| unit.subtask.as_str() == "d").unwrap();
+    let (_, tree, _) = world.started.iter().rev().find(|(unit, ..)| unit.subtask.as_str() == "d").unwrap();
     assert_eq!(world.trees[tree], files(&[("f", "merge-a-b:1:w1")]));
     assert_eq!(world.stored, [files(&[("d", "d:2:w2"), ("f", "merge-a-b:1:w1")])]);
 }

@@ -178,8 +178,8 @@ pub struct World {
     pub trees: BTreeMap<String, Files>,
     /// A view for each unit that works in one.
     pub views: BTreeMap<Unit, Files>,
-    /// What each attempt of a unit started from.
-    pub started: Vec<(Unit, String)>,
+    /// What each attempt of a unit started from, and what it hung on then.
+    pub started: Vec<(Unit, String, std::collections::BTreeSet<Key>)>,
     pub stored: Vec<Files>,
     pub on_composed: ComposedScript,
     pub turns: u32,
@@ -450,7 +450,9 @@ impl World {
                     self.views.insert(unit.clone(), files);
                 }
                 if onto.is_none() {
-                    self.started.push((unit.clone(), tree.clone()));
+                    let state = self.run.state();
+                    let before = state.key(&unit).map(|key| state.before(key)).unwrap_or_default();
+                    self.started.push((unit.clone(), tree.clone(), before));
                 }
                 let sides = self.sides(&conflicts);
                 self.later(1, Fact::Gathered { unit, parts: Vec::new(), tree: Some(tree), start, conflicts, sides });
