@@ -6,7 +6,7 @@ use std::path::Path;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Event, Phase};
 use brigade_kernel::view;
-use brigade_runtime::{Shared, hands, perform, record};
+use brigade_runtime::{Shared, hands, land, perform, record};
 
 use crate::commands::run::run_id;
 use crate::exit::{Exit, Failure};
@@ -83,7 +83,7 @@ fn apply(shared: &Shared, id: &RunId) -> Result<Vec<String>, Failure> {
     }
     let stored =
         perform::patch_on_record(&*journal, &patch.blob).ok_or_else(|| Failure::failed("the patch is not in the journal any more"))?;
-    let done = hands::apply(&stored, Path::new(&state.start().workspace));
+    let done = land::apply(&stored, Path::new(&state.start().workspace));
     run.note(Event::PatchApplied { error: done.as_ref().err().cloned() }, shared.clock.now());
     record::append(&*journal, &mut run, version)?;
     done.map_err(Failure::failed)
