@@ -16,3 +16,5 @@ mod steering;
 mod stopping;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
+#[path = "seeing/writers.rs"]
+mod writers;

@@ -1,0 +1,172 @@
+//! Many writers on one repository: their work lands as one patch, or it is merged, checked together, or a person is asked.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::stage::Stage;
+
+/// An answer to whoever is told `word`: one call of a tool, then words.
+fn does(word: &str, tool: &str, arguments: &str) -> String {
+    format!(
+        "[[rule]]\nmatch = {{ contains = \"{word}\", tool_result = \"\" }}\nreply = {{ text = \"did {word}\" }}\n\
+         [[rule]]\nmatch = {{ contains = \"{word}\" }}\nreply = {{ calls = [{{ call_id = \"call_1\", name = \"{tool}\", arguments = {arguments} }}] }}\n"
+    )
+}
+
+fn writes(word: &str, path: &str, content: &str) -> String {
+    does(word, "write_file", &format!("{{ path = \"{path}\", content = {} }}", toml_text(content)))
+}
+
+fn toml_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+fn writer(id: &str, word: &str, path: &str, more: &str) -> String {
+    format!("[[subtasks]]\nid = \"{id}\"\ntype = \"generate\"\ndescription = \"{word}\"\nfiles = [\"{path}\"]\nwrites = [\"{path}\"]\ntools = [\"write_file\"]\n{more}\n")
+}
+
+const REVIEW: &str = "[[rule]]\nmatch = { format = \"brigade_review\" }\nreply = { json = { summary = \"good\", verdict = \"approve\", revisions = [], add = [], final_output = \"all done\" } }\n";
+
+fn stage(rules: &[String]) -> Stage {
+    Stage::new(&format!("{REVIEW}{}", rules.concat()))
+}
+
+fn read(stage: &Stage, path: &str) -> Option<String> {
+    std::fs::read_to_string(stage.dir.path().join("workspace").join(path)).ok()
+}
+
+fn put(stage: &Stage, path: &str, text: &str) {
+    std::fs::write(stage.dir.path().join("workspace").join(path), text).unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's own repository")]
+fn git(dir: &Path, arguments: &[&str]) -> String {
+    let run = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+        .args(arguments)
+        .current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap().trim_end().to_owned()
+}
+
+fn repository(stage: &Stage) {
+    let dir = stage.dir.path().join("workspace");
+    git(&dir, &["init", "-q", "-b", "main"]);
+    git(&dir, &["add", "."]);
+    git(&dir, &["commit", "-q", "--allow-empty", "-m", "start"]);
+}
+
+#[test]
+fn eight_writers_at_once_land_as_one_patch() {
+    let rules: Vec<String> = (0..8).map(|n| writes(&format!("MAKE-{n}"), &format!("f{n}.txt"), &format!("text {n}\n"))).collect();
+    let stage = stage(&rules);
+    put(&stage, "kept.txt", "mine\n");
+    repository(&stage);
+    let mut plan = String::new();
+    for n in 0..8 {
+        let _ = write!(plan, "{}", writer(&format!("w{n}"), &format!("MAKE-{n}"), &format!("f{n}.txt"), ""));
+    }
+    let ran = stage.run(&plan, &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for n in 0..8 {
+        assert_eq!(read(&stage, &format!("f{n}.txt")), Some(format!("text {n}\n")));
+    }
+    assert_eq!(read(&stage, "kept.txt").as_deref(), Some("mine\n"));
+    let patch = stage.brigade(&["show", &stage.ids()[0], "--patch"]).out;
+    assert_eq!(patch.matches("diff --git").count(), 8, "{patch}");
+}
+
+#[test]
+fn two_that_edit_the_same_line_are_merged_on_the_flagship_and_checked_again() {
+    let both = "one\nalpha and beta\nthree\n";
+    let stage = stage(&[
+        // First: who merges is shown what both sides were to do.
+        writes("side by side", "f.txt", both),
+        writes("SET-ALPHA", "f.txt", "one\nalpha\nthree\n"),
+        writes("SET-BETA", "f.txt", "one\nbeta\nthree\n"),
+    ]);
+    put(&stage, "f.txt", "one\ntwo\nthree\n");
+    let check = |word: &str| format!("checks = [[\"grep\", \"-q\", \"{word}\", \"f.txt\"]]");
+    let plan = writer("a", "SET-ALPHA", "f.txt", &check("alpha")) + &writer("b", "SET-BETA", "f.txt", &check("beta"));
+    let ran = stage.run(&plan, &["--apply", "auto", "-v"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(read(&stage, "f.txt").as_deref(), Some(both));
+    assert!(ran.err.contains("conflict a and b changed f.txt"), "{}", ran.err);
+    assert!(ran.err.contains("start merge-a-b on flagship"), "{}", ran.err);
+    assert!(ran.err.contains("passed merge-a-b: check grep -q alpha f.txt"), "{}", ran.err);
+    let shown: Vec<String> = stage.ledger().calls.iter().map(|call| format!("{call:?}")).collect();
+    assert!(!shown.is_empty());
+}
+
+#[test]
+fn a_check_that_passes_alone_and_fails_on_all_work_together_is_mended_there() {
+    let stage = stage(&[
+        writes("without undoing what the others did", "b.txt", "2\n"),
+        writes("MAKE-A", "a.txt", "1\n"),
+        writes("MAKE-B", "b.txt", "1\n"),
+    ]);
+    put(&stage, "start.txt", "");
+    // Alone each of them passes; together the lines must differ.
+    let check = "checks = [[\"sh\", \"-c\", \"! test -e a.txt || ! test -e b.txt || ! cmp -s a.txt b.txt\"]]";
+    let plan = writer("a", "MAKE-A", "a.txt", check) + &writer("b", "MAKE-B", "b.txt", check);
+    let ran = stage.run(&plan, &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "b.txt").as_deref()), (Some("1\n"), Some("2\n")), "{}", ran.err);
+    assert!(ran.err.contains("failed all together: check"), "{}", ran.err);
+    assert!(ran.err.contains("again b"), "{}", ran.err);
+}
+
+#[test]
+fn a_later_subtask_and_a_reader_see_what_they_hang_on() {
+    let stage = stage(&[
+        does("LOOK", "read_file", "{ path = \"a.txt\" }"),
+        writes("MAKE-A", "a.txt", "from a\n"),
+        does("MAKE-B", "run_command", "{ argv = [\"sh\", \"-c\", \"cat a.txt a.txt > b.txt\"] }"),
+    ]);
+    put(&stage, "start.txt", "");
+    let plan = writer("a", "MAKE-A", "a.txt", "")
+        + &writer("b", "MAKE-B", "b.txt", "depends_on = [\"a\"]").replace("\"write_file\"", "\"run_command\"")
+        + "[[subtasks]]\nid = \"r\"\ntype = \"search\"\ndescription = \"LOOK\"\ndepends_on = [\"b\"]\ntools = [\"read_file\"]\n";
+    let ran = stage.run(&plan, &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(read(&stage, "b.txt").as_deref(), Some("from a\nfrom a\n"));
+    let seen = stage.brigade(&["show", &stage.ids()[0], "--events", "--json"]).out;
+    assert!(seen.contains("did LOOK"), "{seen}");
+}
+
+#[test]
+fn what_a_command_changes_out_of_scope_fails_by_name() {
+    let stage = stage(&[
+        does("check `scope` failed", "run_command", "{ argv = [\"sh\", \"-c\", \"echo good > a.txt\"] }"),
+        does("MAKE-A", "run_command", "{ argv = [\"sh\", \"-c\", \"echo good > a.txt; echo bad > other.txt\"] }"),
+    ]);
+    put(&stage, "start.txt", "");
+    let ran = stage.run(&writer("a", "MAKE-A", "a.txt", "").replace("\"write_file\"", "\"run_command\""), &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("failed a: check scope"), "{}", ran.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "other.txt")), (Some("good\n"), None));
+}
+
+#[test]
+fn what_the_user_edits_meanwhile_is_kept() {
+    let stage = stage(&[writes("MAKE-A", "a.txt", "theirs\n"), writes("MAKE-B", "b.txt", "new\n")]);
+    put(&stage, "a.txt", "old\n");
+    put(&stage, "c.txt", "old\n");
+    let plan = writer("a", "MAKE-A", "a.txt", "") + &writer("b", "MAKE-B", "b.txt", "");
+    let ran = stage.run(&plan, &["--apply", "never"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    put(&stage, "a.txt", "mine\n");
+    put(&stage, "c.txt", "mine too\n");
+    let id = stage.ids().remove(0);
+    let refused = stage.brigade(&["apply", &id]);
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    assert!(refused.err.contains("a.txt") && !refused.err.contains("c.txt"), "{}", refused.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "b.txt")), (Some("mine\n"), None), "all of it, or nothing");
+    put(&stage, "a.txt", "old\n");
+    assert_eq!(stage.brigade(&["apply", &id]).code, Some(0));
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "c.txt").as_deref()), (Some("theirs\n"), Some("mine too\n")));
+}
