@@ -11,7 +11,7 @@ use brigade_kernel::run::{Verdict, uses_view};
 use brigade_kernel::tool::{ToolOutput, ToolSpec};
 use brigade_tools::gate::{Hash, Root};
 use brigade_tools::sandbox::{Profile, Sandbox};
-use brigade_tools::view::ViewError;
+use brigade_tools::view::{Store, ViewError};
 use brigade_tools::{Grant, Patch, Scope, Toolbox, View, command, excerpts};
 use tokio::sync::OnceCell;
 
@@ -30,7 +30,7 @@ pub struct Hands {
     view_dir: PathBuf,
     scratch_dir: PathBuf,
     view: OnceCell<View>,
-    in_place: OnceCell<View>,
+    reading: OnceCell<View>,
 }
 
 /// Every tool a plan may name, in fixed order.
@@ -62,34 +62,34 @@ impl Hands {
     /// Hands for a workspace; nothing is copied before it is needed.
     pub fn new(workspace: PathBuf, view_dir: PathBuf, scratch_dir: PathBuf) -> Self {
         let sandbox = Sandbox::new(&Profile::from_env()).map_err(|e| e.to_string());
-        Self { toolbox: Toolbox::default(), sandbox, workspace, view_dir, scratch_dir, view: OnceCell::new(), in_place: OnceCell::new() }
+        Self { toolbox: Toolbox::default(), sandbox, workspace, view_dir, scratch_dir, view: OnceCell::new(), reading: OnceCell::new() }
     }
 
     fn place(&self, view: &View) -> command::Place {
         // Without it build output stays in the sandbox's own /tmp.
         let made = std::fs::create_dir_all(&self.scratch_dir).is_ok();
-        command::Place { view_dir: view.path().to_owned(), scratch_dir: made.then(|| self.scratch_dir.clone()), writable: true }
+        command::Place { view: view.clone(), scratch_dir: made.then(|| self.scratch_dir.clone()), writable: true }
     }
 
-    /// The run's view, made on first use, opened again after a restart.
+    /// The run's view, made on first use; after a restart it stands where it was last recorded or put back.
     ///
     /// # Errors
-    /// Why the workspace cannot be copied.
+    /// Why the workspace cannot have views.
     pub async fn view(&self) -> Result<View, String> {
         let made = self.view.get_or_try_init(|| async {
-            let (base, into) = (self.workspace.clone(), self.view_dir.clone());
-            blocking(move || if is_made(&into) { View::open(&into) } else { make(&base, &into) }).await
+            let (base, home) = (self.workspace.clone(), self.view_dir.clone());
+            blocking(move || store(&base, &home).and_then(|store| store.view(VIEW, &standing(&home).unwrap_or(store.base())))).await
         });
-        made.await.cloned().map_err(|e| format!("the workspace cannot be copied: {e}"))
+        made.await.cloned().map_err(|e| format!("the workspace cannot be opened for writing: {e}"))
     }
 
     async fn reading(&self) -> Result<View, String> {
-        // A view made before a restart holds accepted work: the user's tree is behind it.
-        if self.view.get().is_some() || is_made(&self.view_dir) {
+        // A view made before a restart holds accepted work: the base is behind it.
+        if self.view.get().is_some() || Store::is_made(&self.view_dir) {
             return self.view().await;
         }
         let dir = self.workspace.clone();
-        let opened = self.in_place.get_or_try_init(|| async { blocking(move || View::in_place(&dir)).await });
+        let opened = self.reading.get_or_try_init(|| async { blocking(move || View::in_place(&dir)).await });
         opened.await.cloned().map_err(|e| e.to_string())
     }
 
@@ -99,7 +99,9 @@ impl Hands {
     /// Why the view cannot be read.
     pub async fn snapshot(&self) -> Result<String, String> {
         let view = self.view().await?;
-        blocking(move || view.snapshot()).await.map(|h| h.to_string()).map_err(|e| e.to_string())
+        let home = self.view_dir.clone();
+        let taken = blocking(move || view.snapshot().and_then(|tree| stand(&home, &tree).map(|()| tree))).await;
+        taken.map(|tree| tree.to_string()).map_err(|e| e.to_string())
     }
 
     /// Puts the view back to a tree on record.
@@ -110,7 +112,8 @@ impl Hands {
         let view = self.view().await?;
         let hash = Hash::parse(tree).ok_or_else(|| format!("{tree:?} is not a tree's hash"))?;
         hit("before-restore");
-        let restored = blocking(move || view.restore(&hash)).await.map_err(|e| e.to_string());
+        let home = self.view_dir.clone();
+        let restored = blocking(move || view.restore(&hash).and_then(|()| stand(&home, &hash))).await.map_err(|e| e.to_string());
         hit("after-restore");
         restored
     }
@@ -136,9 +139,19 @@ impl Hands {
             if !grant.tools.contains(name) {
                 return ToolOutput::refused(format!("{name} was not granted to this subtask"));
             }
-            return self.command(&view, arguments).await;
+            let output = self.command(&view, arguments).await;
+            return self.recorded(output).await;
         }
-        self.toolbox.call(&view, &grant, name, arguments).await
+        let output = self.toolbox.call(&view, &grant, name, arguments).await;
+        if uses_view(spec) { self.recorded(output).await } else { output }
+    }
+
+    /// The output of a tool, once what it did will be there after a restart.
+    async fn recorded(&self, output: ToolOutput) -> ToolOutput {
+        match self.snapshot().await {
+            Ok(_) => output,
+            Err(why) => ToolOutput::refused(format!("the view could not be recorded: {why}")),
+        }
     }
 
     async fn command(&self, view: &View, arguments: &str) -> ToolOutput {
@@ -208,18 +221,26 @@ pub fn apply(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
     patch.apply_to(&root, &Scope::whole()).map(|landed| landed.written).map_err(|e| e.to_string())
 }
 
-fn is_made(view: &Path) -> bool {
-    view.join("base").exists()
-}
+/// The name of the run's one view.
+const VIEW: &str = "run";
 
-fn make(base: &Path, into: &Path) -> Result<View, ViewError> {
-    if let Some(parent) = into.parent() {
-        // A failure shows as the view's own error in the next line.
-        let _ = std::fs::create_dir_all(parent);
+fn store(base: &Path, home: &Path) -> Result<Store, ViewError> {
+    if Store::is_made(home) {
+        return Store::open(home);
     }
     // Left half made by an engine that died: nothing in it is on record.
-    let _ = std::fs::remove_dir_all(into);
-    View::create(base, into)
+    let _ = std::fs::remove_dir_all(home);
+    Store::create(base, home)
+}
+
+fn standing(home: &Path) -> Option<Hash> {
+    std::fs::read_to_string(home.join("standing")).ok().and_then(|text| Hash::parse(text.trim()))
+}
+
+fn stand(home: &Path, tree: &Hash) -> Result<(), ViewError> {
+    let (path, temp) = (home.join("standing"), home.join("standing.new"));
+    let written = std::fs::write(&temp, tree.to_string()).and_then(|()| std::fs::rename(&temp, &path));
+    written.map_err(|source| ViewError::Io { what: "write", path: path.display().to_string(), source })
 }
 
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {

@@ -220,7 +220,8 @@ fn known_fixes_travel_from_a_view_into_the_users_tree() {
         let user = dir.path().join("user");
         let (before, fix) = (tree_of(&space["files"]), tree_of(&space["fix"]));
         write_tree(&user, &before);
-        let view = View::create(&user, &dir.path().join("view")).expect("a view");
+        let store = brigade_tools::view::Store::create(&user, &dir.path().join("home")).expect("a store");
+        let view = store.view("one", &store.base()).expect("a view");
         for (path, text) in &fix {
             let arguments = json!({"path": path, "content": text}).to_string();
             let answer = runtime.block_on(Toolbox::default().call(&view, &Grant::whole(), "write_file", &arguments));
