@@ -16,6 +16,10 @@ mod changes;
 mod compose;
 mod delta;
 mod fold;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod merging;
 mod objects;
 mod stage;
 mod states;

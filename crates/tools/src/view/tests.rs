@@ -90,7 +90,7 @@ fn seen(view: &View) -> Vec<(String, String, bool)> {
 }
 
 /// What a command does that runs in a copy, as where nothing can be mounted; `tests/sandbox` has those that run in layers.
-fn by_command(view: &View, act: impl FnOnce(&Path)) -> Result<(), ViewError> {
+pub(super) fn by_command(view: &View, act: impl FnOnce(&Path)) -> Result<(), ViewError> {
     view.0.layer.as_ref().expect("a view of a store").store.found_unmountable("a test wants a copy".to_owned());
     let stage = view.stage().expect("ready");
     let mut spec = crate::sandbox::Spec::new("", ["true"]);
@@ -99,7 +99,7 @@ fn by_command(view: &View, act: impl FnOnce(&Path)) -> Result<(), ViewError> {
     stage.finish()
 }
 
-fn edit(path: &str, to: Option<&str>) -> Edit {
+pub(super) fn edit(path: &str, to: Option<&str>) -> Edit {
     let to = to.map(|text| NewFile { bytes: text.as_bytes().to_vec(), executable: None });
     Edit { path: RelPath::new(path).expect("path"), base: Base::Any, to }
 }
