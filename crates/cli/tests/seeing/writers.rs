@@ -98,8 +98,6 @@ fn two_that_edit_the_same_line_are_merged_on_the_flagship_and_checked_again() {
     assert!(ran.err.contains("conflict a and b changed f.txt"), "{}", ran.err);
     assert!(ran.err.contains("start merge-a-b on flagship"), "{}", ran.err);
     assert!(ran.err.contains("passed merge-a-b: check grep -q alpha f.txt"), "{}", ran.err);
-    let shown: Vec<String> = stage.ledger().calls.iter().map(|call| format!("{call:?}")).collect();
-    assert!(!shown.is_empty());
 }
 
 #[test]
@@ -124,8 +122,8 @@ fn a_check_that_passes_alone_and_fails_on_all_work_together_is_mended_there() {
 fn a_later_subtask_and_a_reader_see_what_they_hang_on() {
     let stage = stage(&[
         does("LOOK", "read_file", "{ path = \"a.txt\" }"),
-        writes("MAKE-A", "a.txt", "from a\n"),
         does("MAKE-B", "run_command", "{ argv = [\"sh\", \"-c\", \"cat a.txt a.txt > b.txt\"] }"),
+        writes("MAKE-A", "a.txt", "from a\n"),
     ]);
     put(&stage, "start.txt", "");
     let plan = writer("a", "MAKE-A", "a.txt", "")
