@@ -1,8 +1,9 @@
-//! Patches at the user's tree: landed, taken back, laid into a git branch; and what there is to count in them.
+//! Patches at the user's tree: landed, and taken back; and what there is to count in them.
 
 use std::path::Path;
 
 use brigade_tools::gate::{RelPath, Root};
+use brigade_tools::patch::LandError;
 use brigade_tools::{Patch, Scope, View};
 
 /// Most bytes of a file that is searched for conflict markers.
@@ -15,6 +16,21 @@ const MARKED_BYTES: u64 = 8 << 20;
 pub fn apply(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
     let root = Root::open(workspace).map_err(|e| format!("cannot open {}: {e}", workspace.display()))?;
     patch.apply_to(&root, &Scope::whole()).map(|landed| landed.written).map_err(|e| e.to_string())
+}
+
+/// Takes a patch back out of the user's tree: all of it, or nothing where a file has changed since.
+///
+/// # Errors
+/// Which files stand in the way.
+pub fn undo(patch: &Patch, workspace: &Path) -> Result<Vec<String>, String> {
+    let root = Root::open(workspace).map_err(|e| format!("cannot open {}: {e}", workspace.display()))?;
+    match patch.reversed().apply_to(&root, &Scope::whole()) {
+        Ok(landed) => Ok(landed.written),
+        Err(LandError::Conflict { paths }) => {
+            Err(format!("changed since the patch was applied, so nothing was taken back: {}", paths.join(", ")))
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Changed lines of a patch; a line that was replaced counts once.

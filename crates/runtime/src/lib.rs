@@ -13,6 +13,7 @@ pub mod hands;
 pub mod home;
 pub mod input;
 pub mod land;
+pub mod partial;
 pub mod perform;
 pub mod record;
 mod reuse;

@@ -9,11 +9,10 @@ use crate::exit::Failure;
 
 /// Said below the help.
 pub const HELP: &str =
-    "Not supported yet: top, undo, cost, quota, cache, report, route, eval, shadow, export, mcp, trust, serve, worker, mcp-server";
+    "Not supported yet: top, cost, quota, cache, report, route, eval, shadow, export, mcp, trust, serve, worker, mcp-server";
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 14] = [
     "top",
-    "undo",
     "cost",
     "quota",
     "cache",

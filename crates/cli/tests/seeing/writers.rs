@@ -168,3 +168,98 @@ fn what_the_user_edits_meanwhile_is_kept() {
     assert_eq!(stage.brigade(&["apply", &id]).code, Some(0));
     assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "c.txt").as_deref()), (Some("theirs\n"), Some("mine too\n")));
 }
+
+#[test]
+fn a_branch_holds_the_patch_and_the_work_tree_stays_as_it_is() {
+    let stage = stage(&[writes("MAKE-A", "sub/a.txt", "new\n")]);
+    put(&stage, "a.txt", "old\n");
+    repository(&stage);
+    put(&stage, "a.txt", "not committed\n");
+    let dir = stage.dir.path().join("workspace");
+    let (head, before) = (git(&dir, &["rev-parse", "HEAD"]), git(&dir, &["status", "--porcelain"]));
+    let ran = stage.run(&writer("a", "MAKE-A", "sub/a.txt", ""), &["--apply", "branch"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let branch = format!("brigade/{}", stage.ids()[0]);
+    assert!(ran.err.contains(&format!("the patch is on the branch {branch}")), "{}", ran.err);
+    assert_eq!(git(&dir, &["show", &format!("{branch}:sub/a.txt")]), "new");
+    assert_eq!(git(&dir, &["show", &format!("{branch}:a.txt")]), "old");
+    assert_eq!(git(&dir, &["rev-parse", &format!("{branch}^")]), head);
+    assert_eq!((git(&dir, &["rev-parse", "HEAD"]), git(&dir, &["status", "--porcelain"])), (head, before));
+    assert_eq!(read(&stage, "sub/a.txt"), None);
+}
+
+#[test]
+fn a_branch_in_a_folder_of_a_repository_holds_the_patch_there() {
+    let stage = stage(&[writes("MAKE-A", "a.txt", "new\n")]);
+    put(&stage, "a.txt", "old\n");
+    let above = stage.dir.path();
+    git(above, &["init", "-q", "-b", "main"]);
+    git(above, &["add", "workspace"]);
+    git(above, &["commit", "-q", "-m", "start"]);
+    let ran = stage.run(&writer("a", "MAKE-A", "a.txt", ""), &["--apply", "branch"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(git(above, &["show", &format!("brigade/{}:workspace/a.txt", stage.ids()[0])]), "new");
+}
+
+#[test]
+fn a_branch_outside_git_is_refused_by_name_before_a_token_is_spent() {
+    let stage = stage(&[writes("MAKE-A", "a.txt", "new\n")]);
+    put(&stage, "a.txt", "old\n");
+    let ran = stage.run(&writer("a", "MAKE-A", "a.txt", ""), &["--apply", "branch"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("--apply branch") && ran.err.contains("not inside a git work tree"), "{}", ran.err);
+    assert!(stage.ledger().calls.is_empty());
+}
+
+#[test]
+fn what_was_applied_is_taken_back_where_nobody_touched_it_since() {
+    let stage = stage(&[writes("MAKE-A", "a.txt", "new\n"), writes("MAKE-B", "b.txt", "made\n")]);
+    put(&stage, "a.txt", "old\n");
+    let plan = writer("a", "MAKE-A", "a.txt", "") + &writer("b", "MAKE-B", "b.txt", "");
+    assert_eq!(stage.run(&plan, &["--apply", "auto"]).code, Some(0));
+    let id = stage.ids().remove(0);
+    put(&stage, "a.txt", "mine\n");
+    let refused = stage.brigade(&["undo", &id]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("a.txt") && !refused.err.contains("b.txt"), "{}", refused.err);
+    assert_eq!(read(&stage, "b.txt").as_deref(), Some("made\n"), "all of it, or nothing");
+    put(&stage, "a.txt", "new\n");
+    let undone = stage.brigade(&["undo", &id]);
+    assert_eq!(undone.code, Some(0), "{}", undone.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "b.txt")), (Some("old\n"), None));
+    let again = stage.brigade(&["undo", &id]);
+    assert_eq!(again.code, Some(2), "{}", again.err);
+    assert_eq!(stage.brigade(&["apply", &id]).code, Some(0), "it may be applied again");
+    assert_eq!(read(&stage, "a.txt").as_deref(), Some("new\n"));
+}
+
+#[test]
+fn the_verified_work_of_an_unfinished_run_can_be_taken_and_taken_back() {
+    let stage = stage(&[writes("MAKE-A", "a.txt", "new\n"), writes("MAKE-B", "b.txt", "made\n")]);
+    put(&stage, "a.txt", "old\n");
+    let plan = writer("a", "MAKE-A", "a.txt", "") + &writer("b", "MAKE-B", "b.txt", "approve = true");
+    let ran = stage.run(&plan, &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(3), "b waits for a person: {}", ran.err);
+    let id = stage.ids().remove(0);
+    let early = stage.brigade(&["apply", &id]);
+    assert!(early.code == Some(2) && early.err.contains("--partial"), "{}", early.err);
+    let patch = stage.brigade(&["show", &id, "--patch"]);
+    assert!(patch.out.contains("+new") && !patch.out.contains("made"), "{} {}", patch.out, patch.err);
+    let taken = stage.brigade(&["apply", &id, "--partial"]);
+    assert_eq!((taken.code, taken.out.as_str()), (Some(0), "a.txt\n"), "{}", taken.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "b.txt")), (Some("new\n"), None));
+    assert_eq!(stage.brigade(&["undo", &id]).code, Some(0));
+    assert_eq!(read(&stage, "a.txt").as_deref(), Some("old\n"));
+    assert_eq!(stage.brigade(&["answer", "--all", "--approve"]).code, Some(0));
+    let ended = stage.brigade(&["resume", &id]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!((read(&stage, "a.txt").as_deref(), read(&stage, "b.txt").as_deref()), (Some("new\n"), Some("made\n")));
+}
+
+#[test]
+fn an_edit_that_is_called_simple_and_is_not_goes_to_the_planner() {
+    let stage = stage(&[writes("EDIT-A", "a.txt", "1\n2\n3\n4\n5\n6\n")]);
+    let ran = stage.run(&writer("a", "EDIT-A", "a.txt", "").replace("\"generate\"", "\"simple_edit\""), &[]);
+    let told = ran.err + &stage.brigade(&["show", &stage.ids()[0], "--events", "--json"]).out;
+    assert!(told.contains("too_big") && told.contains("changes 6 lines"), "{told}");
+}

@@ -353,11 +353,11 @@ impl State {
                 self.patch = Some(Patch { blob: blob.clone(), files: files.clone(), parts, applied: None });
                 self.next_job();
             }
-            Event::PatchUndone { .. } => {
-                if let Some(patch) = &mut self.patch {
-                    patch.applied = None;
-                }
-            }
+            Event::PartialApplied { blob, files } => self.partial = Some((blob.clone(), files.clone())),
+            Event::PatchUndone { .. } => match &mut self.patch {
+                Some(patch) if patch.applied == Some(Ok(())) => patch.applied = None,
+                _ => self.partial = None,
+            },
             Event::PatchApplied { error } => {
                 if let Some(patch) = &mut self.patch {
                     patch.applied = Some(error.clone().map_or(Ok(()), Err));

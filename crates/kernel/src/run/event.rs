@@ -251,6 +251,9 @@ pub struct RunStarted {
     pub input: Option<InputFile>,
     /// Whether the verified patch is applied to the user's tree at the end.
     pub apply: bool,
+    /// Whether the verified patch becomes a git branch at the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub branch: bool,
     /// Summary of the run that this one continues, for the planner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<Continued>,
@@ -607,6 +610,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// The work accepted so far was written to the user's tree, before the run's end.
+    #[serde(rename = "patch.partial")]
+    PartialApplied { blob: String, files: Vec<String> },
     /// What was applied was taken back.
     #[serde(rename = "patch.undone")]
     PatchUndone { files: Vec<String> },

@@ -123,6 +123,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         policy: Arc::new(policy),
         input: None,
         apply: false,
+        branch: false,
         continues: None,
         offline: None,
         reuse: false,

@@ -104,6 +104,8 @@ pub struct State {
     pub composed: Option<Composed>,
     /// The stored patch.
     pub patch: Option<Patch>,
+    /// Blob and files of accepted work that was applied before the end.
+    pub partial: Option<(String, Vec<String>)>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.

@@ -110,6 +110,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::ComposedChecked { unit, check, verdict, evidence, ms } => {
             ("patch.checked", with(unit, json!({ "check": check, "verdict": verdict, "evidence": evidence, "duration_ms": ms })))
         }
+        Event::PartialApplied { files, .. } => ("patch.partial", json!({ "files": files })),
         Event::PatchUndone { files } => ("patch.undone", json!({ "files": files })),
         Event::PatchStored { files, .. } => ("patch.stored", json!({ "files": files })),
         Event::PatchApplied { error } => ("patch.applied", json!({ "error": error })),

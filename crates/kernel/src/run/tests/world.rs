@@ -237,6 +237,7 @@ impl World {
             policy: Arc::new(policy),
             input: None,
             apply: true,
+            branch: false,
             continues: None,
             offline: None,
             reuse: false,
