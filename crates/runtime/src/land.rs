@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_replaced_line_counts_once() {
-        let patch = "diff --git a/f b/f\nindex 1..2\n--- a/f\n+++ b/f\n@@ -1,4 +1,4 @@\n-a\n+b\n c\n-d\n-e\n+f\n\\ No newline at end of file\n";
+        let patch =
+            "diff --git a/f b/f\nindex 1..2\n--- a/f\n+++ b/f\n@@ -1,4 +1,4 @@\n-a\n+b\n c\n-d\n-e\n+f\n\\ No newline at end of file\n";
         assert_eq!(changed_lines(patch), 3);
         assert_eq!(changed_lines(&format!("{patch}{patch}")), 6);
         assert_eq!(changed_lines(""), 0);

@@ -141,8 +141,7 @@ fn apply(shared: &Shared, id: &RunId) -> Result<Vec<String>, Failure> {
     if patch.applied == Some(Ok(())) {
         return Err(Failure::usage(format!("the patch of run {id} is applied already")));
     }
-    let stored =
-        perform::patch_on_record(&*journal, &patch.blob).ok_or_else(lost)?;
+    let stored = perform::patch_on_record(&*journal, &patch.blob).ok_or_else(lost)?;
     let done = land::apply(&stored, Path::new(&state.start().workspace));
     run.note(Event::PatchApplied { error: done.as_ref().err().cloned() }, shared.clock.now());
     record::append(&*journal, &mut run, version)?;

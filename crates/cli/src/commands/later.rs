@@ -11,22 +11,8 @@ use crate::exit::Failure;
 pub const HELP: &str =
     "Not supported yet: top, cost, quota, cache, report, route, eval, shadow, export, mcp, trust, serve, worker, mcp-server";
 
-const NAMES: [&str; 14] = [
-    "top",
-    "cost",
-    "quota",
-    "cache",
-    "report",
-    "route",
-    "eval",
-    "shadow",
-    "export",
-    "mcp",
-    "trust",
-    "serve",
-    "worker",
-    "mcp-server",
-];
+const NAMES: [&str; 14] =
+    ["top", "cost", "quota", "cache", "report", "route", "eval", "shadow", "export", "mcp", "trust", "serve", "worker", "mcp-server"];
 
 /// What is said to a verb that is none, or none yet.
 pub fn refuse(words: &[OsString]) -> Failure {

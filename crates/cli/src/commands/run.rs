@@ -147,7 +147,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         session::check_sandbox(&wiring::home_dir(&env)?)?;
     }
     if args.apply.as_deref() == Some("branch") {
-        brigade_tools::branch::check(&workspace).map_err(|why| Failure::usage(format!("--apply branch: {why}; use --apply auto, ask or never")))?;
+        brigade_tools::branch::check(&workspace)
+            .map_err(|why| Failure::usage(format!("--apply branch: {why}; use --apply auto, ask or never")))?;
     }
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
     let shared = wiring::shared(&config, catalog, &env)?;

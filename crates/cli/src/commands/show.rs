@@ -13,8 +13,8 @@ use brigade_runtime::record::{self, decode};
 use brigade_runtime::{Home, perform};
 use serde_json::{Value, json};
 
-use crate::commands::{apply, inbox};
 use crate::commands::run::run_id;
+use crate::commands::{apply, inbox};
 use crate::exit::{Exit, Failure};
 use crate::screen::{Level, Progress, json_line, seen};
 use crate::standing::{Standing, fold};

@@ -23,7 +23,9 @@ fn toml_text(text: &str) -> String {
 }
 
 fn writer(id: &str, word: &str, path: &str, more: &str) -> String {
-    format!("[[subtasks]]\nid = \"{id}\"\ntype = \"generate\"\ndescription = \"{word}\"\nfiles = [\"{path}\"]\nwrites = [\"{path}\"]\ntools = [\"write_file\"]\n{more}\n")
+    format!(
+        "[[subtasks]]\nid = \"{id}\"\ntype = \"generate\"\ndescription = \"{word}\"\nfiles = [\"{path}\"]\nwrites = [\"{path}\"]\ntools = [\"write_file\"]\n{more}\n"
+    )
 }
 
 const REVIEW: &str = "[[rule]]\nmatch = { format = \"brigade_review\" }\nreply = { json = { summary = \"good\", verdict = \"approve\", revisions = [], add = [], final_output = \"all done\" } }\n";

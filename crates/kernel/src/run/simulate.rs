@@ -146,8 +146,7 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> 
             match action {
                 Action::Call { caller } => call(run, &caller, clock, wire)?,
                 Action::Gather { unit, start, .. } => {
-                    let gathered =
-                        Fact::Gathered { unit, parts: Vec::new(), tree: None, start, conflicts: Vec::new(), sides: Vec::new() };
+                    let gathered = Fact::Gathered { unit, parts: Vec::new(), tree: None, start, conflicts: Vec::new(), sides: Vec::new() };
                     run.hear(gathered, clock);
                 }
                 Action::Check { unit, attempt, check } => {

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::event::{
-    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, Part, RunStarted, RunSummary, Side, SubtaskOrInput, SubtaskStatus, Touched,
+    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, Part, RunStarted, RunSummary, Side, SubtaskOrInput, SubtaskStatus,
+    Touched,
 };
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};

@@ -62,7 +62,9 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("plan.completed", json!({ "subtasks": subtasks, "coordination_notes": coordination_notes, "warnings": warnings }))
         }
         Event::PlanPatched { patch, by } => ("plan.patched", json!({ "patch": patch, "by": by })),
-        Event::MergePlanned { subtask, files, .. } => ("plan.patched", json!({ "patch": { "add": [subtask] }, "by": "merge", "files": files })),
+        Event::MergePlanned { subtask, files, .. } => {
+            ("plan.patched", json!({ "patch": { "add": [subtask] }, "by": "merge", "files": files }))
+        }
         Event::AttemptStarted { unit, attempt, tier, model, why } => {
             ("attempt.started", with(unit, json!({ "attempt": attempt, "tier": tier, "model": model, "why": why })))
         }
@@ -106,7 +108,9 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::Reviewed { round, verdict, summary, review } => {
             ("review.completed", json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": review.revisions }))
         }
-        Event::Composed { parts, .. } => ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() })),
+        Event::Composed { parts, .. } => {
+            ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() }))
+        }
         Event::ComposedChecked { unit, check, verdict, evidence, ms } => {
             ("patch.checked", with(unit, json!({ "check": check, "verdict": verdict, "evidence": evidence, "duration_ms": ms })))
         }

@@ -136,7 +136,8 @@ impl Run {
         subtask.depends_on = sides.iter().map(|side| side.id.clone()).collect();
         subtask.files = files.iter().map(|path| globset::escape(path)).collect();
         subtask.writes.clone_from(&subtask.files);
-        subtask.tools = MERGE_TOOLS.iter().filter(|name| self.tools.iter().any(|t| t.name == **name)).map(|&name| name.to_owned()).collect();
+        subtask.tools =
+            MERGE_TOOLS.iter().filter(|name| self.tools.iter().any(|t| t.name == **name)).map(|&name| name.to_owned()).collect();
         for check in sides.iter().flat_map(|side| &side.checks) {
             if !subtask.checks.contains(check) {
                 subtask.checks.push(check.clone());

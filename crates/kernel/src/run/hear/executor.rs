@@ -332,7 +332,11 @@ impl Run {
         let unit = self.state.unit(key);
         let files = self.state.work.get(&key).and_then(|w| w.made.as_ref()).is_some_and(|made| made.from != made.to);
         let what = if files { "its last answer with its files" } else { "its last answer" };
-        let what = if self.state.task(key).merge.is_some() { "its last answer, with what it left unmerged between conflict markers" } else { what };
+        let what = if self.state.task(key).merge.is_some() {
+            "its last answer, with what it left unmerged between conflict markers"
+        } else {
+            what
+        };
         let question = format!("{unit} could not be done. Approve {what}, reject it, or say how to go on.");
         let evidence = format!("{reason}\n\nLast answer:\n{}", keep_tail(&self.accepted(key), EVIDENCE_BYTES));
         self.ask_person(Ask::Failed, Some(unit), None, question, evidence);

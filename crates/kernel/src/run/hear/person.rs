@@ -29,7 +29,16 @@ impl Run {
                 if let (Some(attempt), Some(call_id)) = (attempt, entry.call_id) {
                     let output = ToolOutput { ok: true, output: text, ..ToolOutput::default() };
                     let unit = self.state.unit(key);
-                    self.record(Event::ToolEnded { unit, attempt, call_id, name: "ask".to_owned(), output, tree: None, touched: None, ms: Millis(0) });
+                    self.record(Event::ToolEnded {
+                        unit,
+                        attempt,
+                        call_id,
+                        name: "ask".to_owned(),
+                        output,
+                        tree: None,
+                        touched: None,
+                        ms: Millis(0),
+                    });
                 }
             }
             (Ask::Failed | Ask::Approve, Reply::Approve) => {

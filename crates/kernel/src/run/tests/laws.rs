@@ -440,7 +440,10 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
         Box::new(move |_, _, _| if d.chance(w.bad) { (Verdict::Fail, "wrong".to_owned()) } else { (Verdict::Pass, String::new()) });
     let d = dice.clone();
     world.on_tool = Box::new(move |_, name, _| {
-        (ToolOutput { ok: true, output: "x".repeat(d.roll(50) as usize), ..ToolOutput::default() }, name.starts_with("write") || name == "run_command")
+        (
+            ToolOutput { ok: true, output: "x".repeat(d.roll(50) as usize), ..ToolOutput::default() },
+            name.starts_with("write") || name == "run_command",
+        )
     });
     let (d, w) = (dice.clone(), weather);
     world.on_composed =

@@ -53,7 +53,8 @@ fn a_subtask_starts_from_what_it_depends_on_and_from_nothing_else() {
     ]);
     let mut world = World::given(plan).script(writes);
     assert_eq!(world.go().status, RunStatus::Completed);
-    let start = |name: &str| world.started.iter().rev().find(|(unit, ..)| unit.subtask.as_str() == name).map(|(_, tree, _)| &world.trees[tree]);
+    let start =
+        |name: &str| world.started.iter().rev().find(|(unit, ..)| unit.subtask.as_str() == name).map(|(_, tree, _)| &world.trees[tree]);
     assert_eq!(start("b"), Some(&files(&[("a", "a:1:w1")])));
     assert_eq!(start("x"), Some(&files(&[])));
     assert_eq!(start("r"), Some(&files(&[("a", "a:1:w1"), ("b", "b:1:w1")])), "who only reads sees the work it hangs on");
