@@ -210,8 +210,12 @@ impl Hands {
     }
 
     /// Excerpts of the files in a unit's read scope, as they stand in the tree it works on.
-    pub async fn excerpts(&self, tree: Option<&str>, globs: Vec<String>, limit_bytes: u64) -> Vec<(String, String)> {
-        let Ok(view) = self.reading(tree).await else { return Vec::new() };
+    pub async fn excerpts(&self, own: Option<&Unit>, tree: Option<&str>, globs: Vec<String>, limit_bytes: u64) -> Vec<(String, String)> {
+        let view = match own {
+            Some(unit) => self.view(unit, tree).await,
+            None => self.reading(tree).await,
+        };
+        let Ok(view) = view else { return Vec::new() };
         blocking(move || excerpts(&view, &globs, limit_bytes)).await
     }
 

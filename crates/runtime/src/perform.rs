@@ -227,11 +227,11 @@ async fn gather(wanted: Wanted, world: &World, stream: &Stream) -> Fact {
         Ok(laid) => laid,
         Err(reason) => return Fact::GatherFailed { unit: wanted.unit, reason },
     };
-    let Wanted { unit, files, limit_bytes, start, .. } = wanted;
+    let Wanted { unit, files, limit_bytes, view, start, .. } = wanted;
     let tree = laid.as_ref().map(|laid| laid.tree.clone());
     let mut parts = Vec::new();
     if !files.is_empty() {
-        let found = world.hands.excerpts(tree.as_deref(), files, limit_bytes).await;
+        let found = world.hands.excerpts(Some(&unit).filter(|_| view), tree.as_deref(), files, limit_bytes).await;
         let mut batch = Batch::new();
         for (path, text) in found {
             let blob = Blob::new(text.into_bytes());

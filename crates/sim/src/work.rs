@@ -30,7 +30,8 @@ pub const PLANNED: Work = Work {
 };
 
 /// The files of the workspace.
-const FILES: [(&str, &str); 4] = [("beta.txt", "one\nold\nthree\n"), ("both.txt", "a\nmiddle\nz\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
+const FILES: [(&str, &str); 4] =
+    [("beta.txt", "one\nold\nthree\n"), ("both.txt", "a\nmiddle\nz\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
 
 /// The tree at the end.
 const EXPECTED: [(&str, &str); 6] = [

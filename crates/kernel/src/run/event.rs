@@ -295,7 +295,7 @@ pub struct Change {
 }
 
 /// One accepted change among those that make up a tree, in the order they are laid on the base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Part {
     /// Whose.
     #[serde(flatten)]

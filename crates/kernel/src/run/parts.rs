@@ -3,9 +3,9 @@
 //! A unit starts from the changes of all it depends on; the run's patch is made of all there are. A merge stands for
 //! everything it started from. What was mended on a tree of everybody's work comes last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::event::{Part, SubtaskStatus};
+use super::event::{Part, SubtaskStatus, Unit};
 use super::state::{Key, State, Task};
 use crate::plan::graph;
 
@@ -25,6 +25,14 @@ impl State {
         }
         let seen = self.before(key);
         self.laid(|change| seen.contains(&change) || seen.contains(&Key { task: change.task, row: None }))
+    }
+
+    /// Whether a unit depends on work that changed files.
+    pub(super) fn hangs_on_changes(&self, key: Key) -> bool {
+        !self.changes.is_empty() && {
+            let seen = self.before(key);
+            self.changes.keys().any(|change| seen.contains(change) || seen.contains(&Key { task: change.task, row: None }))
+        }
     }
 
     /// All that a unit depends on, directly or not.
@@ -71,11 +79,11 @@ impl State {
     }
 
     fn laid(&self, wanted: impl Fn(Key) -> bool) -> Vec<Part> {
-        let place = self.graph_places();
         let mut there: Vec<Key> = self.changes.keys().copied().filter(|&key| wanted(key) && !self.open_again(key)).collect();
+        let place = if there.len() < 2 { BTreeMap::new() } else { self.graph_places() };
         there.sort_by_key(|key| (place.get(&key.task).copied().unwrap_or(usize::MAX), *key));
         let merges: Vec<u32> = there.iter().map(|key| key.task).filter(|&task| self.tasks[task as usize].is_merged()).collect();
-        let held: Vec<&Part> =
+        let held: HashSet<&Part> =
             merges.iter().filter_map(|&task| self.tasks[task as usize].merge.as_ref()).flat_map(|merge| &merge.start).collect();
         let part = |key: Key, from: Option<&String>, to: &String| Part { unit: self.unit(key), from: from.cloned(), to: to.clone() };
         let changes = there.iter().map(|&key| {
@@ -84,7 +92,7 @@ impl State {
         });
         let repairs = self.repairs.iter().filter(|(key, _)| wanted(*key) && !self.open_again(*key));
         let repairs = repairs.map(|(key, change)| part(*key, Some(&change.from), &change.to));
-        changes.chain(repairs).filter(|part| !held.contains(&part)).collect()
+        changes.chain(repairs).filter(|part| !held.contains(part)).collect()
     }
 
     /// Taken up again, but not to mend what stays: what it made before does not count any more.
@@ -95,9 +103,6 @@ impl State {
 
     /// Where each task that changed something stands when the graph is walked in order.
     fn graph_places(&self) -> BTreeMap<u32, usize> {
-        if self.changes.len() < 2 {
-            return BTreeMap::new();
-        }
         let waits: Vec<Vec<usize>> = self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect();
         graph::order(&waits).into_iter().enumerate().map(|(place, task)| (task as u32, place)).collect()
     }
@@ -132,5 +137,7 @@ impl Task {
 
 /// A merge need not be done again for what was mended after it: that is laid on top.
 fn same_but_repairs(start: &[Part], now: &[Part]) -> bool {
-    start.iter().all(|part| now.contains(part)) && now.iter().all(|part| start.contains(part) || start.iter().any(|s| s.unit == part.unit))
+    let there: HashSet<&Part> = now.iter().collect();
+    let known: HashSet<&Unit> = start.iter().map(|part| &part.unit).collect();
+    start.iter().all(|part| there.contains(part)) && now.iter().all(|part| known.contains(&part.unit))
 }

@@ -116,6 +116,11 @@ fn a_merge_that_leaves_markers_behind_is_not_done_and_ends_with_a_person() {
     let failed = world.go();
     assert_eq!(failed.status, RunStatus::Failed);
     assert!(failed.output.contains("a and b changed f") && failed.output.contains("merge-a-b failed"), "{}", failed.output);
+    world.script = Box::new(writes);
+    world.reopen();
+    world.hear(Fact::RetryFailed(vec![Unit { subtask: id("merge-a-b"), row: None }]));
+    assert_eq!(world.go().status, RunStatus::Completed, "tried again, it is merged");
+    assert!(world.stored[0]["f"].starts_with("merge-a-b:"), "{:?}", world.stored);
 }
 
 #[test]
