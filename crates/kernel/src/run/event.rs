@@ -3,6 +3,9 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod files;
+mod started;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,9 @@ use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+pub use files::*;
+pub use started::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,125 +223,6 @@ pub enum Reply {
         /// The words.
         text: String,
     },
-}
-
-/// Where the rows of a bulk run come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    /// Absolute path.
-    pub path: String,
-    /// Bytes when the run started; the file may grow behind them.
-    pub bytes: u64,
-    /// SHA-256 of those bytes, hex.
-    pub sha256: String,
-}
-
-/// What a run starts with. Everything later decisions read is in here or in a later event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunStarted {
-    /// The run.
-    pub run: RunId,
-    /// The request's text, verbatim; may be empty with `--plan`.
-    pub request: String,
-    /// Whether a planner writes the plan (else the plan's subtasks follow as events).
-    pub planned: bool,
-    /// Absolute path of the workspace.
-    pub workspace: String,
-    /// A listing of the workspace for the planner, cut to size; tainted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub listing: String,
-    /// The configuration that rules this run.
-    pub policy: Arc<Policy>,
-    /// Rows, for bulk plans.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<InputFile>,
-    /// Whether the verified patch is applied to the user's tree at the end.
-    pub apply: bool,
-    /// Whether the verified patch becomes a git branch at the end.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub branch: bool,
-    /// Summary of the run that this one continues, for the planner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<Continued>,
-    /// Where scripted answers come from, when the run is offline; shown wherever the run is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offline: Option<String>,
-    /// Whether results of earlier runs may be reused.
-    #[serde(default)]
-    pub reuse: bool,
-}
-
-/// What `--continue` carries over: the planner's context of an earlier run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Continued {
-    /// The earlier run.
-    pub run: RunId,
-    /// The planner's conversation so far: requests, plans in brief, reviews.
-    pub turns: Vec<Item>,
-}
-
-/// An excerpt of the workspace gathered for a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatheredPart {
-    /// Workspace-relative path.
-    pub path: String,
-    /// Hash of the stored blob.
-    pub blob: String,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// What a unit's accepted work made of the files: from the tree it started from to the one it ended with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Where it started.
-    pub from: String,
-    /// What it made of that.
-    pub to: String,
-}
-
-/// One accepted change among those that make up a tree, in the order they are laid on the base.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Part {
-    /// Whose.
-    #[serde(flatten)]
-    pub unit: Unit,
-    /// Where it started; `None`: the base itself, for a merge that holds all that it started from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// What it made of that.
-    pub to: String,
-}
-
-/// A file that two parts changed, each in its own way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// Which file; it holds both sides between conflict markers.
-    pub path: String,
-    /// Whose change was laid first.
-    pub first: Unit,
-    /// Whose change did not fit on it.
-    pub second: Unit,
-}
-
-/// One side of a conflict, for whoever merges.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
-    /// Whose.
-    #[serde(flatten)]
-    pub unit: Unit,
-    /// Its changes as a diff, cut to size; tainted.
-    pub diff: String,
-}
-
-/// What an attempt changed so far, measured against the tree it started from.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Touched {
-    /// Files outside of what it may write, the first of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub outside: Vec<String>,
-    /// Changed lines.
-    pub lines: u64,
 }
 
 /// Something that happened. Field order is the order on the wire.

@@ -2,12 +2,13 @@
 //!
 //! Nothing here decides; `apply` keeps the indexes that let `step` cost only what changed.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::event::{
-    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, Part, RunStarted, RunSummary, Side, SubtaskOrInput, SubtaskStatus,
-    Touched,
+    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus, Touched,
 };
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
@@ -19,6 +20,8 @@ use crate::route::Failure;
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+pub use files::*;
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,45 +150,6 @@ pub enum Stop {
     },
     /// The run cannot go on.
     Failed(String),
-}
-
-/// The stored patch of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patch {
-    /// Its blob.
-    pub blob: String,
-    /// The files it touches.
-    pub files: Vec<String>,
-    /// What it is made of.
-    pub parts: Vec<Part>,
-    /// Whether it was written to the user's tree; `Err` says why not.
-    pub applied: Option<Result<(), String>>,
-}
-
-/// All accepted changes laid onto the base.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Composed {
-    /// What it is made of.
-    pub parts: Vec<Part>,
-    /// The tree.
-    pub tree: String,
-    /// Checks it has passed.
-    pub passed: u32,
-    /// A person takes it though a check fails.
-    pub waived: bool,
-    /// The question about a check that fails.
-    pub asked: Option<u32>,
-}
-
-/// What a merging subtask settles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merge {
-    /// Files that hold both sides.
-    pub files: Vec<String>,
-    /// Both sides.
-    pub sides: Vec<Side>,
-    /// What its tree started from, all of which its result stands for.
-    pub start: Vec<Part>,
 }
 
 /// What is parked.
