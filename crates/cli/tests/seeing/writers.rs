@@ -265,3 +265,49 @@ fn an_edit_that_is_called_simple_and_is_not_goes_to_the_planner() {
     let told = ran.err + &stage.brigade(&["show", &stage.ids()[0], "--events", "--json"]).out;
     assert!(told.contains("too_big") && told.contains("changes 6 lines"), "{told}");
 }
+
+#[test]
+fn rows_and_subtasks_of_like_names_have_views_of_their_own() {
+    let stage =
+        stage(&[writes("ROW one", "out/one.txt", "one\n"), writes("ROW two", "out/two.txt", "two\n"), writes("MAKE-A", "a.txt", "a\n")]);
+    put(&stage, "start.txt", "");
+    stage.file("rows.jsonl", "\"one\"\n\"two\"\n");
+    let plan = "[[subtasks]]\nid = \"a\"\ntype = \"generate\"\ndescription = \"ROW {{item}}\"\nfor_each = \"input\"\nwrites = [\"out/**\"]\ntools = [\"write_file\"]\n"
+        .to_owned()
+        + &writer("a--1", "MAKE-A", "a.txt", "");
+    let ran = stage.run(&plan, &["--apply", "auto", "--input", "rows.jsonl"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let all = [read(&stage, "out/one.txt"), read(&stage, "out/two.txt"), read(&stage, "a.txt")];
+    assert_eq!(all.map(Option::unwrap_or_default), ["one\n", "two\n", "a\n"]);
+}
+
+#[test]
+fn a_file_that_one_removed_and_another_changed_is_a_conflict_too() {
+    let stage = stage(&[
+        writes("side by side", "f.txt", "kept\n"),
+        does("REMOVE", "run_command", "{ argv = [\"rm\", \"f.txt\"] }"),
+        writes("CHANGE", "f.txt", "changed\n"),
+    ]);
+    put(&stage, "f.txt", "old\n");
+    let plan = writer("a", "REMOVE", "f.txt", "").replace("\"write_file\"", "\"run_command\"") + &writer("b", "CHANGE", "f.txt", "");
+    let ran = stage.run(&plan, &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("start merge-a-b on flagship"), "{}", ran.err);
+    assert_eq!(read(&stage, "f.txt").as_deref(), Some("kept\n"));
+}
+
+#[test]
+fn the_review_sees_the_patch_that_lands_and_a_revision_of_it() {
+    let rules = [
+        "[[rule]]\nmatch = { format = \"brigade_review\", contains = \"+second\" }\nreply = { json = { summary = \"good\", verdict = \"approve\", revisions = [], add = [], final_output = \"ok\" } }\n",
+        "[[rule]]\nmatch = { format = \"brigade_review\", contains = \"+first\" }\nreply = { json = { summary = \"thin\", verdict = \"revise\", revisions = [{ subtask = \"a\", instructions = \"ONCE-MORE\" }], add = [], final_output = \"\" } }\n",
+        &writes("ONCE-MORE", "a.txt", "second\n"),
+        &writes("MAKE-A", "a.txt", "first\n"),
+    ]
+    .concat();
+    let stage = Stage::new(&rules);
+    put(&stage, "start.txt", "");
+    let ran = stage.run(&writer("a", "MAKE-A", "a.txt", ""), &["--apply", "auto"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(read(&stage, "a.txt").as_deref(), Some("second\n"));
+}
