@@ -161,7 +161,13 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
     let exit = Exit::of(summary, interrupted);
     if summary.status == RunStatus::Completed {
         give(summary, shared, id, output)?;
-        if output.ask_to_apply {
+        if start_of(&*shared.home.journal(), id)?.branch {
+            let branch = crate::commands::apply::branch(shared, id)?;
+            say(
+                output,
+                &branch.map_or("no file was changed: no branch was made".to_owned(), |name| format!("the patch is on the branch {name}")),
+            );
+        } else if output.ask_to_apply {
             crate::commands::apply::offer(shared, id)?;
         }
     }

@@ -18,3 +18,5 @@ mod steering;
 mod stopping;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
+#[path = "seeing/writers.rs"]
+mod writers;

@@ -67,9 +67,6 @@ pub enum EngineError {
     /// A result that is on record cannot be read back.
     #[error(transparent)]
     Recall(#[from] LoadError),
-    /// The run's view cannot be put back to what is on record.
-    #[error("the run's view cannot be put back to what is on record: {0}")]
-    View(String),
     /// Told to leave at once.
     #[error("left at once; calls in flight are charged in full when the run is resumed")]
     Left,
@@ -177,7 +174,6 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
-        self.put_view_back().await?;
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -216,14 +212,6 @@ impl Engine {
                     self.cut_all();
                 }
             }
-        }
-    }
-
-    /// What an engine that died left in the view beyond the last tree on record never happened.
-    async fn put_view_back(&self) -> Result<(), EngineError> {
-        match &self.run.state().tree {
-            Some(tree) if self.run.state().ended.is_none() => self.world.hands.restore(tree).await.map_err(EngineError::View),
-            _ => Ok(()),
         }
     }
 
@@ -281,7 +269,8 @@ impl Engine {
                     remembered.push(reuse::remember(work, &self.id, self.version));
                 }
             }
-            Event::PatchStored { .. } => {}
+            // Reviewed anew.
+            Event::PatchStored { .. } => self.diff = None,
             _ => {}
         }
     }
@@ -365,6 +354,11 @@ impl Engine {
         outcome?;
         let Some(commit) = self.commits.pop_front() else { return Ok(()) };
         hit("before-performing");
+        for event in &commit.events {
+            if let Event::SubtaskEnded { unit, .. } = &event.stamped.event {
+                self.world.hands.drop_view(unit);
+            }
+        }
         if let Some(show) = &self.show {
             for event in commit.events {
                 // Nobody looks any more: the run goes on.

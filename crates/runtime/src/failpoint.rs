@@ -4,7 +4,7 @@
 pub use brigade_journal::failpoint::hit;
 
 /// Every point of this crate and of the command line, in the order in which a run passes them.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 29] = [
     // a batch of events on its way to the disk, and what it allows
     "before-append",
     "after-append",
@@ -29,6 +29,10 @@ pub const NAMES: [&str; 26] = [
     "inside-check",
     "after-check-command",
     "after-check",
+    // all work put together
+    "before-compose",
+    "after-compose",
+    "before-check-composed",
     // the patch
     "before-patch-stored",
     "after-patch-stored",

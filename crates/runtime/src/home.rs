@@ -1,4 +1,4 @@
-//! Where brigade keeps its things: one folder, one journal file, a folder for each run's view.
+//! Where brigade keeps its things: one folder, one journal file, a folder for each run's views.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -55,7 +55,7 @@ impl Home {
         self.journal.clone()
     }
 
-    /// Where the view of a run stands.
+    /// Where the views and trees of a run stand.
     pub fn view_dir(&self, run: &RunId) -> PathBuf {
         self.dir.join("views").join(run.as_str())
     }

@@ -5,13 +5,16 @@
 
 pub mod clock;
 pub mod commands;
+mod compose;
 pub mod engine;
 pub mod failpoint;
 pub mod gates;
 pub mod hands;
 pub mod home;
 pub mod input;
+pub mod land;
 pub mod mcp;
+pub mod partial;
 pub mod perform;
 pub mod record;
 mod reuse;

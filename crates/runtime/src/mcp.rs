@@ -96,7 +96,7 @@ pub(crate) async fn call(servers: &Servers, stream: &Stream, spec: &Subtask, cal
     hit("after-tool");
     match called {
         Called::Answered(output) => {
-            Fact::ToolDone { unit, attempt, call_id, output, tree: None, ms: Millis(start.elapsed().as_millis() as u64) }
+            Fact::ToolDone { unit, attempt, call_id, output, tree: None, changed: None, ms: Millis(start.elapsed().as_millis() as u64) }
         }
         Called::Unknown(why) => Fact::ToolUnknown { unit, call_id, why },
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Run, Unit};
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Part, Run, Unit, uses_view};
 use brigade_kernel::time::Millis;
 use brigade_kernel::tool::mcp_parts;
 use brigade_models::{Delta, Model};
@@ -14,9 +14,10 @@ use brigade_tools::Patch;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use crate::compose::Laid;
 use crate::engine::World;
 use crate::failpoint::hit;
-use crate::hands;
+use crate::land;
 use crate::mcp::{self, McpCall};
 use crate::schema;
 
@@ -56,16 +57,17 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
         Job::Do(action) => {
             let key = unit_of(&action).and_then(|unit| run.state().key(unit));
             let spec = key.map(|key| run.state().task(key).spec.clone());
-            let attempt = key.and_then(|key| run.state().work.get(&key)).and_then(|work| work.attempt.as_ref());
-            let tree = attempt.and_then(|attempt| attempt.tree.clone());
+            let work = key.and_then(|key| run.state().work.get(&key));
+            let tree = work.and_then(|work| work.attempt.as_ref()).and_then(|attempt| attempt.tree.clone());
+            let base = work.and_then(|work| work.base_tree.clone());
             let workspace = run.state().start().workspace.clone();
             let (world, stream) = (world.clone(), stream.clone());
             // Dropping a command ends it. A patch on its way is never cut: it lands whole or not at all.
-            let may_be_cut = matches!(action, Action::Tool { .. } | Action::Check { .. });
+            let may_be_cut = matches!(action, Action::Tool { .. } | Action::Check { .. } | Action::CheckComposed { .. });
             tokio::spawn(async move {
                 let fact = tokio::select! {
                     biased;
-                    fact = act(action, spec, tree, &workspace, &world, &stream) => fact,
+                    fact = act(action, spec, Trees { base, now: tree }, &workspace, &world, &stream) => fact,
                     () = leaving.cancelled(), if may_be_cut => Fact::Cut,
                 };
                 let _ = facts.send(fact);
@@ -114,18 +116,26 @@ fn cancelled() -> CallError {
     }
 }
 
+/// Where an attempt started, and where it stands on record.
+#[derive(Debug)]
+struct Trees {
+    base: Option<String>,
+    now: Option<String>,
+}
+
 async fn act(
     action: Action,
     spec: Option<Arc<brigade_kernel::plan::Subtask>>,
-    tree: Option<String>,
+    trees: Trees,
     workspace: &str,
     world: &World,
     stream: &Stream,
 ) -> Fact {
     let start = Instant::now();
     match action {
-        Action::Gather { unit, files, limit_bytes, view, reset_to, .. } => {
-            gather(unit, files, limit_bytes, view, reset_to, world, stream).await
+        Action::Gather { unit, files, limit_bytes, view, start, onto, .. } => {
+            let wanted = Wanted { unit, files, limit_bytes, view, start, onto };
+            gather(wanted, world, stream).await
         }
         Action::Tool { unit, attempt, call_id, name, arguments, .. } if mcp_parts(&name).is_some() => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
@@ -138,45 +148,58 @@ async fn act(
                 hit("before-tool");
             }
             let back = match reset_to {
-                Some(tree) => world.hands.restore(&tree).await,
+                Some(tree) => world.hands.set(&unit, &tree).await.map(drop),
                 None => Ok(()),
             };
             let output = match back {
-                Ok(()) => world.hands.call(&spec, &name, &arguments).await,
+                Ok(()) => world.hands.call(&unit, &spec, trees.now.as_deref(), &name, &arguments).await,
                 Err(why) => brigade_kernel::tool::ToolOutput::refused(why),
             };
             if writes {
                 hit("after-tool");
             }
-            let tree = if writes { world.hands.snapshot().await.ok() } else { None };
+            // A tool that may write, of a subtask that has no view of its own, wrote nothing here.
+            let written = writes && uses_view(&spec);
+            let tree = if written { world.hands.snapshot(&unit).await.ok() } else { None };
+            let changed = match trees.base.zip(tree.clone()) {
+                Some((base, now)) => world.hands.changed(&base, &now).await.ok(),
+                None => None,
+            };
             if writes {
                 hit("after-tool-snapshot");
             }
-            Fact::ToolDone { unit, attempt, call_id, output, tree, ms: since(start) }
+            Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms: since(start) }
         }
         Action::Check { unit, attempt, check } => {
             let name = check.name();
             hit("before-check");
             let (verdict, evidence) = match check {
                 Check::Schema { schema, answer } => schema::check(&schema, &answer),
-                Check::Command { argv } => world.hands.check(&argv, tree.as_deref()).await,
+                Check::Markers { files } => world.hands.markers(&unit, trees.now.as_deref(), files).await,
+                Check::Command { argv } => world.hands.check(&unit, &argv, trees.now.as_deref()).await,
             };
             hit("after-check");
             Fact::Checked { unit, attempt, check: name, verdict, evidence, ms: since(start) }
         }
-        Action::StorePatch { reset_to } => {
-            if let Some(tree) = reset_to
-                && let Err(reason) = world.hands.restore(&tree).await
-            {
-                // What is stored must be what was accepted, and nothing else.
-                return Fact::PatchLost { reason };
+        Action::Compose { parts } => {
+            hit("before-compose");
+            let laid = world.hands.compose(&parts).await;
+            hit("after-compose");
+            match laid {
+                Ok(laid) => Fact::Composed { parts, tree: laid.tree, conflicts: laid.conflicts, sides: laid.sides },
+                Err(reason) => Fact::PatchLost { reason },
             }
-            store_patch(world, stream).await
         }
+        Action::CheckComposed { unit, argv, tree } => {
+            hit("before-check-composed");
+            let (verdict, evidence) = world.hands.check_together(&argv, &tree).await;
+            Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: since(start) }
+        }
+        Action::StorePatch { tree } => store_patch(&tree, world, stream).await,
         Action::ApplyPatch { blob } => {
             hit("before-patch-applied");
             let error = match patch_on_record(&*world.journal, &blob) {
-                Some(patch) => hands::apply(&patch, workspace.as_ref()).err(),
+                Some(patch) => land::apply(&patch, workspace.as_ref()).err(),
                 None => Some("the patch is not in the journal any more".to_owned()),
             };
             hit("after-patch-applied");
@@ -186,33 +209,42 @@ async fn act(
     }
 }
 
-async fn gather(
+/// What an attempt is to be shown, and where it works.
+#[derive(Debug)]
+struct Wanted {
     unit: Unit,
     files: Vec<String>,
     limit_bytes: u64,
     view: bool,
-    reset_to: Option<String>,
-    world: &World,
-    stream: &Stream,
-) -> Fact {
-    let mut tree = None;
-    if view {
-        if let Some(reset_to) = reset_to
-            && let Err(reason) = world.hands.restore(&reset_to).await
-        {
-            return Fact::GatherFailed { unit, reason };
-        }
-        match world.hands.snapshot().await {
-            Ok(now) => {
-                hit("after-snapshot");
-                tree = Some(now);
-            }
-            Err(reason) => return Fact::GatherFailed { unit, reason },
-        }
+    start: Vec<Part>,
+    onto: Option<String>,
+}
+
+/// The tree a unit starts from, its view set to it if it has one.
+async fn start_tree(wanted: &Wanted, world: &World) -> Result<Option<Laid>, String> {
+    let plain = |tree: String| Laid { tree, conflicts: Vec::new(), sides: Vec::new() };
+    let laid = match &wanted.onto {
+        Some(tree) => plain(tree.clone()),
+        None if wanted.start.is_empty() && !wanted.view => return Ok(None),
+        None => world.hands.compose(&wanted.start).await?,
+    };
+    if wanted.view {
+        world.hands.set(&wanted.unit, &laid.tree).await?;
+        hit("after-snapshot");
     }
+    Ok(Some(laid))
+}
+
+async fn gather(wanted: Wanted, world: &World, stream: &Stream) -> Fact {
+    let laid = match start_tree(&wanted, world).await {
+        Ok(laid) => laid,
+        Err(reason) => return Fact::GatherFailed { unit: wanted.unit, reason },
+    };
+    let Wanted { unit, files, limit_bytes, view, start, .. } = wanted;
+    let tree = laid.as_ref().map(|laid| laid.tree.clone());
     let mut parts = Vec::new();
     if !files.is_empty() {
-        let found = world.hands.excerpts(files, limit_bytes).await;
+        let found = world.hands.excerpts(Some(&unit).filter(|_| view), tree.as_deref(), files, limit_bytes).await;
         let mut batch = Batch::new();
         for (path, text) in found {
             let blob = Blob::new(text.into_bytes());
@@ -224,11 +256,12 @@ async fn gather(
         }
     }
     hit("after-gather");
-    Fact::Gathered { unit, parts, tree }
+    let (conflicts, sides) = laid.map(|laid| (laid.conflicts, laid.sides)).unwrap_or_default();
+    Fact::Gathered { unit, parts, tree, start, conflicts, sides }
 }
 
-async fn store_patch(world: &World, stream: &Stream) -> Fact {
-    let patch = match world.hands.patch().await {
+async fn store_patch(tree: &str, world: &World, stream: &Stream) -> Fact {
+    let patch = match world.hands.patch(tree).await {
         Ok(patch) => patch,
         Err(reason) => return Fact::PatchLost { reason },
     };

@@ -123,7 +123,7 @@ pub fn is_over(journal: &dyn Journal, run: &RunId) -> Result<bool, LoadError> {
     for stored in journal.read(&stream, version.saturating_sub(8).max(1), 9)?.into_iter().rev() {
         match decode(run, stored.seq, &stored.bytes)?.event {
             Event::RunEnded(_) => return Ok(true),
-            Event::PatchApplied { .. } | Event::Heard { .. } => {}
+            Event::PatchApplied { .. } | Event::PartialApplied { .. } | Event::PatchUndone { .. } | Event::Heard { .. } => {}
             _ => return Ok(false),
         }
     }

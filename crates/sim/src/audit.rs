@@ -244,7 +244,7 @@ fn stream(id: &RunId, events: &[record::Recorded], found: &mut Findings) {
         {
             found.broken.push(format!("public event {} has no type or another number", event.seq));
         }
-        if over && !matches!(event.stamped.event, Event::PatchApplied { .. }) {
+        if over && !matches!(event.stamped.event, Event::PatchApplied { .. } | Event::PartialApplied { .. } | Event::PatchUndone { .. }) {
             found.broken.push(format!("event {} comes after the run ended", event.seq));
         }
         match &event.stamped.event {

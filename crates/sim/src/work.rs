@@ -1,5 +1,5 @@
-//! The work that the sweep interrupts: parallel subtasks, three that write, an escalation by a command and one by a
-//! schema, a reader of what was written, a review that sends work back once. What is answered depends only on what is
+//! The work that the sweep interrupts: parallel subtasks, five that write, two of them the same line, so that a merge
+//! follows; an escalation by a command and one by a schema, a reader of what was written, a review that sends work back once. What is answered depends only on what is
 //! asked, never on how often: a killed run must end as an unkilled one.
 
 /// Something to interrupt, and what must come of it.
@@ -30,11 +30,13 @@ pub const PLANNED: Work = Work {
 };
 
 /// The files of the workspace.
-const FILES: [(&str, &str); 3] = [("beta.txt", "one\nold\nthree\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
+const FILES: [(&str, &str); 4] =
+    [("beta.txt", "one\nold\nthree\n"), ("both.txt", "a\nmiddle\nz\n"), ("log.txt", "start\n"), ("kept/a.txt", "untouched\n")];
 
 /// The tree at the end.
-const EXPECTED: [(&str, &str); 5] = [
+const EXPECTED: [(&str, &str); 6] = [
     ("beta.txt", "one\ngood\nthree\n"),
+    ("both.txt", "a\nleft and right\nz\n"),
     ("kept/a.txt", "untouched\n"),
     ("log.txt", "start\nx\n"),
     ("out/first.txt", "alpha\n"),
@@ -88,6 +90,20 @@ writes = ["log.txt"]
 tools = ["run_command"]
 checks = [["sh", "-c", "test $(grep -c x log.txt) = 1"]]
 [[subtasks]]
+id = "w4"
+type = "generate"
+description = "TURN-LEFT the middle"
+writes = ["both.txt"]
+tools = ["write_file"]
+checks = [["grep", "-q", "left", "both.txt"]]
+[[subtasks]]
+id = "w5"
+type = "generate"
+description = "TURN-RIGHT the middle"
+writes = ["both.txt"]
+tools = ["write_file"]
+checks = [["grep", "-q", "right", "both.txt"]]
+[[subtasks]]
 id = "r1"
 type = "search"
 description = "READ-BETA and say what it holds"
@@ -106,6 +122,24 @@ reply = { json = { summary = "good", verdict = "approve", revisions = [], add = 
 [[rule]]
 match = { format = "brigade_review" }
 reply = { json = { summary = "c1 is thin", verdict = "revise", revisions = [{ subtask = "c1", instructions = "ONCE-MORE, longer" }], add = [], final_output = "" } }
+[[rule]]
+match = { contains = "side by side", tool_result = "" }
+reply = { text = "both are in" }
+[[rule]]
+match = { contains = ["side by side", "<<<<<<< w4"] }
+reply = { calls = [{ call_id = "call_merge", name = "write_file", arguments = { path = "both.txt", content = "a\nleft and right\nz\n" } }] }
+[[rule]]
+match = { contains = "TURN-LEFT", tool_result = "" }
+reply = { text = "left it is" }
+[[rule]]
+match = { contains = "TURN-LEFT" }
+reply = { calls = [{ call_id = "call_left", name = "write_file", arguments = { path = "both.txt", content = "a\nleft\nz\n" } }] }
+[[rule]]
+match = { contains = "TURN-RIGHT", tool_result = "" }
+reply = { text = "right it is" }
+[[rule]]
+match = { contains = "TURN-RIGHT" }
+reply = { calls = [{ call_id = "call_right", name = "write_file", arguments = { path = "both.txt", content = "a\nright\nz\n" } }] }
 [[rule]]
 match = { contains = ["CLASSIFY-ONE", "ONCE-MORE"] }
 reply = { text = "C1-SECOND" }

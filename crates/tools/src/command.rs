@@ -8,7 +8,8 @@ use std::time::Duration;
 use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec};
 use serde_json::{Value, json};
 
-use crate::sandbox::{Captured, Finished, MAX_TIMEOUT, Sandbox, SandboxError, Spec, Status};
+use crate::sandbox::{Captured, Finished, MAX_TIMEOUT, Primitive, Sandbox, SandboxError, Spec, Status};
+use crate::view::{Stage, View, ViewError};
 
 /// Entries of one argv.
 const MAX_ENTRIES: usize = 256;
@@ -20,10 +21,10 @@ const SHOWN: usize = 16 << 10;
 const EVIDENCE: usize = 4000;
 
 /// Where commands run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Place {
     /// The subtask's view of the workspace.
-    pub view_dir: PathBuf,
+    pub view: View,
     /// Outside the view, kept between the commands of one attempt: build output.
     pub scratch_dir: Option<PathBuf>,
     pub writable: bool,
@@ -37,7 +38,10 @@ pub enum CommandError {
     Refused(String),
     /// Not the model's fault and not to be told to it.
     #[error(transparent)]
-    Infrastructure(SandboxError),
+    Infrastructure(#[from] SandboxError),
+    /// The view could not be made ready for a command, or what the command did could not be kept.
+    #[error(transparent)]
+    View(#[from] ViewError),
 }
 
 /// A command that ran.
@@ -86,11 +90,15 @@ pub fn run_command_spec() -> ToolSpec {
 /// [`CommandError::Refused`] goes back to the model, [`CommandError::Infrastructure`] to the person.
 pub async fn run_command(sandbox: &Sandbox, place: &Place, arguments: &Value) -> Result<Ran, CommandError> {
     let (argv, timeout) = parse(arguments).map_err(CommandError::Refused)?;
-    let spec = Spec { writable: place.writable, scratch_dir: place.scratch_dir.clone(), timeout, ..Spec::new(&place.view_dir, argv) };
-    match sandbox.run(spec).await {
+    let ran = run(sandbox, place, argv, timeout).await.map_err(|error| match error {
+        // Its own doing, and it can act on it.
+        ViewError::TooMuch { .. } => CommandError::Refused(error.to_string()),
+        other => other.into(),
+    })?;
+    match ran {
         Ok(finished) => Ok(Ran { finished, timeout }),
         Err(SandboxError::CannotStart { program, reason }) => Err(CommandError::Refused(not_started(&program, &reason))),
-        Err(error) => Err(CommandError::Infrastructure(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -98,19 +106,13 @@ pub async fn run_command(sandbox: &Sandbox, place: &Place, arguments: &Value) ->
 ///
 /// # Errors
 /// Whatever kept the command from being tried: the check has no verdict then.
-pub async fn check(sandbox: &Sandbox, place: &Place, argv: &[String], timeout: Duration) -> Result<Checked, SandboxError> {
-    let spec = Spec {
-        writable: place.writable,
-        scratch_dir: place.scratch_dir.clone(),
-        timeout,
-        ..Spec::new(&place.view_dir, argv.iter().cloned())
-    };
-    let finished = match sandbox.run(spec).await {
+pub async fn check(sandbox: &Sandbox, place: &Place, argv: &[String], timeout: Duration) -> Result<Checked, CommandError> {
+    let finished = match run(sandbox, place, argv.to_vec(), timeout).await? {
         Ok(finished) => finished,
         Err(SandboxError::CannotStart { program, reason }) => {
             return Ok(Checked { ok: false, evidence: not_started(&program, &reason), exit_code: None });
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let text = finished.stdout.text();
     let cut = text.char_indices().rev().nth(EVIDENCE - 1).map_or(0, |(at, _)| at);
@@ -119,6 +121,28 @@ pub async fn check(sandbox: &Sandbox, place: &Place, argv: &[String], timeout: D
         Status::Signal(_) | Status::TimedOut | Status::Killed(_) => None,
     };
     Ok(Checked { ok: finished.status.success(), evidence: format!("{}\n{}", ending(finished.status, timeout), &text[cut..]), exit_code })
+}
+
+/// Makes the view ready, runs the command in it, and makes what it did the view's own.
+async fn run(sandbox: &Sandbox, place: &Place, argv: Vec<String>, timeout: Duration) -> Result<Result<Finished, SandboxError>, ViewError> {
+    let mut spec = Spec { writable: place.writable, scratch_dir: place.scratch_dir.clone(), timeout, ..Spec::new("", argv) };
+    let view = place.view.clone();
+    let mut stage = blocking(move || view.stage()).await?;
+    stage.set(&mut spec);
+    let mut ran = sandbox.run(spec.clone()).await;
+    if let Err(SandboxError::Unavailable { primitive: Primitive::Layers, why, .. }) = &ran {
+        let why = why.clone();
+        stage = blocking(move || Stage::without_layers(stage, why)).await?;
+        spec.layers = None;
+        stage.set(&mut spec);
+        ran = sandbox.run(spec).await;
+    }
+    blocking(move || stage.finish()).await?;
+    Ok(ran)
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.expect("work on files does not panic and is not cancelled")
 }
 
 fn not_started(program: &str, reason: &str) -> String {

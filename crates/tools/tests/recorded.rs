@@ -63,11 +63,35 @@ fn read_tree(dir: &Path) -> Tree {
     tree
 }
 
-fn call(dir: &Path, name: &str, arguments: &Value) -> ToolOutput {
-    let view = View::in_place(dir).expect("a workspace");
+fn in_place(dir: &Path) -> View {
+    View::in_place(dir).expect("a workspace")
+}
+
+/// The same files as a view: some stand in the workspace, the rest and what an ignore rule keeps out of the base were written in the view.
+fn in_a_view(dir: &Path, files: &Tree) -> View {
+    let user = dir.join("user");
+    fs::create_dir(&user).expect("mkdir");
+    let of_git = |path: &str| path.starts_with(".git/");
+    let split =
+        files.iter().enumerate().filter(|(n, (path, _))| n % 2 == 0 || of_git(path)).map(|(_, (path, text))| (path.clone(), text.clone()));
+    write_tree(&user, &split.collect());
+    let store = brigade_tools::view::Store::create(&user, &dir.join("home")).expect("a store");
+    let view = store.view("one", &store.base()).expect("a view");
+    for (path, text) in files.iter().filter(|(path, _)| !of_git(path)) {
+        let read =
+            brigade_tools::gate::RelPath::new(path).and_then(|path| view.root().read(&brigade_tools::Scope::whole(), &path, 1 << 20));
+        if read.is_err() {
+            let answer = call(&view, "write_file", &json!({"path": path, "content": text}));
+            assert!(answer.ok, "{path}: {answer:?}");
+        }
+    }
+    view
+}
+
+fn call(view: &View, name: &str, arguments: &Value) -> ToolOutput {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let toolbox = Toolbox::with_output_chars(4_000_000);
-    runtime.block_on(toolbox.call(&view, &Grant::whole(), name, &arguments.to_string()))
+    runtime.block_on(toolbox.call(view, &Grant::whole(), name, &arguments.to_string()))
 }
 
 /// Applies a patch to a fresh tree with a canary beside it; returns the answer and the tree afterwards.
@@ -76,7 +100,7 @@ fn patched(input: &Tree, patch: &str) -> (ToolOutput, Tree) {
     let dir = outside.path().join("workspace");
     fs::create_dir(&dir).expect("mkdir");
     write_tree(&dir, input);
-    let answer = call(&dir, "apply_patch", &json!({"patch": patch}));
+    let answer = call(&in_place(&dir), "apply_patch", &json!({"patch": patch}));
     let beside: Vec<_> = fs::read_dir(outside.path()).expect("read").map(|e| e.expect("entry").file_name()).collect();
     assert_eq!(beside, ["workspace"], "something was written outside");
     let tree = read_tree(&dir);
@@ -150,8 +174,8 @@ fn recorded_patches_give_the_recorded_trees_or_change_nothing() {
     assert_eq!(rows.len(), 894);
 }
 
-fn searched(dir: &Path, row: &Value, wrong: &mut Vec<String>) {
-    let answer = call(dir, "search", &json!({"args": row["args"]}));
+fn searched(view: &View, row: &Value, wrong: &mut Vec<String>) {
+    let answer = call(view, "search", &json!({"args": row["args"]}));
     let (rc, stdout) = (row["rc"].as_u64().expect("rc"), row["stdout"].as_str().expect("stdout"));
     let right = if rc == 2 { !answer.ok && answer.error.is_some() } else { answer.ok && answer.output == stdout };
     if !right {
@@ -177,8 +201,11 @@ fn search_prints_what_ripgrep_printed_over_the_workspaces() {
         write_tree(&dir.path().join(space["id"].as_str().expect("id")), &tree_of(&space["files"]));
     }
     let mut wrong = Vec::new();
-    for query in &queries {
-        searched(dir.path(), query, &mut wrong);
+    let twin = tempfile::tempdir().expect("tempdir");
+    for view in [in_place(dir.path()), in_a_view(twin.path(), &read_tree(dir.path()))] {
+        for query in &queries {
+            searched(&view, query, &mut wrong);
+        }
     }
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), queries.len(), wrong.join("\n"));
     assert_eq!(queries.len(), 145);
@@ -193,7 +220,9 @@ fn ignored(rows: &[Value]) {
             files.retain(|path, _| !path.starts_with(".git/"));
         }
         write_tree(dir.path(), &files);
-        searched(dir.path(), row, &mut wrong);
+        searched(&in_place(dir.path()), row, &mut wrong);
+        let twin = tempfile::tempdir().expect("tempdir");
+        searched(&in_a_view(twin.path(), &files), row, &mut wrong);
     }
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
@@ -220,7 +249,8 @@ fn known_fixes_travel_from_a_view_into_the_users_tree() {
         let user = dir.path().join("user");
         let (before, fix) = (tree_of(&space["files"]), tree_of(&space["fix"]));
         write_tree(&user, &before);
-        let view = View::create(&user, &dir.path().join("view")).expect("a view");
+        let store = brigade_tools::view::Store::create(&user, &dir.path().join("home")).expect("a store");
+        let view = store.view("one", &store.base()).expect("a view");
         for (path, text) in &fix {
             let arguments = json!({"path": path, "content": text}).to_string();
             let answer = runtime.block_on(Toolbox::default().call(&view, &Grant::whole(), "write_file", &arguments));

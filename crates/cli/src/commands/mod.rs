@@ -25,6 +25,7 @@ pub mod show;
 pub mod simulate;
 pub mod tell;
 pub mod tool;
+pub mod undo;
 
 use std::ffi::OsString;
 
@@ -39,6 +40,8 @@ pub enum Verb {
     Run(Box<run::Args>),
     /// Write a finished run's patch to the workspace
     Apply(apply::Args),
+    /// Take a run's applied patch back out of the workspace
+    Undo(undo::Args),
     /// Go on with a run that stands still
     Resume(resume::Args),
     /// List runs, newest first
@@ -97,6 +100,7 @@ impl Verb {
         match self {
             Self::Run(args) => run::run(*args),
             Self::Apply(args) => apply::run(&args),
+            Self::Undo(args) => undo::run(&args),
             Self::Resume(args) => resume::run(&args),
             Self::Ps(args) => ps::run(&args),
             Self::Show(args) => show::run(&args),

@@ -86,7 +86,6 @@ impl Args {
             (self.dry_run, "--dry-run"),
             (!self.image.is_empty(), "--image"),
             (self.engine == "restate", "--engine restate"),
-            (self.apply.as_deref() == Some("branch"), "--apply branch"),
         ];
         if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
             return Err(Failure::usage(format!("not supported yet: {name}")));
@@ -148,6 +147,10 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     if commands {
         session::check_sandbox(&wiring::home_dir(&env)?)?;
     }
+    if args.apply.as_deref() == Some("branch") {
+        brigade_tools::branch::check(&workspace)
+            .map_err(|why| Failure::usage(format!("--apply branch: {why}; use --apply auto, ask or never")))?;
+    }
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
     let shared = wiring::shared(&config, catalog, &env, mcp)?;
     let continues = match &args.r#continue {
@@ -164,6 +167,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         policy: Arc::new(config.policy),
         input,
         apply: apply == "auto",
+        branch: apply == "branch",
         continues,
         offline: example.as_ref().map(|e| e.name.clone()),
         reuse: !args.no_cache,

@@ -13,8 +13,8 @@ use brigade_runtime::record::{self, decode};
 use brigade_runtime::{Home, perform};
 use serde_json::{Value, json};
 
-use crate::commands::inbox;
 use crate::commands::run::run_id;
+use crate::commands::{apply, inbox};
 use crate::exit::{Exit, Failure};
 use crate::screen::{Level, Progress, json_line, seen};
 use crate::standing::{Standing, fold};
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         let plan = plan_of(&run);
         serde_json::to_string_pretty(&plan).map_err(|e| Failure::failed(e.to_string()))?
     } else if side.patch {
-        patch(&*journal, &fold(&home, &id)?, args.json)?
+        patch(&home, &*journal, &fold(&home, &id)?, args.json)?
     } else {
         let run = fold(&home, &id)?;
         let failed = failed_rows(&*journal, &run)?;
@@ -136,10 +136,17 @@ fn plan_of(run: &Run) -> Plan {
     }
 }
 
-fn patch(journal: &dyn Journal, run: &Run, json: bool) -> Result<String, Failure> {
+fn patch(home: &Home, journal: &dyn Journal, run: &Run, json: bool) -> Result<String, Failure> {
     let id = run.state().run();
     let stored = run.state().patch.as_ref().filter(|p| !p.files.is_empty());
-    let Some(stored) = stored else { return Err(Failure::usage(format!("run {id} changed no file"))) };
+    let Some(stored) = stored else {
+        // Not at its end yet: what is verified so far.
+        if run.state().patch.is_none() && !run.state().changes.is_empty() {
+            let text = apply::so_far(home, id, run.state())?.patch.text;
+            return Ok(if json { json!({ "run_id": id, "partial": true, "patch": text }).to_string() } else { shown(text) });
+        }
+        return Err(Failure::usage(format!("run {id} changed no file")));
+    };
     let patch =
         perform::patch_on_record(journal, &stored.blob).ok_or_else(|| Failure::failed("the patch is not in the journal any more"))?;
     if json {
@@ -147,7 +154,11 @@ fn patch(journal: &dyn Journal, run: &Run, json: bool) -> Result<String, Failure
         let why = stored.applied.as_ref().and_then(|a| a.as_ref().err());
         return Ok(json!({ "run_id": id, "files": stored.files, "applied": applied, "error": why, "patch": patch.text }).to_string());
     }
-    Ok(if std::io::stdout().is_terminal() { brigade_tools::escape_for_screen(&patch.text).into_owned() } else { patch.text })
+    Ok(shown(patch.text))
+}
+
+fn shown(patch: String) -> String {
+    if std::io::stdout().is_terminal() { brigade_tools::escape_for_screen(&patch).into_owned() } else { patch }
 }
 
 fn bill_object(bill: &Bill) -> Value {

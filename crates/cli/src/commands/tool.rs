@@ -113,7 +113,7 @@ async fn run_command(view: &View, arguments: &str) -> Result<ToolOutput, Failure
         Ok(sandbox) => sandbox,
         Err(e) => return Ok(ToolOutput::refused(chain(&e))),
     };
-    let place = command::Place { view_dir: view.path().to_owned(), scratch_dir: None, writable: true };
+    let place = command::Place { view: view.clone(), scratch_dir: None, writable: true };
     Ok(match command::run_command(&sandbox, &place, &arguments).await {
         Ok(ran) => ran.output(None),
         Err(e) => ToolOutput::refused(chain(&e)),

@@ -61,7 +61,7 @@ impl Living {
         match event {
             Event::RunStarted(start) => *self = Self { planning: start.planned, ..Self::default() },
             Event::RunResumed {} => self.ahead = false,
-            Event::PlanSubtask { subtask, .. } => self.plan(subtask),
+            Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.plan(subtask),
             Event::PlanCompleted { .. } => self.planning = false,
             Event::PlanPatched { patch, .. } => patch.add.iter().for_each(|subtask| self.plan(subtask)),
             Event::RowsEnded { source, rows } => {
@@ -214,6 +214,7 @@ mod tests {
             cost_usd: NanoUsd::ZERO,
             error: None,
             reused_from: None,
+            change: None,
         }
     }
 
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(after(&mut living, some), "0 of 3 done, $0.00, label 2 rows, draft 1 rows");
         let total = Event::RowsEnded { source: SubtaskOrInput::Input, rows: 2 };
         assert_eq!(after(&mut living, [total]), "1 of 3 done, $0.00, label 2/2 rows, draft 1/2 rows");
-        let again = |row| Event::Reopened { unit: Unit { subtask: id("label"), row }, instructions: String::new() };
+        let again = |row| Event::Reopened { unit: Unit { subtask: id("label"), row }, instructions: String::new(), onto: None };
         assert_eq!(after(&mut living, [again(Some(1))]), "0 of 3 done, $0.00, label 1/2 rows, draft 1/2 rows");
         assert_eq!(after(&mut living, [again(None)]), "0 of 3 done, $0.00, label 0/2 rows, draft 0/2 rows");
     }

@@ -164,6 +164,17 @@ impl Progress {
                     &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()),
                 );
             }
+            Event::MergePlanned { subtask, files, .. } => {
+                let sides: Vec<&str> = subtask.depends_on.iter().map(|id| id.as_str()).collect();
+                self.line("conflict", "33", &format!("{} changed {}: {} merges them", sides.join(" and "), files.join(", "), subtask.id));
+            }
+            Event::ComposedChecked { unit, check, verdict, evidence, .. } => {
+                use brigade_kernel::run::Verdict;
+                let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };
+                let last = telling(evidence);
+                let shown = if last.is_empty() { String::new() } else { format!(": {last}") };
+                self.line(word, colour, &format!("all together: check {check} of {unit}{shown}"));
+            }
             Event::AttemptStarted { unit, attempt, tier, why, .. }
                 if verbose || (unit.row.is_none() && self.living.done().1 <= MOST_LINES) =>
             {
@@ -212,8 +223,8 @@ impl Progress {
                 let word = if *ask == Ask::Account { "account" } else { "inbox" };
                 self.line(word, "33", &format!("#{item} {question}"));
             }
-            Event::Reopened { unit, instructions } if unit.row.is_none() || verbose => {
-                self.line("again", "35", &format!("{unit} {instructions}"));
+            Event::Reopened { unit, instructions, .. } if unit.row.is_none() || verbose => {
+                self.line("again", "35", &format!("{unit} {}", instructions.lines().next().unwrap_or_default()));
             }
             Event::InboxAnswered { item, reply } => {
                 use brigade_kernel::run::Reply;
@@ -254,6 +265,7 @@ impl Progress {
                 None => self.line("applied", "32", "the patch is in the workspace"),
                 Some(why) => self.line("kept", "33", &format!("the patch was not applied: {why}")),
             },
+            Event::PatchUndone { .. } => self.line("undone", "33", "the patch was taken back out of the workspace"),
             _ => {}
         }
     }

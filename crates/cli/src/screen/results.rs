@@ -148,7 +148,7 @@ impl<'a> Results<'a> {
     /// Takes one event in.
     pub fn saw(&mut self, event: &Event) {
         match event {
-            Event::PlanSubtask { subtask, .. } => self.plan(subtask),
+            Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.plan(subtask),
             Event::PlanPatched { patch, .. } => {
                 let more = patch.add.iter().any(|subtask| subtask.for_each.is_some() && !self.index.contains_key(&subtask.id));
                 self.stale |= more && self.next != (0, 0);

@@ -2,7 +2,7 @@
 //!
 //! This is the plan's half of the rule; what a path really leads to is decided where files are opened.
 
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobSetBuilder};
 
 /// Why a glob may not be a scope, with the remedy.
 pub(super) fn refusal(glob: &str) -> Option<&'static str> {
@@ -53,4 +53,23 @@ pub(super) fn meet(a: &str, b: &str) -> bool {
         is_literal(other) && GlobBuilder::new(glob).literal_separator(true).build().is_ok_and(|g| g.compile_matcher().is_match(other))
     };
     a == b || covers(a, b) || covers(b, a)
+}
+
+/// The paths that no glob of a write scope covers; a glob also covers all beneath what it names.
+pub(crate) fn outside(writes: &[String], paths: &[String]) -> Vec<String> {
+    let mut set = GlobSetBuilder::new();
+    for glob in writes {
+        let plain = glob.trim_start_matches("./").trim_end_matches('/');
+        if plain.is_empty() || plain == "." {
+            return Vec::new();
+        }
+        for text in [plain.to_owned(), format!("{plain}/**")] {
+            // One that cannot be read covers nothing: no tool has let it pass either.
+            if let Ok(glob) = GlobBuilder::new(&text).literal_separator(true).build() {
+                set.add(glob);
+            }
+        }
+    }
+    let covered = set.build().ok();
+    paths.iter().filter(|path| covered.as_ref().is_none_or(|set| !set.is_match(path))).cloned().collect()
 }

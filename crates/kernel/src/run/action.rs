@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, GatheredPart, Reply, SubtaskStatus, Unit, Verdict};
+use super::event::{Caller, Conflict, GatheredPart, Part, Reply, Side, SubtaskStatus, Unit, Verdict};
 use crate::call::{Answer, CallError};
 use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
@@ -31,10 +31,12 @@ pub enum Action {
         about: String,
         /// At most so many bytes of excerpts.
         limit_bytes: u64,
-        /// Whether the unit works in the run's view.
+        /// Whether the unit works in a view of its own; else it reads the tree in place.
         view: bool,
-        /// Reset the view to this tree first (a failed attempt leaves nothing behind).
-        reset_to: Option<String>,
+        /// The accepted changes of all that it depends on, in graph order: what it starts from.
+        start: Vec<Part>,
+        /// It starts from this tree instead: it mends what was composed.
+        onto: Option<String>,
     },
     /// Pack the prompt, take a lease, call the model.
     Call {
@@ -80,10 +82,24 @@ pub enum Action {
         /// Subtasks whose results for these rows are wanted from the journal.
         with: Vec<SubtaskId>,
     },
-    /// Store the view's changes as one patch.
+    /// Lay all accepted changes onto the base.
+    Compose {
+        /// In this order.
+        parts: Vec<Part>,
+    },
+    /// Run a check on the composed tree.
+    CheckComposed {
+        /// Whose check it is.
+        unit: Unit,
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// The tree.
+        tree: String,
+    },
+    /// Store the changes that lead to this tree as one patch.
     StorePatch {
-        /// Put the view back to this tree first (work that was not accepted is left behind).
-        reset_to: Option<String>,
+        /// The tree.
+        tree: String,
     },
     /// Write the stored patch to the user's tree.
     ApplyPatch {
@@ -102,6 +118,11 @@ pub enum Check {
         /// The answer.
         answer: Arc<str>,
     },
+    /// None of these files may hold conflict markers any more.
+    Markers {
+        /// The files of a merge.
+        files: Vec<String>,
+    },
     /// The command must exit 0 in the sandbox.
     Command {
         /// Program and arguments.
@@ -114,9 +135,19 @@ impl Check {
     pub fn name(&self) -> String {
         match self {
             Self::Schema { .. } => "schema".to_owned(),
+            Self::Markers { .. } => "markers".to_owned(),
             Self::Command { argv } => argv.join(" "),
         }
     }
+}
+
+/// The difference between two trees, in brief.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// Every file that differs.
+    pub paths: Vec<String>,
+    /// Lines that differ; a line that was replaced counts once.
+    pub lines: u64,
 }
 
 /// A row as read.
@@ -190,8 +221,14 @@ pub enum Fact {
         unit: Unit,
         /// What was found, stored as blobs.
         parts: Vec<GatheredPart>,
-        /// The view's tree now, for a unit that works in it.
+        /// The tree the unit starts from.
         tree: Option<String>,
+        /// What that tree was made of, as it was asked for.
+        start: Vec<Part>,
+        /// What did not fit together.
+        conflicts: Vec<Conflict>,
+        /// The sides of the conflicts.
+        sides: Vec<Side>,
     },
     /// Parts could not be had (the view could not be made).
     GatherFailed {
@@ -212,6 +249,8 @@ pub enum Fact {
         output: ToolOutput,
         /// The view's tree afterwards, when it could write.
         tree: Option<String>,
+        /// All that the attempt changed so far, when it could write.
+        changed: Option<Changed>,
         /// How long it took.
         ms: Millis,
     },
@@ -249,6 +288,30 @@ pub enum Fact {
         rows: Vec<RowRead>,
         /// How many rows there are, once the end was seen.
         total: Option<u64>,
+    },
+    /// All accepted changes were laid onto the base.
+    Composed {
+        /// As asked for.
+        parts: Vec<Part>,
+        /// What came of it.
+        tree: String,
+        /// What did not fit together.
+        conflicts: Vec<Conflict>,
+        /// The sides of the conflicts.
+        sides: Vec<Side>,
+    },
+    /// A check of the composed tree came back.
+    ComposedChecked {
+        /// Whose check it is.
+        unit: Unit,
+        /// Its name.
+        check: String,
+        /// What it says.
+        verdict: Verdict,
+        /// Why.
+        evidence: String,
+        /// How long it took.
+        ms: Millis,
     },
     /// The patch could not be made: the run cannot go on.
     PatchLost {

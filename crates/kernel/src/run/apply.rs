@@ -1,6 +1,7 @@
 //! The fold: what each event makes of the [`State`]. Decides nothing, refuses nothing.
 
 mod graph;
+mod merges;
 mod passes;
 mod rows;
 mod unit;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::call::{End, ErrorClass, Item, Speaker};
@@ -111,18 +112,15 @@ impl State {
             Event::PlannerAsked { unit, reason } => {
                 let unit = self.key(unit);
                 if let Some(key) = unit {
-                    self.rest(key, Stage::Planner);
+                    self.enter(key, Stage::Planner);
                 }
                 self.desk.reasons.push_back(Reason { unit, text: reason.clone() });
                 self.next_job();
             }
-            Event::ContextGathered { unit, parts, tree } => {
+            Event::MergePlanned { subtask, files, sides } => self.add_merge(subtask, files, sides),
+            Event::ContextGathered { unit, parts, tree, start, conflicts } => {
                 let Some(key) = self.key(unit) else { return };
-                if tree.is_some() {
-                    self.tree.clone_from(tree);
-                    // The view is put back to accepted work before it is looked at.
-                    self.clean.clone_from(tree);
-                }
+                self.merge_starts(key, start, conflicts);
                 if let Some(work) = self.work.get_mut(&key) {
                     work.parts = Some(parts.clone());
                     work.base_tree.clone_from(tree);
@@ -203,17 +201,17 @@ impl State {
                     pending.started = true;
                 }
             }
-            Event::ToolEnded { unit, call_id, output, tree, .. } => {
+            Event::ToolEnded { unit, call_id, output, tree, touched, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if tree.is_some() {
-                    self.tree.clone_from(tree);
-                }
                 let Some(attempt) = self.work.get_mut(&key).and_then(|w| w.attempt.as_mut()) else { return };
                 attempt.pending.retain(|p| p.call_id != *call_id);
                 attempt.items.push(Item::ToolOutput { call_id: call_id.clone(), output: output.for_model() });
                 attempt.tool_calls += 1;
                 if tree.is_some() {
                     attempt.tree.clone_from(tree);
+                }
+                if let Some(touched) = touched {
+                    attempt.touched.clone_from(touched);
                 }
                 if attempt.pending.is_empty() {
                     self.enter(key, Stage::Call);
@@ -250,16 +248,17 @@ impl State {
                     self.tasks[key.task as usize].rows.escalated += 1;
                 }
             }
-            Event::SubtaskEnded { unit, status, output, tier, error, reused_from, .. } => {
+            Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 if reused_from.is_some() {
                     self.tally.reused += 1;
                 }
+                self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());
             }
-            Event::Reopened { unit, instructions } => {
+            Event::Reopened { unit, instructions, onto } => {
                 let Some(key) = self.key(unit) else { return };
-                self.reopen(key, instructions);
+                self.reopen(key, instructions, onto.as_ref());
             }
             Event::RowsEnded { source, rows } => {
                 for i in 0..self.sources.len() {
@@ -296,9 +295,12 @@ impl State {
                             self.sources[source as usize].halted = true;
                         }
                     }
-                    // Its changes may have to be taken back: nobody builds on them yet.
-                    (AskFor::Approve, Some(key), _) => self.enter(key, Stage::Person(*item)),
-                    (_, Some(key), _) => self.rest(key, Stage::Person(*item)),
+                    (AskFor::Composed, _, _) => {
+                        if let Some(composed) = &mut self.composed {
+                            composed.asked = Some(*item);
+                        }
+                    }
+                    (_, Some(key), _) => self.enter(key, Stage::Person(*item)),
                     _ => {}
                 }
                 let entry =
@@ -336,11 +338,26 @@ impl State {
                 self.desk.stage = DeskStage::Idle;
                 self.desk.mends = 0;
             }
+            Event::Composed { parts, tree } => {
+                // A question about what was composed before is about nothing now.
+                self.inbox.retain(|_, item| item.ask != AskFor::Composed);
+                self.composed = Some(Composed { parts: parts.clone(), tree: tree.clone(), passed: 0, waived: false, asked: None });
+            }
+            Event::ComposedChecked { verdict, .. } => {
+                if let Some(composed) = &mut self.composed {
+                    composed.passed += u32::from(*verdict == super::event::Verdict::Pass);
+                }
+            }
             Event::PatchStored { blob, files } => {
-                self.tree.clone_from(&self.clean);
-                self.patch = Some(Patch { blob: blob.clone(), files: files.clone(), tree: self.clean.clone(), applied: None });
+                let parts = self.composed.as_ref().map(|composed| composed.parts.clone()).unwrap_or_default();
+                self.patch = Some(Patch { blob: blob.clone(), files: files.clone(), parts, applied: None });
                 self.next_job();
             }
+            Event::PartialApplied { blob, files } => self.partial = Some((blob.clone(), files.clone())),
+            Event::PatchUndone { .. } => match &mut self.patch {
+                Some(patch) if patch.applied == Some(Ok(())) => patch.applied = None,
+                _ => self.partial = None,
+            },
             Event::PatchApplied { error } => {
                 if let Some(patch) = &mut self.patch {
                     patch.applied = Some(error.clone().map_or(Ok(()), Err));
@@ -417,10 +434,6 @@ impl State {
                 work.instructions.push(text.clone());
                 work.granted += 1;
                 work.since = None;
-                let taken_back = item.ask == AskFor::Approve && work.base_tree.is_some();
-                if taken_back {
-                    self.clean.clone_from(&work.base_tree);
-                }
                 self.enter(key, Stage::Ready);
             }
             (AskFor::Review, _, Reply::Approve) => self.phase = Phase::Closing,
@@ -431,6 +444,15 @@ impl State {
                 self.next_job();
             }
             (AskFor::Review, _, Reply::Reject) => self.stop = Some(Stop::Failed("a person rejected the result".to_owned())),
+            (AskFor::Composed, _, reply) => {
+                if let Some(composed) = self.composed.as_mut().filter(|composed| composed.asked == Some(number)) {
+                    composed.asked = None;
+                    composed.waived = *reply == Reply::Approve;
+                    if *reply == Reply::Reject {
+                        self.stop = Some(Stop::Failed("a person rejected the result".to_owned()));
+                    }
+                }
+            }
             (AskFor::Rates, Some(key), reply) => {
                 let Some(i) = self.tasks[key.task as usize].source.map(|s| s as usize) else { return };
                 if *reply == Reply::Reject {
@@ -469,20 +491,17 @@ impl State {
         }
     }
 
-    /// Whether the view changed since the stored patch.
+    /// Whether accepted work changed since the stored patch.
     pub(super) fn wants_patch(&self) -> bool {
-        self.changed && self.patch.as_ref().is_none_or(|p| p.tree != self.clean)
+        if self.changes.is_empty() && self.patch.is_none() {
+            return false;
+        }
+        let parts = self.parts();
+        self.patch.as_ref().map_or(!parts.is_empty(), |patch| patch.parts != parts)
     }
 }
 
-impl State {
-    /// What the view must be put back to before anything else works in it.
-    pub(super) fn reset_to(&self) -> Option<String> {
-        self.clean.clone().filter(|_| self.clean != self.tree)
-    }
-}
-
-/// Whether a subtask works in the run's view: it writes, runs commands, or is checked by one.
+/// Whether a subtask works in a view of its own: it writes, runs commands, or is checked by one.
 pub fn uses_view(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
     !spec.writes.is_empty() || !spec.checks.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))

@@ -3,6 +3,9 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod files;
+mod started;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,9 @@ use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+pub use files::*;
+pub use started::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -196,6 +202,8 @@ pub enum Ask {
     Question,
     /// The reviewer wants a person's judgement.
     Review,
+    /// A check fails on all work put together, and was not mended.
+    Composed,
     /// Too many rows failed or went up a tier.
     Rates,
     /// The provider will not serve the account until a person acts.
@@ -215,69 +223,6 @@ pub enum Reply {
         /// The words.
         text: String,
     },
-}
-
-/// Where the rows of a bulk run come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputFile {
-    /// Absolute path.
-    pub path: String,
-    /// Bytes when the run started; the file may grow behind them.
-    pub bytes: u64,
-    /// SHA-256 of those bytes, hex.
-    pub sha256: String,
-}
-
-/// What a run starts with. Everything later decisions read is in here or in a later event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunStarted {
-    /// The run.
-    pub run: RunId,
-    /// The request's text, verbatim; may be empty with `--plan`.
-    pub request: String,
-    /// Whether a planner writes the plan (else the plan's subtasks follow as events).
-    pub planned: bool,
-    /// Absolute path of the workspace.
-    pub workspace: String,
-    /// A listing of the workspace for the planner, cut to size; tainted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub listing: String,
-    /// The configuration that rules this run.
-    pub policy: Arc<Policy>,
-    /// Rows, for bulk plans.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<InputFile>,
-    /// Whether the verified patch is applied to the user's tree at the end.
-    pub apply: bool,
-    /// Summary of the run that this one continues, for the planner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<Continued>,
-    /// Where scripted answers come from, when the run is offline; shown wherever the run is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offline: Option<String>,
-    /// Whether results of earlier runs may be reused.
-    #[serde(default)]
-    pub reuse: bool,
-}
-
-/// What `--continue` carries over: the planner's context of an earlier run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Continued {
-    /// The earlier run.
-    pub run: RunId,
-    /// The planner's conversation so far: requests, plans in brief, reviews.
-    pub turns: Vec<Item>,
-}
-
-/// An excerpt of the workspace gathered for a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatheredPart {
-    /// Workspace-relative path.
-    pub path: String,
-    /// Hash of the stored blob.
-    pub blob: String,
-    /// Its size.
-    pub bytes: u64,
 }
 
 /// Something that happened. Field order is the order on the wire.
@@ -317,14 +262,28 @@ pub enum Event {
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]
     PlanPatched { patch: Box<PlanPatch>, by: PatchedBy },
+    /// Two accepted changes do not fit together: a subtask that merges them joins the plan.
+    #[serde(rename = "plan.merge")]
+    MergePlanned {
+        subtask: Box<Subtask>,
+        /// The files that hold both sides.
+        files: Vec<String>,
+        sides: Vec<Side>,
+    },
     #[serde(rename = "context.gathered")]
     ContextGathered {
         #[serde(flatten)]
         unit: Unit,
         parts: Vec<GatheredPart>,
-        /// The view's tree the attempt starts from, for a unit that works in it.
+        /// The tree the attempt starts from: what the unit depends on, and nothing else.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,
+        /// What that tree is made of, for a merge: it stands for all of it afterwards.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        start: Vec<Part>,
+        /// Files that hold both sides of a conflict, for a merge.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conflicts: Vec<String>,
     },
     /// A unit needs the planner: it ended otherwise than `done`, failed to the top, or is a checkpoint.
     #[serde(rename = "plan.asked")]
@@ -393,6 +352,9 @@ pub enum Event {
         /// Hash of the view afterwards, when the tool could write.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,
+        /// What the attempt changed up to here, when the tool could write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        touched: Option<Touched>,
         ms: Millis,
     },
     #[serde(rename = "check.completed")]
@@ -402,7 +364,7 @@ pub enum Event {
         attempt: u32,
         tier: Tier,
         model: ModelRef,
-        /// `schema`, `changed`, or the command as one line.
+        /// `schema`, `changed`, `scope`, `markers`, or the command as one line.
         check: String,
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -454,6 +416,9 @@ pub enum Event {
         /// Taken from an earlier run's equal work: nothing was paid.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reused_from: Option<RunId>,
+        /// What its accepted work made of the files, if it changed any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<Change>,
     },
     /// A finished subtask runs again: revised by the review, or its input changed.
     #[serde(rename = "subtask.reopened")]
@@ -461,6 +426,9 @@ pub enum Event {
         #[serde(flatten)]
         unit: Unit,
         instructions: String,
+        /// It mends this tree, which holds everybody's work: its own check failed there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        onto: Option<String>,
     },
     /// A source of rows has no more of them.
     #[serde(rename = "rows.ended")]
@@ -505,6 +473,21 @@ pub enum Event {
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },
+    /// All accepted changes fit together: this is the tree they make.
+    #[serde(rename = "patch.composed")]
+    Composed { parts: Vec<Part>, tree: String },
+    /// A check was run on the composed tree.
+    #[serde(rename = "patch.checked")]
+    ComposedChecked {
+        /// Whose check it is.
+        #[serde(flatten)]
+        unit: Unit,
+        check: String,
+        verdict: Verdict,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        evidence: String,
+        ms: Millis,
+    },
     /// The run's patch was stored.
     #[serde(rename = "patch.stored")]
     PatchStored { blob: String, files: Vec<String> },
@@ -514,6 +497,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// The work accepted so far was written to the user's tree, before the run's end.
+    #[serde(rename = "patch.partial")]
+    PartialApplied { blob: String, files: Vec<String> },
+    /// What was applied was taken back.
+    #[serde(rename = "patch.undone")]
+    PatchUndone { files: Vec<String> },
     /// Nothing new starts: the provider will not serve, or the run cannot go on.
     #[serde(rename = "run.halted")]
     Halted {

@@ -1,11 +1,12 @@
 //! What a fact means: the events that follow from it. Each is recorded and folded before the next is decided.
 
+mod compose;
 mod executor;
 mod flagship;
 mod person;
 
 use super::action::{Fact, RowRead};
-use super::event::{Caller, Event, SubtaskStatus, Unit};
+use super::event::{Caller, Event, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
 use crate::call::{Answer, CallError, Service};
@@ -32,10 +33,10 @@ impl Run {
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::Answered { call, answer, ms, first_ms } => self.answered(call, answer, ms, first_ms),
-            Fact::Gathered { unit, parts, tree } => {
+            Fact::Gathered { unit, parts, tree, start, conflicts, sides } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
-                    self.record(Event::ContextGathered { unit, parts, tree });
+                    self.gathered(unit, parts, tree, start, &conflicts, &sides);
                 }
             }
             Fact::GatherFailed { unit, reason } => {
@@ -44,9 +45,10 @@ impl Run {
                     self.record(Event::Halted { class: None, message: reason });
                 }
             }
-            Fact::ToolDone { unit, attempt, call_id, output, tree, ms } => {
+            Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms } => {
                 self.session.settled_one();
-                self.tool_done(unit, attempt, call_id, output, tree, ms);
+                let touched = changed.map(|changed| self.touched(&unit, &changed));
+                self.tool_done(unit, attempt, call_id, output, tree, touched, ms);
             }
             Fact::ToolUnknown { unit, call_id, why } => {
                 self.session.settled_one();
@@ -66,14 +68,20 @@ impl Run {
                 self.session.settled_one();
                 self.rows_read(source, rows, total);
             }
+            Fact::Composed { parts, tree, conflicts, sides } => {
+                self.session.settled_one();
+                self.composed(parts, tree, &conflicts, &sides);
+            }
+            Fact::ComposedChecked { unit, check, verdict, evidence, ms } => {
+                self.session.settled_one();
+                self.composed_checked(unit, check, verdict, &evidence, ms);
+            }
             Fact::PatchLost { reason } => {
                 self.session.settled_one();
-                self.session.storing = false;
                 self.record(Event::Halted { class: None, message: reason });
             }
             Fact::PatchStored { blob, files } => {
                 self.session.settled_one();
-                self.session.storing = false;
                 self.record(Event::PatchStored { blob, files });
             }
             Fact::PatchApplied { error } => {
@@ -179,13 +187,23 @@ impl Run {
         self.state.work.get(&key).map(|w| w.stage)
     }
 
-    fn tool_done(&mut self, unit: Unit, attempt: u32, call_id: String, output: ToolOutput, tree: Option<String>, ms: Millis) {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one fact, in its order")]
+    fn tool_done(
+        &mut self,
+        unit: Unit,
+        attempt: u32,
+        call_id: String,
+        output: ToolOutput,
+        tree: Option<String>,
+        touched: Option<Touched>,
+        ms: Millis,
+    ) {
         let Some(key) = self.state.key(&unit) else { return };
         self.session.tools.remove(&(key, call_id.clone()));
         self.session.unanswered.remove(&(key, call_id.clone()));
         let pending = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).filter(|a| a.no == attempt);
         let Some(name) = pending.and_then(|a| a.pending.iter().find(|p| p.call_id == call_id)).map(|p| p.name.clone()) else { return };
-        self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, ms });
+        self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, touched, ms });
     }
 
     /// Its start is on record and its end is not, as after a crash: `step` sees that and repeats it or asks.
@@ -250,7 +268,10 @@ impl Run {
         by: Option<(Tier, ModelRef)>,
     ) {
         let task = self.state.task(key);
-        let changed = key.row.is_none() && status == SubtaskStatus::Done && !task.output.is_empty() && *task.output != *output;
+        let change = if status == SubtaskStatus::Done { self.made(key) } else { None };
+        let mends = self.state.work.get(&key).is_some_and(|w| w.onto.is_some());
+        let other = (!task.output.is_empty() && *task.output != *output) || (!mends && self.state.changes.get(&key) != change.as_ref());
+        let changed = key.row.is_none() && status == SubtaskStatus::Done && other;
         let work = self.state.work.get(&key);
         let (cost, attempts) = work.map_or((NanoUsd::ZERO, 0), |w| (w.cost, w.tried.len() as u32 + u32::from(w.attempt.is_some())));
         let (tier, model) = by.unzip();
@@ -265,6 +286,7 @@ impl Run {
             cost_usd: cost,
             error,
             reused_from: None,
+            change,
         });
         self.forget_row(key);
         if changed {
@@ -326,7 +348,7 @@ impl Run {
                 self.state.sources[i as usize].members.clone()
             }
         };
-        self.record(Event::Reopened { unit, instructions });
+        self.record(Event::Reopened { unit, instructions, onto: None });
         self.passes_changed();
         for &task in &rows {
             for task in self.state.tasks[task as usize].dependents.clone() {
@@ -372,6 +394,7 @@ impl Run {
             cost_usd: NanoUsd::ZERO,
             error: None,
             reused_from: Some(earlier.run),
+            change: None,
         });
         self.forget_row(key);
     }

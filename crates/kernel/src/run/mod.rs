@@ -19,6 +19,7 @@ mod apply;
 mod event;
 mod hear;
 mod outcomes;
+mod parts;
 mod prepare;
 mod rows;
 mod simulate;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use action::{Action, Check, Earlier, Fact, Kept, RowRead};
+pub use action::{Action, Changed, Check, Earlier, Fact, Kept, RowRead};
 pub use apply::uses_view;
 pub use event::*;
 pub use outcomes::Outcomes;
@@ -89,8 +90,6 @@ struct Session {
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
     known: Option<Arc<Known>>,
-    /// The patch is being stored.
-    storing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::event::{Caller, Event, SubtaskStatus};
+use super::event::{Caller, Event, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
 use super::{CallNo, Run};
 use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
@@ -293,6 +293,9 @@ impl Run {
     /// Results the unit builds on.
     fn inputs(&self, key: Key) -> Vec<Output> {
         let task = self.state.task(key);
+        if let Some(merge) = &task.merge {
+            return merge.sides.iter().filter_map(|side| self.side(side)).collect();
+        }
         let can_open = task.spec.tools.iter().any(|t| t == "open_output");
         let input = |&dep: &u32| {
             let id = self.state.tasks[dep as usize].spec.id.clone();
@@ -306,6 +309,16 @@ impl Run {
             Some(Output { id, text, reference })
         };
         task.deps.iter().filter_map(input).collect()
+    }
+
+    /// One side of a conflict: what it was to do, what it said, what it changed.
+    fn side(&self, side: &Side) -> Option<Output> {
+        let task = &self.state.tasks[*self.state.index.get(&side.unit.subtask)? as usize];
+        let text = format!(
+            "What {} was to do:\n{}\n\nWhat it said:\n{}\n\nWhat it changed:\n{}",
+            side.unit, task.spec.description, task.output, side.diff
+        );
+        Some(Output { id: task.spec.id.clone(), text, reference: None })
     }
 
     fn evidence(&self, key: Key, tier: &Tier) -> Vec<Evidence> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::apply::waits_for;
-use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict, uses_view};
+use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict};
 use crate::call::Answer;
 use crate::catalog::Catalog;
 use crate::context::tokens_est;
@@ -123,6 +123,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         policy: Arc::new(policy),
         input: None,
         apply: false,
+        branch: false,
         continues: None,
         offline: None,
         reuse: false,
@@ -144,7 +145,10 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> 
         for action in actions {
             match action {
                 Action::Call { caller } => call(run, &caller, clock, wire)?,
-                Action::Gather { unit, .. } => run.hear(Fact::Gathered { unit, parts: Vec::new(), tree: None }, clock),
+                Action::Gather { unit, start, .. } => {
+                    let gathered = Fact::Gathered { unit, parts: Vec::new(), tree: None, start, conflicts: Vec::new(), sides: Vec::new() };
+                    run.hear(gathered, clock);
+                }
                 Action::Check { unit, attempt, check } => {
                     let (check, evidence) = (check.name(), String::new());
                     run.hear(Fact::Checked { unit, attempt, check, verdict: Verdict::Pass, evidence, ms: Millis(0) }, clock);
@@ -180,11 +184,11 @@ fn approval() -> String {
     json!({"summary": "", "verdict": "approve", "revisions": [], "add": [], "final_output": ""}).to_string()
 }
 
-/// A subtask without what only a real run can decide. One that works in the view still takes its turn there.
+/// A subtask without what only a real run can decide. Those that write run side by side, as they do in a run.
 fn plain(subtask: &Subtask) -> Subtask {
     Subtask {
         writes: Vec::new(),
-        checks: if uses_view(subtask) { vec![vec!["true".to_owned()]] } else { Vec::new() },
+        checks: Vec::new(),
         // What it maps over and what its condition reads comes first all the same.
         depends_on: waits_for(subtask),
         for_each: None,

@@ -2,10 +2,14 @@
 //!
 //! Nothing here decides; `apply` keeps the indexes that let `step` cost only what changed.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::event::{Ask, BulkRules, CallNo, Caller, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus};
+use super::event::{
+    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus, Touched,
+};
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -16,6 +20,8 @@ use crate::route::Failure;
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+pub use files::*;
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,8 +54,6 @@ pub struct State {
     pub work: HashMap<Key, Box<Work>>,
     /// Units that may start an attempt now.
     pub ready: Queue,
-    /// Units that may start once the view is free.
-    pub ready_writers: Queue,
     /// Units whose next call may be made now.
     pub to_call: Queue,
     /// Units that wait for parts, tools or checks.
@@ -58,8 +62,6 @@ pub struct State {
     pub fresh: Vec<Key>,
     /// Attempts in progress.
     pub active: u32,
-    /// Who may write to the run's view now (until views are per subtask).
-    pub writer: Option<Key>,
     /// Units that wait until a moment: availability trouble.
     pub parked: BTreeSet<(Timestamp, Parked)>,
     /// Calls in flight.
@@ -94,14 +96,20 @@ pub struct State {
     pub notes: String,
     /// Tasks not ended yet.
     pub open: u32,
-    /// The last tree of the run's view that is on record.
-    pub tree: Option<String>,
-    /// The tree that holds accepted work and nothing else.
-    pub clean: Option<String>,
-    /// Whether any accepted work changed the view.
-    pub changed: bool,
+    /// What accepted work made of the files, unit by unit.
+    pub changes: BTreeMap<Key, Change>,
+    /// What was mended on a tree of everybody's work, in the order it was accepted.
+    pub repairs: Vec<(Key, Change)>,
+    /// Rounds of such mending so far.
+    pub mended: u32,
+    /// Subtasks that merge, in the order they joined the plan.
+    pub merges: Vec<u32>,
+    /// All accepted changes together.
+    pub composed: Option<Composed>,
     /// The stored patch.
     pub patch: Option<Patch>,
+    /// Blob and files of accepted work that was applied before the end.
+    pub partial: Option<(String, Vec<String>)>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.
@@ -142,19 +150,6 @@ pub enum Stop {
     },
     /// The run cannot go on.
     Failed(String),
-}
-
-/// The stored patch of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patch {
-    /// Its blob.
-    pub blob: String,
-    /// The files it touches.
-    pub files: Vec<String>,
-    /// The tree it leads to.
-    pub tree: Option<String>,
-    /// Whether it was written to the user's tree; `Err` says why not.
-    pub applied: Option<Result<(), String>>,
 }
 
 /// What is parked.
@@ -248,6 +243,8 @@ pub struct Task {
     pub checks: Vec<CheckLine>,
     /// A few results, for the review.
     pub sample: Vec<(u64, SubtaskStatus, Arc<str>)>,
+    /// What it settles, if conflicting changes are the reason it is there.
+    pub merge: Option<Merge>,
 }
 
 /// How rows ended.
@@ -280,8 +277,12 @@ pub struct Work {
     pub since: Option<Timestamp>,
     /// What it was shown, gathered.
     pub parts: Option<Vec<GatheredPart>>,
-    /// The tree its last attempt started from, when it works in the view.
+    /// The tree its last attempt started from.
     pub base_tree: Option<String>,
+    /// The composed tree that it mends.
+    pub onto: Option<String>,
+    /// What came with its last answer, when it works in a view.
+    pub made: Option<Change>,
     /// Availability trouble in a row.
     pub trouble: u32,
     /// Money spent.
@@ -364,8 +365,10 @@ pub struct Attempt {
     pub answer: Option<Arc<str>>,
     /// Checks already passed.
     pub checked: u32,
-    /// The view's tree now.
+    /// The tree now: its view's, or the one it reads.
     pub tree: Option<String>,
+    /// What it changed so far.
+    pub touched: Touched,
     /// Money spent.
     pub cost: NanoUsd,
     /// Tokens used.

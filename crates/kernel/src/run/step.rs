@@ -1,6 +1,7 @@
 //! What should be in flight and is not. Costs what changed, not what there is.
 
 mod close;
+mod compose;
 mod rows;
 mod start;
 
@@ -129,7 +130,6 @@ impl Run {
 
     fn gather(&self, key: Key) -> Action {
         let task = self.state.task(key);
-        let view = super::uses_view(&task.spec);
         let work = self.state.work.get(&key);
         let tier = work.and_then(|w| w.attempt.as_ref()).and_then(|a| self.state.start().policy.tier(&a.tier));
         let limit = tier.and_then(|t| t.max_context_tokens).unwrap_or(100_000);
@@ -138,8 +138,9 @@ impl Run {
             files: task.spec.files.clone(),
             about: format!("{} {}", task.spec.title, task.spec.description),
             limit_bytes: u64::from(limit) * 4,
-            view,
-            reset_to: self.state.reset_to().filter(|_| view),
+            view: super::uses_view(&task.spec),
+            start: self.state.start_of(key),
+            onto: work.and_then(|w| w.onto.clone()),
         }
     }
 
@@ -225,6 +226,7 @@ impl Run {
             name: call.name,
             output: ToolOutput::refused(why),
             tree: None,
+            touched: None,
             ms: Millis(0),
         });
     }
@@ -313,28 +315,5 @@ impl Run {
             n => bound.alternates.get(n as usize - 1).unwrap_or(&bound.model),
         };
         (tier.clone(), model.clone())
-    }
-
-    fn patch(&mut self, actions: &mut Vec<Action>) {
-        let idle = self.state.calls.is_empty() && self.session.outstanding == 0;
-        if self.state.phase == Phase::Reviewing
-            && self.state.desk.job.is_none()
-            && self.state.wants_patch()
-            && idle
-            && !self.session.storing
-        {
-            self.session.storing = true;
-            let reset_to = self.state.reset_to();
-            self.hand_out(actions, Action::StorePatch { reset_to });
-        }
-        if self.state.phase == Phase::Closing
-            && self.state.start().apply
-            && !self.session.applying
-            && let Some(patch) = self.state.patch.as_ref().filter(|p| p.applied.is_none())
-        {
-            let blob = patch.blob.clone();
-            self.session.applying = true;
-            self.hand_out(actions, Action::ApplyPatch { blob });
-        }
     }
 }

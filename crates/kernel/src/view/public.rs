@@ -62,6 +62,9 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("plan.completed", json!({ "subtasks": subtasks, "coordination_notes": coordination_notes, "warnings": warnings }))
         }
         Event::PlanPatched { patch, by } => ("plan.patched", json!({ "patch": patch, "by": by })),
+        Event::MergePlanned { subtask, files, .. } => {
+            ("plan.patched", json!({ "patch": { "add": [subtask] }, "by": "merge", "files": files }))
+        }
         Event::AttemptStarted { unit, attempt, tier, model, why } => {
             ("attempt.started", with(unit, json!({ "attempt": attempt, "tier": tier, "model": model, "why": why })))
         }
@@ -80,14 +83,14 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("check.completed", with(unit, fields))
         }
         Event::Escalated { unit, from, to, why } => ("subtask.escalated", with(unit, json!({ "from": from, "tier": to, "why": why }))),
-        Event::SubtaskEnded { unit, status, kind, output, tier, model, attempts, cost_usd, error, reused_from } => {
+        Event::SubtaskEnded { unit, status, kind, output, tier, model, attempts, cost_usd, error, reused_from, change } => {
             let fields = json!({
-                "status": status, "task_type": kind, "output": output, "tier": tier, "model": model,
+                "changed": change.is_some(), "status": status, "task_type": kind, "output": output, "tier": tier, "model": model,
                 "attempts": attempts, "cost_usd": usd(*cost_usd), "error": error, "reused_from": reused_from,
             });
             ("subtask.completed", with(unit, fields))
         }
-        Event::Reopened { unit, instructions } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
+        Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
         Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
@@ -105,6 +108,14 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::Reviewed { round, verdict, summary, review } => {
             ("review.completed", json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": review.revisions }))
         }
+        Event::Composed { parts, .. } => {
+            ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() }))
+        }
+        Event::ComposedChecked { unit, check, verdict, evidence, ms } => {
+            ("patch.checked", with(unit, json!({ "check": check, "verdict": verdict, "evidence": evidence, "duration_ms": ms })))
+        }
+        Event::PartialApplied { files, .. } => ("patch.partial", json!({ "files": files })),
+        Event::PatchUndone { files } => ("patch.undone", json!({ "files": files })),
         Event::PatchStored { files, .. } => ("patch.stored", json!({ "files": files })),
         Event::PatchApplied { error } => ("patch.applied", json!({ "error": error })),
         Event::RunPaused(summary) => ("run.paused", closing(summary)),

@@ -66,6 +66,7 @@ fn ended(name: &str, row: Option<u64>) -> Event {
         cost_usd: NanoUsd::ZERO,
         error: None,
         reused_from: None,
+        change: None,
     }
 }
 

@@ -96,7 +96,7 @@ impl Folding {
         let at = stamped.at - *self.start.get_or_insert(stamped.at);
         self.last = self.last.max(at);
         match &stamped.event {
-            Event::PlanSubtask { subtask, .. } => self.plan(subtask, at),
+            Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.plan(subtask, at),
             Event::PlanPatched { patch, .. } => {
                 for subtask in patch.add.iter().chain(&patch.change) {
                     self.plan(subtask, at);

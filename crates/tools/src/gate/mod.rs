@@ -11,12 +11,14 @@ mod protect;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod union;
 mod write;
 
 pub use open::{Found, Opened, Root};
 pub use path::{MAX_PATH_BYTES, RelPath};
 pub use protect::{is_protected, is_secret};
 pub use scope::{Globs, Scope};
+pub(crate) use union::Beneath;
 pub use write::{Base, Edit, NewFile, commit};
 pub(crate) use write::{MAX_WRITE_BYTES, TEMP_PREFIX, clear_leftovers};
 
@@ -74,11 +76,6 @@ impl Hash {
     /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
-    }
-
-    /// A digest worked out elsewhere.
-    pub(crate) fn from_digest(digest: [u8; 32]) -> Self {
-        Self(digest)
     }
 
     /// Reads 64 lowercase hexadecimal digits.

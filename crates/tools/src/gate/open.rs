@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::union::Beneath;
 use super::{Hash, Refusal, RelPath, Scope};
 
 /// A workspace, held open.
@@ -17,6 +18,8 @@ use super::{Hash, Refusal, RelPath, Scope};
 pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
+    /// Set for a view: what is seen where it has no file of its own.
+    beneath: Option<Beneath>,
 }
 
 /// What stands at a path.
@@ -67,7 +70,13 @@ impl Root {
         let path = path.canonicalize()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Self { dir, path })
+        Ok(Self { dir, path, beneath: None })
+    }
+
+    /// This folder over another one: its own files first, then what is seen beneath.
+    pub(crate) fn over(mut self, beneath: Beneath) -> Self {
+        self.beneath = Some(beneath);
+        self
     }
 
     /// Where it was when opened, for people and for walkers; never a ground for a decision.
@@ -83,20 +92,35 @@ impl Root {
         scope.may_read(path.as_str())?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fail = |e| refusal("read", path.as_str(), e);
-        let file = match self.resolve(path.as_str(), flags, Links::Refused) {
-            Err(Errno::LOOP) => {
-                // A link is on the way: what it leads to must itself be in scope, by the name it really has.
-                let file = self.resolve(path.as_str(), flags, Links::Beneath).map_err(fail)?;
-                let real = self.real_path(&file).ok_or(Errno::LOOP).map_err(fail)?;
-                scope.may_read(&real)?;
-                file
+        let file = if let Some(beneath) = &self.beneath {
+            self.open_through(beneath, scope, path, flags)?
+        } else {
+            match self.resolve(path.as_str(), flags, Links::Refused) {
+                Err(Errno::LOOP) => {
+                    // A link is on the way: what it leads to must itself be in scope, by the name it really has.
+                    let file = self.resolve(path.as_str(), flags, Links::Beneath).map_err(fail)?;
+                    let real = self.real_path(&file).ok_or(Errno::LOOP).map_err(fail)?;
+                    scope.may_read(&real)?;
+                    file
+                }
+                other => other.map_err(fail)?,
             }
-            other => other.map_err(fail)?,
         };
         let stat = rustix::fs::fstat(&file).map_err(|e| refusal("read", path.as_str(), e))?;
         regular(path.as_str(), FileType::from_raw_mode(stat.st_mode))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         Ok(Opened { file: file.into(), bytes, mode: stat.st_mode as u32 & 0o7777 })
+    }
+
+    /// A regular file of this folder alone, by any name the disk can hold: for what a view keeps, not for what somebody asks.
+    pub(crate) fn open_own(&self, path: &str) -> std::io::Result<Opened> {
+        let fd = self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Links::Refused)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(std::io::Error::other("not a regular file"));
+        }
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        Ok(Opened { file: fd.into(), bytes, mode: stat.st_mode as u32 & 0o7777 })
     }
 
     /// Reads a whole file of at most `limit` bytes.
@@ -109,6 +133,9 @@ impl Root {
 
     /// What stands at `path` beneath the root, links not followed at the end; `None` when nothing does.
     pub fn look(&self, path: &RelPath) -> Option<Found> {
+        if let Some(beneath) = &self.beneath {
+            return self.look_through(beneath, path.as_str());
+        }
         let (folder, name) = path.split();
         let at = self.resolve(folder.unwrap_or("."), OFlags::RDONLY | OFlags::DIRECTORY, Links::Beneath).ok()?;
         let stat = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -118,6 +145,14 @@ impl Root {
             FileType::Symlink => Found::Link,
             _ => Found::Other,
         })
+    }
+
+    /// What stands at `path` itself: no link is followed on the way to it.
+    pub(crate) fn stands(&self, path: &RelPath) -> Option<Found> {
+        match &self.beneath {
+            Some(beneath) => self.look_plainly(beneath, path.as_str()),
+            None => self.look(path),
+        }
     }
 
     /// Whether a link at `path` resolves, and stays beneath: `Ok(true)`; dangling: `Ok(false)`.

@@ -7,6 +7,7 @@ mod apply;
 mod envelope;
 pub(crate) mod land;
 mod lines;
+mod reverse;
 mod seek;
 #[cfg(test)]
 mod tests;

@@ -102,13 +102,25 @@ impl Default for Limits {
     }
 }
 
+/// Folders that stand as one inside: the view, without a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Layers {
+    /// Read-only, topmost first.
+    pub lower: Vec<PathBuf>,
+    /// Where writes go.
+    pub upper: PathBuf,
+    /// An empty folder on the same file system, for the mount itself.
+    pub work: PathBuf,
+}
+
 /// One command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     /// Program and arguments; never a shell string.
     pub argv: Vec<String>,
-    /// The directory that is `/workspace` inside.
+    /// The directory that is `/workspace` inside; with `layers`, their upper one.
     pub view_dir: PathBuf,
+    pub layers: Option<Layers>,
     /// Where to start, relative to the view.
     pub cwd_in_view: PathBuf,
     /// Whether the view may be changed.
@@ -132,6 +144,7 @@ impl Spec {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
             view_dir: view_dir.into(),
+            layers: None,
             cwd_in_view: PathBuf::new(),
             writable: true,
             scratch_dir: None,
@@ -279,7 +292,9 @@ impl Sandbox {
         let limits = &spec.limits;
         let names = PROTECTED.iter().chain(&PROTECTED_IF_PRESENT).map(|name| (*name).to_owned());
         // A link can be protected only in what it points to; the path gate judges the link itself.
-        let kept = |name: &String| view.join(name).symlink_metadata().is_ok_and(|found| !found.is_symlink());
+        let lower = spec.layers.iter().flat_map(|layers| &layers.lower);
+        let stands: Vec<&Path> = std::iter::once(view.as_path()).chain(lower.map(PathBuf::as_path)).collect();
+        let kept = |name: &String| stands.iter().any(|dir| dir.join(name).symlink_metadata().is_ok_and(|found| !found.is_symlink()));
         Ok(Order {
             mode,
             uid: owner().0,
@@ -287,6 +302,7 @@ impl Sandbox {
             protected: names.chain(spec.protected.iter().cloned()).filter(kept).collect(),
             layout,
             view,
+            layers: spec.layers.clone(),
             writable: spec.writable,
             scratch,
             argv: spec.argv.clone(),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Layers;
+
 /// Hidden first argument that turns the binary into the launcher.
 pub(super) const MARK: &str = "__brigade_sandbox";
 
@@ -61,6 +63,7 @@ pub(super) struct Order {
     pub gid: u32,
     pub layout: Layout,
     pub view: PathBuf,
+    pub layers: Option<Layers>,
     pub writable: bool,
     pub scratch: Option<PathBuf>,
     /// Names in the view's root that stay read-only.
@@ -99,6 +102,8 @@ pub enum Primitive {
     Capabilities,
     Landlock,
     Seccomp,
+    /// A view as mounted layers: not a wall, so not one of [`Primitive::ALL`]; without it commands work on a copy.
+    Layers,
 }
 
 impl Primitive {
@@ -142,6 +147,9 @@ impl Primitive {
             Self::Capabilities => "needs a kernel with PR_SET_NO_NEW_PRIVS (3.5 or later)",
             Self::Landlock => "use Linux 5.13 or later with landlock among the boot parameter lsm=",
             Self::Seccomp => "use a kernel with SECCOMP_FILTER on x86-64 or arm64",
+            Self::Layers => {
+                "use Linux 5.11 or later, and put BRIGADE_HOME on a file system that an overlay can write to (ext4, xfs, btrfs)"
+            }
         }
     }
 }
@@ -162,6 +170,7 @@ impl std::fmt::Display for Primitive {
             Self::Capabilities => "no capabilities",
             Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
+            Self::Layers => "overlay",
         })
     }
 }

@@ -4,10 +4,13 @@
 //! Never searched: `.git`, secrets, files out of the read scope, anything but regular files.
 
 mod args;
+mod names;
+mod rules;
 mod run;
 mod walk;
 
 pub use args::{Query, parse};
+pub(crate) use rules::{CONTENT, Rules, Said};
 pub use run::{Answer, run};
 pub(crate) use walk::{Tree, path_order};
 

@@ -100,7 +100,7 @@ fn collect(
     answer: &mut Answer,
 ) -> Result<bool, SearchError> {
     let mut walk = |start: &str, prefix: &str, targets: &mut Vec<Target>| -> Result<(), SearchError> {
-        let (found, whole) = files(tree, start, query, deadline)?;
+        let (found, whole) = files(root, tree, start, query, deadline)?;
         if !whole {
             answer.stopped = Some("time");
         }

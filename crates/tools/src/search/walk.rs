@@ -4,28 +4,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use ignore::overrides::OverrideBuilder;
-use ignore::types::TypesBuilder;
+use ignore::overrides::{Override, OverrideBuilder};
+use ignore::types::{Types, TypesBuilder};
 use ignore::{WalkBuilder, WalkState};
 
 use super::{Query, SearchError};
+use crate::gate::Root;
 
-/// A workspace as walkers see it.
+/// A workspace as a search sees it.
 #[derive(Debug, Clone)]
-pub(crate) struct Tree {
-    pub path: PathBuf,
-    /// Ignore files count without a `.git` folder: a view of a repository has none.
-    pub as_git: bool,
-    /// Ignore files above the workspace count: in the user's own tree only.
-    pub parents: bool,
+pub(crate) enum Tree {
+    /// The user's own: what stands in a folder, with the ignore files above it.
+    Folder(PathBuf),
+    /// A view: its files by name, in order, read through its root.
+    Names {
+        names: Vec<String>,
+        /// Ignore files count without a `.git` folder: a view of a repository has none.
+        as_git: bool,
+    },
 }
 
 /// Most files one walk takes.
 const MAX_FILES: usize = 2_000_000;
 
 /// Files beneath `start` (relative, empty = all), relative to it with `/`, sorted. False = the walk was stopped.
-pub(super) fn files(tree: &Tree, start: &str, query: &Query, deadline: Instant) -> Result<(Vec<String>, bool), SearchError> {
-    let from = if start.is_empty() { tree.path.clone() } else { tree.path.join(start) };
+pub(super) fn files(root: &Root, tree: &Tree, start: &str, query: &Query, deadline: Instant) -> Result<(Vec<String>, bool), SearchError> {
+    let tree = match tree {
+        Tree::Names { names, as_git } => return Ok((super::names::files(root, names, *as_git, start, query)?, true)),
+        Tree::Folder(path) => path,
+    };
+    let from = if start.is_empty() { tree.clone() } else { tree.join(start) };
     let found = Mutex::new(Vec::new());
     let stopped = std::sync::atomic::AtomicBool::new(false);
     builder(tree, &from, query)?.build_parallel().run(|| {
@@ -77,14 +85,17 @@ pub(crate) fn path_order(a: &str, b: &str) -> std::cmp::Ordering {
     a.bytes().map(key).cmp(b.bytes().map(key))
 }
 
-fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, SearchError> {
-    let mut overrides = OverrideBuilder::new(&tree.path);
+pub(super) fn overrides(at: impl AsRef<Path>, query: &Query) -> Result<Override, SearchError> {
+    let mut overrides = OverrideBuilder::new(at);
     for (glob, case_counts) in &query.globs {
         let fold = !*case_counts || query.glob_fold;
         let added = overrides.case_insensitive(fold).and_then(|o| o.add(glob));
         added.map_err(|e| SearchError(format!("glob {glob:?}: {e}")))?;
     }
-    let overrides = overrides.build().map_err(|e| SearchError(format!("globs: {e}")))?;
+    overrides.build().map_err(|e| SearchError(format!("globs: {e}")))
+}
+
+pub(super) fn types(query: &Query) -> Result<Types, SearchError> {
     let mut types = TypesBuilder::new();
     types.add_defaults();
     for (name, wanted) in &query.types {
@@ -94,17 +105,21 @@ fn builder(tree: &Tree, from: &Path, query: &Query) -> Result<WalkBuilder, Searc
             types.negate(name)
         };
     }
-    let types = types.build().map_err(|e| SearchError(e.to_string()))?;
+    types.build().map_err(|e| SearchError(e.to_string()))
+}
+
+fn builder(tree: &Path, from: &Path, query: &Query) -> Result<WalkBuilder, SearchError> {
+    let (overrides, types) = (overrides(tree, query)?, types(query)?);
     let mut builder = WalkBuilder::new(from);
     builder
         .follow_links(false)
         .hidden(!query.hidden)
-        .parents(tree.parents && !query.no_ignore)
+        .parents(!query.no_ignore)
         .ignore(!query.no_ignore)
         .git_ignore(!query.no_ignore)
         .git_exclude(!query.no_ignore)
-        .git_global(tree.parents && !query.no_ignore)
-        .require_git(!(tree.as_git || query.no_require_git))
+        .git_global(!query.no_ignore)
+        .require_git(!query.no_require_git)
         .max_depth(query.max_depth)
         .max_filesize(query.max_filesize)
         .overrides(overrides)

@@ -1,25 +1,47 @@
-//! Where edits land: a tree of its own, apart from the user's, or the user's own tree in place.
+//! Where edits land: views of one workspace, each apart from the user's tree and from one another; or the user's own tree in place.
 //!
-//! A view remembers what it was made from (content hashes), can be set back to any state it was recorded in, and gives its changes
-//! as one [`Patch`]. Nothing here writes into the user's tree; [`Patch::apply_to`] does, and only onto unchanged files.
-//! Never copied: `.git`, secrets, ignored files, pipes, sockets, devices, links that lead out.
+//! A view is the workspace, never copied and never written, plus a folder that holds what this view changed. What a view changed
+//! first is kept, so that its changes are a [`Patch`] that says what it was made from, and can be merged with those of other views
+//! ([`Store::compose`]). A state of files is a tree, named by a hash over the base and the changes; its record costs what changed.
+//!
+//! The user goes on working. What a view itself changed is safe from that: its old and its new content are kept. A file that a view
+//! only reads shows the user's new content; one the user adds is no part of the base. [`Patch::apply_to`] compares with what the patch
+//! was made from, and lands nothing where the user's bytes differ.
+//!
+//! Never seen: `.git`, secrets, ignored files, pipes, sockets, devices, links that lead out. Commands see the same files, mounted as one
+//! folder (`stage.rs`); what they leave in ignored places stays with the view for the next command, and is no part of a tree.
 
-mod copy;
-mod manifest;
-mod record;
+mod base;
+mod changes;
+mod compose;
+mod delta;
+mod fold;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod merging;
+mod objects;
+mod stage;
+mod states;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tracked;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
-pub use copy::{MAX_TREE_BYTES, MAX_TREE_FILES};
-pub use manifest::{Entry, Kind, Manifest};
+pub use base::MAX_TREE_FILES;
+pub use compose::{Composed, Conflict, Part};
+pub use delta::{Entry, Kind};
+pub use fold::MAX_CHANGED_FILES;
+pub(crate) use stage::Stage;
+pub use store::Store;
 
 use crate::gate::{Hash, Refusal, Root, Scope};
-use crate::patch::LeftOut;
+use crate::patch::{LeftOut, Patch};
 use crate::search::Tree;
+use delta::Delta;
 
 /// Why a view could not be made, read or set back.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +62,17 @@ pub enum ViewError {
         /// What is missing.
         why: String,
     },
-    /// Only a copy can do that.
-    #[error("{0} needs a view that is a copy; this one works in place")]
-    InPlace(&'static str),
+    /// Only a view of its own can do that.
+    #[error("{0} needs a view of its own; this one only reads, or works in place")]
+    NotOwn(&'static str),
+    /// A command changed more than a tree holds.
+    #[error("{changed} files were changed, at most {limit} can be: nothing of it was kept; let .gitignore cover what is not source")]
+    TooMuch {
+        /// Files.
+        changed: usize,
+        /// Most files.
+        limit: usize,
+    },
     /// The gate said no.
     #[error(transparent)]
     Gate(#[from] Refusal),
@@ -71,49 +101,46 @@ pub struct View(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: Root,
-    copy: Option<Copy>,
-    as_git: bool,
-    /// Changes of one view are made one after the other.
-    writing: Mutex<()>,
+    layer: Option<Layer>,
+    turn: Turns,
 }
 
-/// What only a copied view has.
+/// What a view of a store has, beside one in place.
 #[derive(Debug)]
-struct Copy {
-    /// Holds `tree/`, `objects/`, `trees/`, `base`.
-    home: PathBuf,
-    /// The user's workspace.
-    base_root: Root,
-    base: Manifest,
-    skipped: Vec<LeftOut>,
-    seen: Mutex<record::Seen>,
+struct Layer {
+    store: Store,
+    /// Holds `delta/` and what commands need; `None`: this view only reads.
+    home: Option<PathBuf>,
+    /// Shared with the root, which asks it what of the base is still seen.
+    state: Arc<RwLock<Delta>>,
+}
+
+/// Changes of one view are made one after the other; a command holds its turn until it has ended.
+#[derive(Debug, Default)]
+struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// Given back on drop.
+#[derive(Debug)]
+struct Turn(View);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.0.turn.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.0.turn.free.notify_one();
+    }
 }
 
 impl View {
-    /// The user's own tree, for `brigade tool call -C` and for subtasks that only read. Costs nothing.
+    /// The user's own tree, for `brigade tool call -C`. Costs nothing.
     ///
     /// # Errors
     /// When `dir` is no folder, or is `/` or the home folder.
     pub fn in_place(dir: &Path) -> Result<Self, ViewError> {
-        let root = copy::workspace(dir)?;
-        let as_git = false;
-        Ok(Self(Arc::new(Inner { root, copy: None, as_git, writing: Mutex::new(()) })))
-    }
-
-    /// Copies the workspace `base` into the new folder `into`.
-    ///
-    /// # Errors
-    /// When `base` may not be a workspace or is over the limits, or `into` exists or lies inside `base`.
-    pub fn create(base: &Path, into: &Path) -> Result<Self, ViewError> {
-        copy::create(base, into)
-    }
-
-    /// Opens a view made earlier by [`View::create`], in the state it was left in.
-    ///
-    /// # Errors
-    /// When it is not there or damaged.
-    pub fn open(into: &Path) -> Result<Self, ViewError> {
-        copy::open(into)
+        let root = base::workspace(dir)?;
+        Ok(Self(Arc::new(Inner { root, layer: None, turn: Turns::default() })))
     }
 
     /// The gate to it.
@@ -121,31 +148,63 @@ impl View {
         &self.0.root
     }
 
-    /// Its folder on disk: where a command runs.
+    /// The folder of its own files: for a view in place the user's tree, else what was changed.
     pub fn path(&self) -> &Path {
         self.0.root.path()
     }
 
-    /// Whether it is apart from the user's tree.
-    pub fn is_copy(&self) -> bool {
-        self.0.copy.is_some()
-    }
-
-    /// What of the workspace was not copied, and why. Ignored files are not listed.
+    /// What of the workspace is not seen, and why. Ignored files are not listed.
     pub fn skipped(&self) -> &[LeftOut] {
-        self.0.copy.as_ref().map_or(&[], |copy| &copy.skipped)
+        self.0.layer.as_ref().map_or(&[], |layer| layer.store.skipped())
     }
 
     pub(crate) fn tree(&self) -> Tree {
-        Tree { path: self.path().to_owned(), as_git: self.0.as_git, parents: !self.is_copy() }
+        match &self.0.layer {
+            None => Tree::Folder(self.path().to_owned()),
+            Some(layer) => Tree::Names { names: layer.names(), as_git: layer.store.as_git() },
+        }
     }
 
     /// Makes edits, one caller at a time; what they replace is kept, so that the view can be set back.
     pub(crate) fn commit(&self, scope: &Scope, edits: &[crate::gate::Edit]) -> Result<(), Refusal> {
-        let _one = self.0.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(copy) = &self.0.copy {
-            copy.keep_before(&self.0.root, edits);
+        let _turn = self.take_turn();
+        match &self.0.layer {
+            None => crate::gate::commit(&self.0.root, scope, edits, false),
+            Some(layer) => layer.commit(&self.0.root, scope, edits),
         }
-        crate::gate::commit(&self.0.root, scope, edits, false)
+    }
+
+    fn take_turn(&self) -> Turn {
+        let mut taken = self.0.turn.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            taken = self.0.turn.free.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Turn(self.clone())
+    }
+
+    /// The view's layer and its own folder.
+    fn own(&self, what: &'static str) -> Result<(&Layer, &Path), ViewError> {
+        let layer = self.0.layer.as_ref().ok_or(ViewError::NotOwn(what))?;
+        Ok((layer, layer.home.as_deref().ok_or(ViewError::NotOwn(what))?))
+    }
+
+    /// The name of the tree it stands at now.
+    ///
+    /// # Errors
+    /// When it works in place.
+    pub fn tree_hash(&self) -> Result<Hash, ViewError> {
+        let layer = self.0.layer.as_ref().ok_or(ViewError::NotOwn("a tree hash"))?;
+        Ok(layer.state().name(&layer.store.base_id()))
+    }
+
+    /// What changed since the base, as one patch.
+    ///
+    /// # Errors
+    /// When it works in place, or a content is lost.
+    pub fn diff(&self) -> Result<Patch, ViewError> {
+        let tree = self.snapshot()?;
+        let layer = self.0.layer.as_ref().ok_or(ViewError::NotOwn("a diff"))?;
+        layer.store.diff(&layer.store.base(), &tree)
     }
 }

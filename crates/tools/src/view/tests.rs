@@ -46,8 +46,14 @@ impl Place {
         fs::write(self.user(path), text).expect("write");
     }
 
+    fn store(&self) -> Store {
+        let home = self.all.path().join("home");
+        if Store::is_made(&home) { Store::open(&home) } else { Store::create(&self.user(""), &home) }.expect("a store")
+    }
+
     fn view(&self) -> View {
-        View::create(&self.user(""), &self.all.path().join("views/v1")).expect("a view")
+        let store = self.store();
+        store.view("v1", &store.base()).expect("a view")
     }
 
     fn root(&self) -> Root {
@@ -59,33 +65,68 @@ fn text(path: PathBuf) -> String {
     fs::read_to_string(path).expect("readable")
 }
 
-/// All plain files of a tree with content and executable bit.
+/// All plain files of the user's tree with content and executable bit.
 fn contents(dir: &Path) -> Vec<(String, String, bool)> {
-    let mut out = Vec::new();
-    for name in copy::walk(dir, false).files.into_keys() {
-        let meta = fs::symlink_metadata(dir.join(&name)).expect("stat");
-        if meta.is_file() {
-            out.push((name.clone(), text(dir.join(&name)), meta.permissions().mode() & 0o100 != 0));
-        }
-    }
-    out
+    let view = View::in_place(dir).expect("in place");
+    let listed = crate::search::parse(&["--files".to_owned(), "--hidden".to_owned()]).expect("a query");
+    let found = crate::search::run(&view, &Scope::whole(), &listed, usize::MAX).expect("a listing");
+    let there = found.stdout.lines().map(|name| {
+        let meta = fs::symlink_metadata(dir.join(name)).expect("stat");
+        (name.to_owned(), text(dir.join(name)), meta.permissions().mode() & 0o100 != 0)
+    });
+    there.collect()
+}
+
+/// All plain files of a view, as tools see them.
+fn seen(view: &View) -> Vec<(String, String, bool)> {
+    let names = view.0.layer.as_ref().expect("a view of a store").names();
+    let read = |name: String| {
+        let path = RelPath::new(&name).expect("path");
+        let opened = view.root().open_read(&Scope::whole(), &path).expect(&name);
+        let executable = opened.mode & 0o100 != 0;
+        (name, String::from_utf8(opened.read_all(&path, 1 << 20).expect("bytes")).expect("text"), executable)
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// What a command does that runs in a copy, as where nothing can be mounted; `tests/sandbox` has those that run in layers.
+pub(super) fn by_command(view: &View, act: impl FnOnce(&Path)) -> Result<(), ViewError> {
+    view.0.layer.as_ref().expect("a view of a store").store.found_unmountable("a test wants a copy".to_owned());
+    let stage = view.stage().expect("ready");
+    let mut spec = crate::sandbox::Spec::new("", ["true"]);
+    stage.set(&mut spec);
+    act(&spec.view_dir);
+    stage.finish()
+}
+
+pub(super) fn edit(path: &str, to: Option<&str>) -> Edit {
+    let to = to.map(|text| NewFile { bytes: text.as_bytes().to_vec(), executable: None });
+    Edit { path: RelPath::new(path).expect("path"), base: Base::Any, to }
+}
+
+fn write(view: &View, path: &str, text: &str) {
+    view.commit(&Scope::whole(), &[edit(path, Some(text))]).expect("writes");
 }
 
 #[test]
-fn a_view_holds_what_counts_and_names_what_it_left_out() {
+fn a_view_shows_what_counts_and_names_what_it_leaves_out() {
     let place = Place::new();
     let view = place.view();
-    let names: Vec<_> = copy::walk(view.path(), false).files.into_keys().collect();
-    assert_eq!(names, [".gitignore", ".hidden", "open-end", "run.sh", "src/lib.rs", "src/main.rs", "within"]);
-    assert!(!view.path().join(".git").exists() && !view.path().join("target").exists());
-    assert_eq!(fs::read_link(view.path().join("within")).expect("a link"), PathBuf::from("src/main.rs"));
+    let names: Vec<_> = seen(&view).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, [".gitignore", ".hidden", "open-end", "run.sh", "src/lib.rs", "src/main.rs"]);
+    let read = |path: &str| view.root().read(&Scope::whole(), &RelPath::new(path).expect("path"), 100);
+    assert_eq!(read("within").expect("a link that stays"), b"fn main() {}\n");
+    for hidden in [".git/HEAD", ".env", "target/big", "x.log", "out", "pipe"] {
+        assert!(read(hidden).is_err(), "{hidden}");
+        assert_eq!(view.root().look(&RelPath::new(hidden).expect("path")), None, "{hidden}");
+    }
     let left: Vec<_> = view.skipped().iter().map(|one| (one.path.as_str(), one.why.as_str())).collect();
     assert_eq!(
         left,
         [(".env", "it may hold a secret"), ("out", "a link that leads out of the workspace"), ("pipe", "a pipe, socket or device")]
     );
-    assert_eq!(fs::metadata(view.path().join("run.sh")).expect("stat").permissions().mode() & 0o777, 0o755);
     assert!(view.diff().expect("diff").is_empty() && view.diff().expect("diff").left_out.is_empty());
+    assert_eq!(fs::read_dir(view.path()).expect("a folder").count(), 0, "nothing is copied");
 }
 
 #[test]
@@ -97,17 +138,17 @@ fn what_is_no_workspace_is_refused() {
     }
     if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_dir()) {
         assert!(View::in_place(Path::new(&home)).is_err());
-        assert!(View::create(Path::new(&home), &place.all.path().join("views/h")).is_err());
+        assert!(Store::create(Path::new(&home), &place.all.path().join("h")).is_err());
     }
-    let inside = View::create(&place.user(""), &place.user("view"));
+    let inside = Store::create(&place.user(""), &place.user("view"));
     assert!(inside.expect_err("inside").to_string().contains("BRIGADE_HOME"));
     assert!(!place.user("view").exists());
-    place.view();
-    assert!(View::create(&place.user(""), &place.all.path().join("views/v1")).is_err(), "a view is made once");
+    place.store();
+    assert!(Store::create(&place.user(""), &place.all.path().join("home")).is_err(), "a store is made once");
 }
 
 #[test]
-fn a_tracked_file_is_copied_though_an_ignore_rule_covers_it() {
+fn a_tracked_file_is_seen_though_an_ignore_rule_covers_it() {
     let place = Place::new();
     let mut index = b"DIRC\0\0\0\x02\0\0\0\x01".to_vec();
     index.extend([0; 24]);
@@ -117,15 +158,18 @@ fn a_tracked_file_is_copied_though_an_ignore_rule_covers_it() {
     index.extend(b"x.log\0\0\0\0\0");
     fs::write(place.user(".git/index"), index).expect("write");
     let view = place.view();
-    assert_eq!(text(view.path().join("x.log")), "log\n");
-    assert!(view.diff().expect("diff").is_empty());
-    fs::write(view.path().join("x.log"), "changed\n").expect("write");
+    assert!(seen(&view).contains(&("x.log".to_owned(), "log\n".to_owned(), false)));
+    by_command(&view, |dir| fs::write(dir.join("x.log"), "changed\n").expect("write")).expect("folds");
     assert_eq!(view.diff().expect("diff").paths().expect("paths"), ["x.log"]);
 }
 
 /// Changes of every kind, as a command would make them.
 fn change(view: &View) {
-    let at = |path: &str| view.path().join(path);
+    by_command(view, changes).expect("folds");
+}
+
+fn changes(dir: &Path) {
+    let at = |path: &str| dir.join(path);
     fs::write(at("src/lib.rs"), "one\n2\nthree\n").expect("write");
     fs::write(at("open-end"), "no newline\nstill none").expect("write");
     fs::remove_file(at("src/main.rs")).expect("remove");
@@ -155,12 +199,12 @@ fn a_patch_lands_whole_and_landing_twice_changes_nothing() {
     let kept: Patch = serde_json::from_str(&serde_json::to_string(&patch).expect("json")).expect("json");
     let landed = kept.apply_to(&place.root(), &Scope::whole()).expect("lands");
     assert_eq!((landed.written.len(), landed.already.len()), (7, 0));
-    let user: Vec<_> = contents(&place.user("")).into_iter().filter(|(name, ..)| name != ".env").collect();
-    assert_eq!(user, contents(view.path()));
+    let user: Vec<_> =
+        contents(&place.user("")).into_iter().filter(|(name, ..)| ![".env", "x.log", "target/big"].contains(&name.as_str())).collect();
+    assert_eq!(user, seen(&view));
     assert_eq!(text(place.user("target/big")), "built\n");
     let again = kept.apply_to(&place.root(), &Scope::whole()).expect("lands again");
     assert_eq!(again.written, ["run.sh"], "only a bare change of mode is set again");
-    assert!(View::create(&place.user(""), &place.all.path().join("views/v2")).is_ok());
 }
 
 #[test]
@@ -170,7 +214,7 @@ fn a_landing_after_a_killed_one_clears_what_that_left_and_nothing_else() {
     change(&view);
     let patch = view.diff().expect("diff");
     let old = text(place.user("src/lib.rs"));
-    let new = text(view.path().join("src/lib.rs"));
+    let new = "one\n2\nthree\n".to_owned();
     // No process has this id: it is above the highest that Linux gives out.
     let left = |n: u32| format!("src/.brigade-tmp-2000000000-{n}");
     let alive = format!("src/.brigade-tmp-{}-77", std::process::id());
@@ -219,15 +263,18 @@ fn a_damaged_patch_lands_nothing() {
 fn changes_that_cannot_be_a_patch_are_named() {
     let place = Place::new();
     let view = place.view();
-    let at = |path: &str| view.path().join(path);
-    fs::write(at("image.png"), [0x89, 0, 1]).expect("write");
-    fs::write(at("AGENTS.md"), "obey").expect("write");
-    fs::create_dir_all(at(".github/workflows")).expect("mkdir");
-    fs::write(at(".github/workflows/ci.yml"), "x").expect("write");
-    fs::write(at(".env"), "K=2").expect("write");
-    fs::remove_file(at("within")).expect("remove");
-    symlink("/etc", at("etc")).expect("link");
-    fs::write(at("fine"), "fine\n").expect("write");
+    let act = |dir: &Path| {
+        let at = |path: &str| dir.join(path);
+        fs::write(at("image.png"), [0x89, 0, 1]).expect("write");
+        fs::write(at("AGENTS.md"), "obey").expect("write");
+        fs::create_dir_all(at(".github/workflows")).expect("mkdir");
+        fs::write(at(".github/workflows/ci.yml"), "x").expect("write");
+        fs::write(at(".env"), "K=2").expect("write");
+        fs::remove_file(at("within")).expect("remove");
+        symlink("/etc", at("etc")).expect("link");
+        fs::write(at("fine"), "fine\n").expect("write");
+    };
+    by_command(&view, act).expect("folds");
     let patch = view.diff().expect("diff");
     assert_eq!(patch.paths().expect("paths"), ["fine"]);
     let mut left: Vec<_> = patch.left_out.iter().map(|one| one.path.as_str()).collect();
@@ -243,14 +290,18 @@ fn a_recorded_state_comes_back_even_in_another_process() {
     change(&view);
     let first = view.snapshot().expect("recorded");
     assert_ne!(made, first);
-    let (tree, patch) = (contents(view.path()), view.diff().expect("diff"));
-    fs::remove_dir_all(view.path().join("new")).expect("remove");
-    fs::write(view.path().join("new"), "a file where a folder was").expect("write");
-    fs::write(view.path().join("src/lib.rs"), "spoilt").expect("write");
+    let (tree, patch) = (seen(&view), view.diff().expect("diff"));
+    let spoil = |dir: &Path| {
+        fs::remove_dir_all(dir.join("new")).expect("remove");
+        fs::write(dir.join("new"), "a file where a folder was").expect("write");
+        fs::write(dir.join("src/lib.rs"), "spoilt").expect("write");
+    };
+    by_command(&view, spoil).expect("folds");
+    assert_ne!(seen(&view), tree);
     drop(view);
-    let view = View::open(&place.all.path().join("views/v1")).expect("opens");
-    view.restore(&first).expect("comes back");
-    assert_eq!((contents(view.path()), view.tree_hash().expect("hash")), (tree, first));
+    let store = place.store();
+    let view = store.view("v1", &first).expect("opens");
+    assert_eq!((seen(&view), view.tree_hash().expect("hash")), (tree, first));
     assert_eq!(view.diff().expect("diff"), patch);
     view.restore(&made).expect("back to the start");
     assert_eq!(view.tree_hash().expect("hash"), made);
@@ -259,21 +310,21 @@ fn a_recorded_state_comes_back_even_in_another_process() {
 }
 
 #[test]
-fn what_the_user_changed_meanwhile_is_kept_apart_by_edits_through_tools() {
+fn what_the_user_changes_meanwhile_is_kept_apart_from_what_a_view_changed() {
     let place = Place::new();
     let view = place.view();
     let made = view.tree_hash().expect("hash");
-    let edit = |path: &str| Edit {
-        path: RelPath::new(path).expect("path"),
-        base: Base::Any,
-        to: Some(NewFile { bytes: b"tool\n".to_vec(), executable: None }),
-    };
-    view.commit(&Scope::whole(), &[edit("src/lib.rs")]).expect("writes");
+    write(&view, "src/lib.rs", "tool\n");
     place.put("src/lib.rs", "the user's\n");
+    place.put("open-end", "the user's too");
     let patch = view.diff().expect("the old content was kept");
     assert!(patch.text.contains("-two\n") && patch.text.contains("+tool\n"), "{}", patch.text);
+    assert_eq!(patch.paths().expect("paths"), ["src/lib.rs"]);
+    // What the view only reads shows the new content; landing sees that the other file is not what the patch was made from.
+    assert!(seen(&view).contains(&("open-end".to_owned(), "the user's too".to_owned(), false)));
+    assert!(seen(&view).contains(&("src/lib.rs".to_owned(), "tool\n".to_owned(), false)));
+    assert!(matches!(patch.apply_to(&place.root(), &Scope::whole()), Err(LandError::Conflict { paths }) if paths == ["src/lib.rs"]));
     view.restore(&made).expect("set back without the user's tree");
-    assert_eq!(text(view.path().join("src/lib.rs")), "one\ntwo\nthree\n");
     assert_eq!(text(place.user("src/lib.rs")), "the user's\n");
 }
 
@@ -281,17 +332,23 @@ fn what_the_user_changed_meanwhile_is_kept_apart_by_edits_through_tools() {
 fn a_view_in_place_costs_nothing_and_has_no_states() {
     let place = Place::new();
     let view = View::in_place(&place.user("")).expect("in place");
-    assert!(!view.is_copy() && view.skipped().is_empty());
-    assert!(matches!(view.diff(), Err(ViewError::InPlace(_))) && view.snapshot().is_err() && view.tree_hash().is_err());
+    assert!(view.skipped().is_empty());
+    assert!(matches!(view.diff(), Err(ViewError::NotOwn(_))) && view.snapshot().is_err() && view.tree_hash().is_err());
 }
 
 #[test]
-fn a_manifest_reads_back_and_its_hash_depends_on_every_part() {
-    let entry = |kind, text: &[u8]| Entry { kind, hash: Hash::of(text) };
-    let one = Manifest([("a\n\"b".to_owned(), entry(Kind::File, b"1")), ("c".to_owned(), entry(Kind::Link, b"2"))].into());
-    assert_eq!(Manifest::parse(&one.to_text()), Some(one.clone()));
+fn a_record_reads_back_and_its_name_depends_on_every_part() {
+    let entry = |kind, text: &[u8]| Some(Entry { kind, hash: Hash::of(text) });
+    let base = Hash::of(b"base");
+    let mut one = Delta::default();
+    one.changes.insert("a\n\"b".to_owned(), delta::Change { before: None, after: entry(Kind::Link, b"1") });
+    one.changes.insert("c".to_owned(), delta::Change { before: entry(Kind::File, b"2"), after: None });
+    one.left_out.insert("big".to_owned(), "it is".to_owned());
+    assert_eq!(Delta::parse(&one.to_text(&base), &base), Some(one.clone()));
     let mut other = one.clone();
-    other.0.insert("c".to_owned(), entry(Kind::Executable, b"2"));
-    assert_ne!(one.hash(), other.hash());
-    assert_eq!(Manifest::parse("f nothash \"a\"\n"), None);
+    other.changes.entry("c".to_owned()).or_default().after = entry(Kind::Executable, b"2");
+    assert_ne!(one.name(&base), other.name(&base));
+    assert_ne!(one.name(&base), one.name(&Hash::of(b"another")));
+    assert_eq!(Delta::parse("base x\n", &base), None);
+    assert_eq!(Delta::parse(&one.to_text(&base), &Hash::of(b"another")), None);
 }

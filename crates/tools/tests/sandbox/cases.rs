@@ -283,7 +283,8 @@ pub fn bench(program: &str) {
 fn command_tool() {
     use brigade_tools::command::{CommandError, Place, check, run_command};
     let world = World::new();
-    let place = Place { view_dir: world.view.clone(), scratch_dir: None, writable: true };
+    let view = brigade_tools::View::in_place(&world.view).unwrap();
+    let place = Place { view, scratch_dir: None, writable: true };
     let limit = Duration::from_secs(20);
     runtime().block_on(async {
         let call = |arguments: serde_json::Value| run_command_owned(&world.sandbox, &place, arguments);

@@ -16,6 +16,8 @@ mod cases;
 #[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
+mod views;
+#[cfg(target_os = "linux")]
 mod workspaces;
 #[cfg(target_os = "linux")]
 mod world;
@@ -47,7 +49,7 @@ type Case = (&'static str, fn());
 
 #[cfg(target_os = "linux")]
 fn all() -> Vec<Case> {
-    [cases::ALL, endings::ALL, broken::ALL, workspaces::ALL].concat()
+    [cases::ALL, endings::ALL, broken::ALL, views::ALL, workspaces::ALL].concat()
 }
 
 #[cfg(target_os = "linux")]

@@ -21,7 +21,7 @@ struct Bench {
     target: &'static str,
 }
 
-const BENCHES: [Bench; 2] = [
+const BENCHES: [Bench; 3] = [
     Bench {
         name: "journal-append",
         measures: "CPU, time and bytes per record appended, read, and watched",
@@ -29,6 +29,12 @@ const BENCHES: [Bench; 2] = [
         target: "append",
     },
     Bench { name: "models-decode", measures: "CPU per streamed answer decoded", package: "brigade-models", target: "decode" },
+    Bench {
+        name: "views",
+        measures: "a repository of 50,000 files: set-up, disk, commands and search in views",
+        package: "brigade-tools",
+        target: "views",
+    },
 ];
 
 /// A bench of the built `brigade`.

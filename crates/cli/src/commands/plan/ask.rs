@@ -54,6 +54,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         policy: Arc::new(policy),
         input: None,
         apply: false,
+        branch: false,
         continues: None,
         offline: None,
         reuse: true,

@@ -15,7 +15,7 @@ use crate::units::NanoUsd;
 
 impl State {
     /// A finished subtask (or row) is open again.
-    pub(super) fn reopen(&mut self, key: Key, instructions: &str) {
+    pub(super) fn reopen(&mut self, key: Key, instructions: &str, onto: Option<&String>) {
         let entry = &mut self.tasks[key.task as usize];
         if !instructions.is_empty() {
             entry.instructions.push(instructions.to_owned());
@@ -29,11 +29,17 @@ impl State {
                 }
                 let revised = entry.tier.clone().filter(|_| !instructions.is_empty());
                 self.open += 1;
-                if let Some(tier) = revised {
-                    let evidence = "the review sent it back".to_owned();
-                    let tried = vec![Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence }];
-                    self.work.insert(key, Box::new(Work { tried, ..Work::default() }));
+                let tried = revised.map(|tier| {
+                    let evidence = if onto.is_some() { "its check fails on all work put together" } else { "the review sent it back" };
+                    Tried { tier, ending: Ending::Done, failure: Some(Failure::Review), evidence: evidence.to_owned() }
+                });
+                if tried.is_some() || onto.is_some() {
+                    // What it returned stands until it returns something else.
+                    let accepted = onto.map(|_| entry.output.clone());
+                    let work = Work { tried: tried.into_iter().collect(), onto: onto.cloned(), accepted, ..Work::default() };
+                    self.work.insert(key, Box::new(work));
                 }
+                self.mended += u32::from(onto.is_some());
                 self.unready_dependents(key.task);
                 self.wake_task(key.task);
             }
@@ -77,13 +83,24 @@ impl State {
         if let Some(i) = entry.source {
             return self.wake_rows(i as usize);
         }
-        let waits = entry.unknown > 0 || !entry.deps.iter().all(|&d| self.tasks[d as usize].status.is_some());
-        if waits || entry.spec.for_each.is_some() {
-            return;
-        }
         let key = Key { task, row: None };
-        if self.work.get(&key).is_none_or(|w| w.stage == Stage::Ready) {
+        if self.task_is_ripe(task) && self.work.get(&key).is_none_or(|w| w.stage == Stage::Ready) {
             self.enter(key, Stage::Ready);
+        }
+    }
+
+    /// Whether everything before a task has ended.
+    fn task_is_ripe(&self, task: u32) -> bool {
+        let entry = &self.tasks[task as usize];
+        let waits = entry.unknown > 0 || !entry.deps.iter().all(|&d| self.tasks[d as usize].status.is_some());
+        !waits && entry.spec.for_each.is_none()
+    }
+
+    /// Whether a unit may start once there is room for it.
+    pub(super) fn is_ripe(&self, key: Key) -> bool {
+        match (key.row, self.tasks[key.task as usize].source) {
+            (Some(row), Some(i)) => self.row_unit_is_ripe(i as usize, row, key.task),
+            _ => self.task_is_ripe(key.task),
         }
     }
 
@@ -117,6 +134,7 @@ impl State {
             rows: Default::default(),
             sample: Vec::new(),
             checks: Vec::new(),
+            merge: None,
             wanted: wanted(&spec),
             spec: Arc::new(spec),
         });
@@ -141,6 +159,9 @@ impl State {
                 }
             }
         }
+        for merge in self.merges_before(task) {
+            self.wait_for(task, merge);
+        }
     }
 
     fn unlink(&mut self, task: u32) {
@@ -164,6 +185,8 @@ impl State {
         }
         for id in &patch.drop {
             if let Some(&task) = self.index.get(id) {
+                self.keep_change(Key { task, row: None }, SubtaskStatus::Dropped, None);
+                self.forget_changes(task);
                 self.end_unit(Key { task, row: None }, SubtaskStatus::Dropped, "", None, None);
             }
         }
@@ -187,6 +210,7 @@ impl State {
         self.work.remove(&key);
         self.inbox.retain(|_, item| item.unit != Some(key));
         self.unlink(task);
+        self.keep_change(key, SubtaskStatus::Dropped, None);
         let entry = &mut self.tasks[task as usize];
         let merged = plan::with_planned_fields(&entry.spec, spec);
         entry.wanted = wanted(&merged);
@@ -208,7 +232,7 @@ impl State {
             waits: self.tasks.iter().map(|t| t.deps.iter().map(|&d| d as usize).collect()).collect(),
         };
         let priorities = schedule::best_ranks(&graph, self.start().policy.limits.max_concurrent_subagents.most() as usize);
-        for queue in [&mut self.ready, &mut self.ready_writers, &mut self.to_call] {
+        for queue in [&mut self.ready, &mut self.to_call] {
             let old = std::mem::take(queue);
             queue.extend(old.into_iter().map(|(_, key)| (Reverse(priorities[key.task as usize]), key)));
         }

@@ -108,6 +108,7 @@ impl State {
             results.retain(|(member, _)| *member != task);
             results.iter().any(|(_, (status, _))| *status == SubtaskStatus::Failed)
         });
+        self.forget_changes(task);
         let entry = &mut self.tasks[task as usize];
         entry.sample.clear();
         entry.again = false;

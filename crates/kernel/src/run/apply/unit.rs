@@ -7,7 +7,7 @@ use crate::budget::Role;
 use crate::call::{End, Item};
 use crate::ids::{ModelRef, Tier};
 use crate::route::Repair;
-use crate::run::event::{CallResult, Ending, SubtaskStatus};
+use crate::run::event::{CallResult, Change, SubtaskStatus};
 use crate::run::state::{Attempt, Key, Parked, Stage, State, Tried};
 use crate::run::turn;
 use crate::time::Timestamp;
@@ -22,7 +22,6 @@ impl State {
     pub(super) fn leave_queues(&mut self, key: Key) {
         let entry = (self.priority(key), key);
         self.ready.remove(&entry);
-        self.ready_writers.remove(&entry);
         self.to_call.remove(&entry);
         self.to_act.remove(&key);
         if let Some(until) = self.work.get_mut(&key).and_then(|w| w.until.take()) {
@@ -35,12 +34,11 @@ impl State {
         self.leave_queues(key);
         let entry = (self.priority(key), key);
         match stage {
-            Stage::Ready if uses_view(&self.tasks[key.task as usize].spec) => {
-                self.ready_writers.insert(entry);
-            }
-            Stage::Ready => {
+            Stage::Ready if self.is_ripe(key) => {
                 self.ready.insert(entry);
             }
+            // Something it hangs on was taken up again, or joined the plan: woken when that has ended.
+            Stage::Ready => {}
             Stage::Call => {
                 self.to_call.insert(entry);
             }
@@ -53,23 +51,18 @@ impl State {
         self.work.entry(key).or_default().stage = stage;
     }
 
-    /// A unit stops until the planner or a person answers; the view is free for others.
-    pub(super) fn rest(&mut self, key: Key, stage: Stage) {
-        self.enter(key, stage);
-        if self.writer == Some(key) {
-            self.writer = None;
-        }
+    /// Whether an attempt is shown files, or works on some, and these are to be put in order first.
+    pub(in crate::run) fn must_gather(&self, key: Key) -> bool {
+        let spec = &self.task(key).spec;
+        let parts = self.work.get(&key).is_none_or(|work| work.parts.is_none());
+        uses_view(spec) || (parts && (!spec.files.is_empty() || (!spec.tools.is_empty() && self.hangs_on_changes(key))))
     }
 
     pub(super) fn begin(&mut self, key: Key, no: u32, tier: &Tier, model: &ModelRef, at: Timestamp) {
+        let gather = self.must_gather(key);
         let task = &mut self.tasks[key.task as usize];
-        let view = uses_view(&task.spec);
-        let files = !task.spec.files.is_empty();
         task.attempts += 1;
         task.checks.clear();
-        if view {
-            self.writer = Some(key);
-        }
         let source = task.source;
         self.active += 1;
         self.tally.attempts += 1;
@@ -90,11 +83,11 @@ impl State {
             pending: Vec::new(),
             answer: None,
             checked: 0,
-            tree: None,
+            tree: work.base_tree.clone().filter(|_| !gather),
+            touched: Default::default(),
             cost: NanoUsd::ZERO,
             usage: Usage::default(),
         });
-        let gather = view || (files && work.parts.is_none());
         self.enter(key, if gather { Stage::Gather } else { Stage::Call });
         if let (Some(row), Some(source)) = (key.row, source)
             && !self.sources[source as usize].rows.contains_key(&row)
@@ -163,33 +156,20 @@ impl State {
         let Some(work) = self.work.get_mut(&key) else { return };
         let Some(attempt) = work.attempt.take() else { return };
         self.active = self.active.saturating_sub(1);
-        if accepted {
-            work.accepted = attempt.answer;
-            if attempt.tree.is_some() {
-                self.changed |= attempt.tree != work.base_tree;
-                self.clean = attempt.tree;
-            }
-        } else {
-            work.accepted = attempt.answer.or(work.accepted.take());
+        if accepted || attempt.answer.is_some() {
+            work.made = work.base_tree.clone().zip(attempt.tree).map(|(from, to)| Change { from, to });
         }
+        work.accepted = if accepted { attempt.answer } else { attempt.answer.or(work.accepted.take()) };
         work.tried.push(tried);
         self.enter(key, Stage::Ready);
     }
 
     pub(super) fn end_unit(&mut self, key: Key, status: SubtaskStatus, output: &str, tier: Option<Tier>, error: Option<String>) {
         self.leave_queues(key);
-        if self.writer == Some(key) {
-            self.writer = None;
-        }
-        if let Some(work) = self.work.remove(&key) {
-            if work.attempt.is_some() {
-                self.active = self.active.saturating_sub(1);
-            }
-            // Accepted by its checks, rejected by a person: its changes do not stay.
-            let passed = work.tried.last().is_some_and(|t| t.failure.is_none() && t.ending == Ending::Done);
-            if status == SubtaskStatus::Failed && passed && work.base_tree.is_some() {
-                self.clean = work.base_tree;
-            }
+        if let Some(work) = self.work.remove(&key)
+            && work.attempt.is_some()
+        {
+            self.active = self.active.saturating_sub(1);
         }
         if let Some(row) = key.row {
             self.end_row_unit(key.task, row, status, output);

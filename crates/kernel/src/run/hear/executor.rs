@@ -9,6 +9,8 @@ use crate::run::state::{InFlight, Job, Key, Stage};
 use crate::run::{Check, Run, turn};
 use crate::time::Millis;
 
+/// A change of more lines is no simple edit (design.md "The plan").
+pub(super) const SIMPLE_EDIT_LINES: u64 = 5;
 /// Longest evidence that goes into the next attempt, in bytes.
 const EVIDENCE_BYTES: usize = 6_000;
 
@@ -148,12 +150,25 @@ impl Run {
         let spec = &self.state.task(key).spec;
         let answer = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).and_then(|a| a.answer.clone()).unwrap_or_else(|| "".into());
         let schema = self.state.task(key).wanted.format().map(|f| Check::Schema { schema: f.schema.clone(), answer });
-        schema.into_iter().chain(spec.checks.iter().map(|argv| Check::Command { argv: argv.clone() })).collect()
+        let merge = self.state.task(key).merge.as_ref();
+        let markers = merge.map(|merge| Check::Markers { files: merge.files.clone() });
+        schema.into_iter().chain(markers).chain(spec.checks.iter().map(|argv| Check::Command { argv: argv.clone() })).collect()
     }
 
     /// After a passed check, or before the first: the next one, or acceptance.
     fn go_on_checking(&mut self, key: Key) {
         let Some(attempt) = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()) else { return };
+        if attempt.checked == 0
+            && let Some(lines) = self.too_many_lines(key)
+        {
+            let reason = format!("the patch changes {lines} lines; a simple_edit changes at most {SIMPLE_EDIT_LINES}");
+            return self.ended_otherwise(key, Ending::TooBig, reason);
+        }
+        if attempt.checked == 0
+            && let Some(evidence) = self.out_of_scope(key)
+        {
+            return self.check_failed(key, "scope".to_owned(), Verdict::Fail, evidence, Millis(0));
+        }
         if attempt.checked == 0 && self.nothing_changed(key) {
             let evidence =
                 "The subtask is to change files, and no file was changed. Make the change with apply_patch or write_file.".to_owned();
@@ -208,7 +223,7 @@ impl Run {
         (attempt.tier.clone(), attempt.model.clone())
     }
 
-    fn end_attempt(&mut self, key: Key, ending: Ending, failure: Option<Failure>, accepted: bool, reason: String) {
+    pub(super) fn end_attempt(&mut self, key: Key, ending: Ending, failure: Option<Failure>, accepted: bool, reason: String) {
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt ends one");
         self.record(Event::AttemptEnded {
             unit: self.state.unit(key),
@@ -315,7 +330,14 @@ impl Run {
 
     pub(super) fn ask_about_failure(&mut self, key: Key, reason: String) {
         let unit = self.state.unit(key);
-        let question = format!("{unit} could not be done. Approve its last answer, reject it, or say how to go on.");
+        let files = self.state.work.get(&key).and_then(|w| w.made.as_ref()).is_some_and(|made| made.from != made.to);
+        let what = if files { "its last answer with its files" } else { "its last answer" };
+        let what = if self.state.task(key).merge.is_some() {
+            "its last answer, with what it left unmerged between conflict markers"
+        } else {
+            what
+        };
+        let question = format!("{unit} could not be done. Approve {what}, reject it, or say how to go on.");
         let evidence = format!("{reason}\n\nLast answer:\n{}", keep_tail(&self.accepted(key), EVIDENCE_BYTES));
         self.ask_person(Ask::Failed, Some(unit), None, question, evidence);
     }

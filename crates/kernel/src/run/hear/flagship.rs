@@ -183,6 +183,9 @@ impl Run {
     fn standing(&self, id: &crate::ids::SubtaskId) -> Standing {
         let Some(&task) = self.state.index.get(id) else { return Standing::Waiting };
         let entry = &self.state.tasks[task as usize];
+        if entry.merge.is_some() && entry.status.is_none() {
+            return Standing::Started; // without it the work of both sides cannot be put together
+        }
         match (entry.status, self.state.work.get(&Key { task, row: None })) {
             (Some(SubtaskStatus::Failed), _) if entry.source.is_some() => Standing::Done,
             (Some(SubtaskStatus::Failed | SubtaskStatus::Dropped), _) => Standing::Stuck,

@@ -11,6 +11,9 @@ impl Run {
         let Some(entry) = self.state.inbox.get(&item).cloned() else { return };
         self.record(Event::InboxAnswered { item, reply: reply.clone() });
         let Some(key) = entry.unit else { return };
+        if let (Ask::Composed, Reply::Text { text }) = (entry.ask, &reply) {
+            return self.mend_as_told(key, text.clone());
+        }
         let waits = self.state.work.get(&key).is_some_and(|w| w.stage == Stage::Person(item));
         if matches!(entry.ask, Ask::Failed | Ask::Approve) && !waits {
             return; // the plan changed under the question
@@ -26,7 +29,16 @@ impl Run {
                 if let (Some(attempt), Some(call_id)) = (attempt, entry.call_id) {
                     let output = ToolOutput { ok: true, output: text, ..ToolOutput::default() };
                     let unit = self.state.unit(key);
-                    self.record(Event::ToolEnded { unit, attempt, call_id, name: "ask".to_owned(), output, tree: None, ms: Millis(0) });
+                    self.record(Event::ToolEnded {
+                        unit,
+                        attempt,
+                        call_id,
+                        name: "ask".to_owned(),
+                        output,
+                        tree: None,
+                        touched: None,
+                        ms: Millis(0),
+                    });
                 }
             }
             (Ask::Failed | Ask::Approve, Reply::Approve) => {

@@ -28,31 +28,13 @@ impl Run {
         if !self.state.desk.planned && self.state.desk.mends > 0 {
             return; // a fault of the whole plan stops new starts until it is mended
         }
-        let (mut after, mut waiting, mut writers) = (None, 0, true);
-        while waiting < LOOK_AT && actions.len() < AT_ONCE {
-            let reader = next_in(&self.state.ready, after);
-            let writer = if writers { self.next_writer() } else { None };
-            let Some(next) = [reader, writer].into_iter().flatten().min() else { return };
-            if writer == Some(next) {
-                writers = self.start_unit(next.1, gate, actions);
-            } else {
-                after = Some(next);
-                waiting += usize::from(!self.start_unit(next.1, gate, actions));
-            }
-        }
-    }
-
-    /// The unit that may take the view: whoever has it already, else the most urgent.
-    pub(super) fn next_writer(&self) -> Option<(std::cmp::Reverse<u64>, Key)> {
-        if !self.state.desk.planned {
-            return None;
-        }
-        match self.state.writer {
-            None => self.state.ready_writers.first().copied(),
-            Some(key) => {
-                let entry = (std::cmp::Reverse(self.state.task(key).priority), key);
-                self.state.ready_writers.contains(&entry).then_some(entry)
-            }
+        let (mut after, mut waiting) = (None, 0);
+        while waiting < LOOK_AT
+            && actions.len() < AT_ONCE
+            && let Some(next) = next_in(&self.state.ready, after)
+        {
+            after = Some(next);
+            waiting += usize::from(!self.start_unit(next.1, gate, actions));
         }
     }
 
@@ -90,8 +72,7 @@ impl Run {
         if let Some(started) = self.unaffordable(key, &tier, model) {
             return started;
         }
-        let spec = &self.state.task(key).spec;
-        let direct = !uses_view(spec) && spec.files.is_empty();
+        let direct = !self.state.must_gather(key);
         if direct && !gate.enter(model) {
             return false;
         }
@@ -145,7 +126,7 @@ impl Run {
     fn may_stream(&mut self, key: Key) -> bool {
         let known = self.known();
         let spec = &self.state.task(key).spec;
-        spec.for_each.is_none() && plan::startable_while_streaming(spec, &known, |id| self.state.index.contains_key(id))
+        spec.for_each.is_none() && !uses_view(spec) && plan::startable_while_streaming(spec, &known, |id| self.state.index.contains_key(id))
     }
 
     fn next_tier(&self, key: Key, route: &Route) -> (Tier, String) {

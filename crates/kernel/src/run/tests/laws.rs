@@ -50,7 +50,7 @@ struct Weather {
     crash: u64,
 }
 
-fn plan_of(dice: &Dice, size: u64, bulk: bool) -> Value {
+fn plan_of(dice: &Dice, size: u64, bulk: bool, writers: u64) -> Value {
     let kinds = ["classify", "extract", "search", "generate", "debug", "general", "summarize"];
     let mut subtasks: Vec<Value> = Vec::new();
     for n in 0..size {
@@ -66,6 +66,11 @@ fn plan_of(dice: &Dice, size: u64, bulk: bool) -> Value {
         }
         if dice.chance(20) {
             one["writes"] = json!(["src/**"]);
+        } else if dice.chance(writers) {
+            // Two files for all: they meet.
+            one["type"] = json!("generate");
+            one["writes"] = json!([dice.pick(&["f", "g"])]);
+            one["tools"] = json!(["write_file", "run_command"]);
         }
         if dice.chance(20) {
             one["checks"] = json!([["true"], ["also"]]);
@@ -227,6 +232,87 @@ fn money_is_kept(world: &World) {
     }
 }
 
+/// Who writes does so once, mostly where it may, and is done.
+fn writing(dice: &Dice, asked: &Asked<'_>) -> Reply_ {
+    let wrote = matches!(asked.call.items.last(), Some(Item::ToolOutput { .. }));
+    if wrote {
+        return say(format!("ok {}", dice.roll(2))).after(dice.roll(500));
+    }
+    let (tool, path) = if dice.chance(10) { ("run_command", "elsewhere") } else { ("write_file", "") };
+    let arguments = if path.is_empty() { json!({}) } else { json!({"path": path}) };
+    call_tool(&format!("c{}", dice.roll(1_000_000)), tool, arguments).after(dice.roll(500))
+}
+
+/// Every attempt starts from exactly the accepted work it hangs on; nothing accepted is lost in what is stored, unless
+/// somebody who had it before him replaced it; nothing is stored that holds a conflict.
+fn files_are_kept(world: &World) {
+    let state = world.run.state();
+    let changed = |change: &Change| {
+        let (from, to) = (&world.trees[&change.from], &world.trees[&change.to]);
+        let paths: HashSet<&String> = from.keys().chain(to.keys()).filter(|path| from.get(*path) != to.get(*path)).collect();
+        paths.into_iter().map(|path| (path.clone(), to.get(path).cloned())).collect::<Vec<_>>()
+    };
+    // Which views are live: one for each attempt in a view, and each stands where its attempt does.
+    for (key, work) in &state.work {
+        let Some(attempt) = work.attempt.as_ref().filter(|_| uses_view(&state.task(*key).spec)) else { continue };
+        if let (Stage::Checks, Some(tree), Some(view)) = (work.stage, &attempt.tree, world.views.get(&state.unit(*key))) {
+            assert_eq!(view, &world.trees[tree], "{}: its view holds what somebody else made", state.unit(*key));
+        }
+    }
+    let Some(patch) = state.patch.as_ref().filter(|p| p.applied.is_none() && state.composed.as_ref().is_some_and(|c| c.parts == p.parts))
+    else {
+        return;
+    };
+    let Some(stored) = state.composed.as_ref().map(|composed| &world.trees[&composed.tree]) else { return };
+    if patch.parts != state.parts() {
+        return;
+    }
+    let accepted: Vec<(Key, &Change)> = state.changes.iter().map(|(key, change)| (*key, change)).collect();
+    for (key, change) in &accepted {
+        for (path, content) in changed(change) {
+            let later = accepted.iter().any(|(other, change)| {
+                let before = state.before(*other);
+                let built_on = before.contains(key) || before.contains(&Key { task: key.task, row: None });
+                built_on && (state.task(*other).merge.is_some() || changed(change).iter().any(|(p, _)| *p == path))
+            });
+            let mended = state.repairs.iter().any(|(_, change)| changed(change).iter().any(|(p, _)| *p == path));
+            assert!(
+                later || mended || stored.get(&path) == content.as_ref(),
+                "{} made {path} {content:?}, and it is {:?}: {}",
+                state.unit(*key),
+                stored.get(&path),
+                last(world)
+            );
+        }
+    }
+    // A person may take a merge as it is, markers and all: the question says so.
+    let taken = |event: &Event| matches!(event, Event::InboxOpened { ask: Ask::Failed, unit: Some(unit), .. } if unit.subtask.as_str().starts_with("merge"));
+    let taken = world.events().any(taken);
+    assert!(taken || stored.values().all(|text| !text.contains("<<<")), "a conflict is stored: {stored:?}\n{}", last(world));
+}
+
+/// An attempt starts from the accepted work of all it hangs on, and of nobody else.
+fn starts_are_exact(world: &World) {
+    let mut of: HashMap<Unit, Vec<(String, Change)>> = HashMap::new();
+    for event in world.events() {
+        if let Event::SubtaskEnded { unit, change: Some(change), .. } = event {
+            of.entry(unit.clone()).or_default().push((unit.to_string(), change.clone()));
+        }
+    }
+    let state = world.run.state();
+    for (unit, tree, before) in &world.started {
+        let hung_on = |other: &Unit| {
+            state.key(other).is_some_and(|other| before.contains(&other) || before.contains(&Key { task: other.task, row: None }))
+        };
+        for content in world.trees[tree].values() {
+            // Contents name who wrote them; a conflict names both.
+            let strangers = of.keys().filter(|other| !hung_on(other) && content.contains(&format!("{other}:"))).collect::<Vec<_>>();
+            let own = strangers.iter().all(|other| *other == unit);
+            assert!(strangers.is_empty() || own, "{unit} starts from {content:?}, made by {strangers:?}: {}", last(world));
+        }
+    }
+}
+
 fn replay_equals_live(world: &World) {
     let mut run = Run::new(world.catalog.clone(), world.tools.clone());
     for stamped in world.durable.iter().chain(&world.run.outbox) {
@@ -257,10 +343,11 @@ fn difference(a: &State, b: &State) -> String {
 fn same(a: &State, b: &State) -> bool {
     a.tasks == b.tasks
         && a.work == b.work
-        && (&a.ready, &a.ready_writers, &a.to_call, &a.to_act, &a.parked) == (&b.ready, &b.ready_writers, &b.to_call, &b.to_act, &b.parked)
+        && (&a.ready, &a.to_call, &a.to_act, &a.parked) == (&b.ready, &b.to_call, &b.to_act, &b.parked)
         && (&a.calls, &a.ledger, &a.desk, &a.inbox, &a.sources) == (&b.calls, &b.ledger, &b.desk, &b.inbox, &b.sources)
-        && (a.phase, a.active, a.writer, a.open, a.changed, a.tally) == (b.phase, b.active, b.writer, b.open, b.changed, b.tally)
-        && (&a.tree, &a.clean, &a.patch, &a.stop, &a.starved, a.reserve) == (&b.tree, &b.clean, &b.patch, &b.stop, &b.starved, b.reserve)
+        && (a.phase, a.active, a.open, a.mended, a.tally) == (b.phase, b.active, b.open, b.mended, b.tally)
+        && (&a.changes, &a.repairs, &a.merges, &a.composed) == (&b.changes, &b.repairs, &b.merges, &b.composed)
+        && (&a.patch, &a.stop, &a.starved, a.reserve) == (&b.patch, &b.stop, &b.starved, b.reserve)
         && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended) == (&b.usage, &b.notes, &b.index, &b.forward, &b.ended)
 }
 
@@ -278,7 +365,7 @@ fn order_is_kept(world: &World) {
             }
         };
         match event {
-            Event::PlanSubtask { subtask, .. } => learn(subtask),
+            Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => learn(subtask),
             Event::PlanPatched { patch, .. } => {
                 patch.add.iter().chain(&patch.change).for_each(&mut learn);
                 for s in &patch.change {
@@ -312,7 +399,7 @@ fn order_is_kept(world: &World) {
     assert_eq!(numbers.len(), world.calls.len());
 }
 
-fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, weather: Weather) {
+fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: Weather) {
     let dice = Dice::new(seed);
     let mut policy = policy();
     if dice.chance(50) {
@@ -329,17 +416,21 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, weather: Weather) {
     if by_hand {
         let rules =
             BulkRules { canary: dice.chance(30).then_some(2), max_failure_rate: dice.chance(30).then_some(0.3), max_escalation_rate: None };
-        world.give(plan_of(&dice, size, bulk), rules);
+        world.give(plan_of(&dice, size, bulk, writers), rules);
     } else {
         ids = (0..5).map(|n| format!("p{n}")).collect();
     }
     world.rows = (0..dice.roll(8)).map(|n| json!({"n": n})).collect();
     world.slots = dice.chance(30).then(|| 1 + dice.roll(4) as u32);
-    world.watch = money_is_kept;
+    world.watch = |world| {
+        money_is_kept(world);
+        files_are_kept(world);
+    };
     let (d, w, names) = (dice.clone(), weather, ids.clone());
     world.script = Box::new(move |asked| {
         transcript_is_valid(asked.call);
         match asked.caller {
+            Caller::Executor { .. } if writers > 0 && d.chance(70) => writing(&d, asked),
             Caller::Executor { .. } => executor(&d, w, asked),
             _ => flagship(&d, w, asked, &names),
         }
@@ -349,8 +440,14 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, weather: Weather) {
         Box::new(move |_, _, _| if d.chance(w.bad) { (Verdict::Fail, "wrong".to_owned()) } else { (Verdict::Pass, String::new()) });
     let d = dice.clone();
     world.on_tool = Box::new(move |_, name, _| {
-        (ToolOutput { ok: true, output: "x".repeat(d.roll(50) as usize), ..ToolOutput::default() }, name.starts_with("write"))
+        (
+            ToolOutput { ok: true, output: "x".repeat(d.roll(50) as usize), ..ToolOutput::default() },
+            name.starts_with("write") || name == "run_command",
+        )
     });
+    let (d, w) = (dice.clone(), weather);
+    world.on_composed =
+        Box::new(move |_, _, _| if d.chance(w.bad) { (Verdict::Fail, "not together".to_owned()) } else { (Verdict::Pass, String::new()) });
 
     let mut sessions = 0;
     let mut crashes = 0;
@@ -376,6 +473,7 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, weather: Weather) {
         assert_eq!(world.run.state().ledger.leased(), NanoUsd::ZERO, "nothing is promised when nothing runs");
         assert_eq!(world.run.state().ledger.calls_in_flight(), 0);
         order_is_kept(&world);
+        starts_are_exact(&world);
         let over = world.run.state().phase == Phase::Ended;
         sessions += 1;
         if sessions > 40 {
@@ -447,17 +545,27 @@ proptest! {
 
     #[test]
     fn a_plan_by_hand_keeps_every_law(seed: u64, size in 1u64..8, weather in weather()) {
-        play(seed, size, true, false, weather);
+        play(seed, size, true, false, 0, weather);
+    }
+
+    #[test]
+    fn writers_side_by_side_keep_every_law(seed: u64, size in 2u64..9, weather in weather()) {
+        play(seed, size, true, false, 80, weather);
+    }
+
+    #[test]
+    fn rows_that_write_keep_every_law(seed: u64, size in 1u64..5, weather in weather()) {
+        play(seed, size, true, true, 80, weather);
     }
 
     #[test]
     fn a_bulk_plan_keeps_every_law(seed: u64, size in 1u64..6, weather in weather()) {
-        play(seed, size, true, true, weather);
+        play(seed, size, true, true, 0, weather);
     }
 
     #[test]
     fn a_streamed_plan_keeps_every_law(seed: u64, weather in weather()) {
-        play(seed, 1, false, false, weather);
+        play(seed, 1, false, false, 0, weather);
     }
 }
 

@@ -6,6 +6,7 @@ mod attempts;
 mod bulk;
 mod laws;
 mod mcp;
+mod merges;
 mod passes;
 mod plan;
 mod trouble;

@@ -144,6 +144,11 @@ pub fn review(verdict: &str) -> Value {
 
 pub type Script = Box<dyn FnMut(&Asked<'_>) -> Reply_>;
 pub type ToolScript = Box<dyn FnMut(&str, &str, &str) -> (ToolOutput, bool)>;
+/// A tree: what is in which file.
+pub type Files = BTreeMap<String, String>;
+/// The tree without changes.
+pub const BASE: &str = "t0";
+pub type ComposedScript = Box<dyn FnMut(&Unit, &[String], &Files) -> (Verdict, String)>;
 pub type CheckScript = Box<dyn FnMut(&Unit, u32, &Check) -> (Verdict, String)>;
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -172,11 +177,13 @@ pub struct World {
     asked: HashMap<String, u32>,
     /// Every call made: number, caller, tier, what was shown.
     pub calls: Vec<(CallNo, Caller, Tier, Call)>,
-    tree: u64,
-    pub resets: Vec<String>,
-    pub trees: BTreeMap<String, Vec<String>>,
-    pub view: Vec<String>,
-    pub stored: Vec<Vec<String>>,
+    pub trees: BTreeMap<String, Files>,
+    /// A view for each unit that works in one.
+    pub views: BTreeMap<Unit, Files>,
+    /// What each attempt of a unit started from, and what it hung on then.
+    pub started: Vec<(Unit, String, std::collections::BTreeSet<Key>)>,
+    pub stored: Vec<Files>,
+    pub on_composed: ComposedScript,
     pub turns: u32,
     /// Something was said since the last turn.
     fresh: bool,
@@ -235,6 +242,7 @@ impl World {
             policy: Arc::new(policy),
             input: None,
             apply: true,
+            branch: false,
             continues: None,
             offline: None,
             reuse: false,
@@ -262,11 +270,11 @@ impl World {
             seq: 0,
             asked: HashMap::new(),
             calls: Vec::new(),
-            tree: 0,
-            resets: Vec::new(),
-            trees: BTreeMap::from([("t0".to_owned(), Vec::new())]),
-            view: Vec::new(),
+            trees: BTreeMap::from([(BASE.to_owned(), Files::new())]),
+            views: BTreeMap::new(),
+            started: Vec::new(),
             stored: Vec::new(),
+            on_composed: Box::new(|_, _, _| (Verdict::Pass, String::new())),
             turns: 0,
             fresh: true,
             watch: |_| {},
@@ -310,22 +318,67 @@ impl World {
         self.queue.push(Reverse((Due(self.now.0 + ms, self.seq), self.facts.len() - 1)));
     }
 
-    fn tree_name(&mut self) -> String {
+    fn tree_name(&mut self, files: &Files) -> String {
         // Equal contents have equal names.
-        if let Some((name, _)) = self.trees.iter().find(|(_, files)| **files == self.view) {
+        if let Some((name, _)) = self.trees.iter().find(|(_, there)| *there == files) {
             return name.clone();
         }
-        self.tree += 1;
-        let name = format!("t{}", self.tree);
-        self.trees.insert(name.clone(), self.view.clone());
+        let name = format!("t{}", self.trees.len());
+        self.trees.insert(name.clone(), files.clone());
         name
     }
 
-    fn reset(&mut self, to: Option<String>) {
-        if let Some(to) = to {
-            self.view = self.trees[&to].clone();
-            self.resets.push(to);
+    /// Parts laid onto the base, three-way per file; a file holds one thing.
+    pub fn compose(&self, parts: &[Part]) -> (Files, Vec<Conflict>) {
+        let (mut files, mut by, mut conflicts) = (Files::new(), BTreeMap::<String, Unit>::new(), Vec::new());
+        for part in parts {
+            let (from, to) = (&self.trees[part.from.as_deref().unwrap_or(BASE)], &self.trees[&part.to]);
+            let paths: std::collections::BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+            for path in paths.into_iter().filter(|path| from.get(*path) != to.get(*path)) {
+                let now = files.get(path);
+                if now == from.get(path) {
+                    match to.get(path) {
+                        Some(new) => drop(files.insert(path.clone(), new.clone())),
+                        None => drop(files.remove(path)),
+                    }
+                } else if now != to.get(path) {
+                    let both = format!("<<<{now:?}==={:?}>>>", to.get(path));
+                    files.insert(path.clone(), both);
+                    let first = by.get(path).cloned().unwrap_or_else(|| part.unit.clone());
+                    conflicts.push(Conflict { path: path.clone(), first, second: part.unit.clone() });
+                }
+                by.insert(path.clone(), part.unit.clone());
+            }
         }
+        (files, conflicts)
+    }
+
+    fn sides(&self, conflicts: &[Conflict]) -> Vec<Side> {
+        let units: std::collections::BTreeSet<&Unit> = conflicts.iter().flat_map(|c| [&c.first, &c.second]).collect();
+        units.into_iter().map(|unit| Side { unit: unit.clone(), diff: format!("diff of {unit}") }).collect()
+    }
+
+    /// The view of a unit, put back to what is on record when another process made it.
+    fn view(&mut self, unit: &Unit) -> &mut Files {
+        let state = self.run.state();
+        let attempt = state.key(unit).and_then(|key| state.work.get(&key)).and_then(|w| w.attempt.as_ref());
+        let tree = attempt.and_then(|a| a.tree.clone()).unwrap_or_else(|| BASE.to_owned());
+        let there = self.trees[&tree].clone();
+        self.views.entry(unit.clone()).or_insert(there)
+    }
+
+    /// Writes into a view as far as the gate of the tools lets it.
+    fn write(&mut self, unit: &Unit, attempt: u32, call_id: &str, name: &str, arguments: &str) {
+        let state = self.run.state();
+        let Some(spec) = state.key(unit).map(|key| state.task(key).spec.clone()) else { return };
+        let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+        let scope = spec.writes.first().map(|glob| glob.replace("**", unit.subtask.as_str()));
+        let Some(path) = arguments["path"].as_str().map(str::to_owned).or(scope) else { return };
+        if name != "run_command" && !plan::outside(&spec.writes, std::slice::from_ref(&path)).is_empty() {
+            return;
+        }
+        let content = arguments["content"].as_str().map_or_else(|| format!("{unit}:{attempt}:{call_id}"), str::to_owned);
+        self.view(unit).insert(path, content);
     }
 
     /// Decides, makes it durable, performs it.
@@ -394,25 +447,46 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Gather { unit, view, reset_to, .. } => {
-                self.reset(reset_to);
-                let tree = view.then(|| self.tree_name());
-                self.later(1, Fact::Gathered { unit, parts: Vec::new(), tree });
+            Action::Gather { unit, view, start, onto, .. } => {
+                let (files, conflicts) = match &onto {
+                    Some(tree) => (self.trees[tree].clone(), Vec::new()),
+                    None => self.compose(&start),
+                };
+                let tree = self.tree_name(&files);
+                if view {
+                    self.views.insert(unit.clone(), files);
+                }
+                if onto.is_none() {
+                    let state = self.run.state();
+                    let before = state.key(&unit).map(|key| state.before(key)).unwrap_or_default();
+                    self.started.push((unit.clone(), tree.clone(), before));
+                }
+                let sides = self.sides(&conflicts);
+                self.later(1, Fact::Gathered { unit, parts: Vec::new(), tree: Some(tree), start, conflicts, sides });
             }
             Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
-                self.reset(reset_to);
+                if let Some(to) = reset_to {
+                    self.views.insert(unit.clone(), self.trees[&to].clone());
+                }
                 let (output, changes) = (self.on_tool)(unit.subtask.as_str(), &name, &arguments);
                 if changes {
-                    self.view.push(format!("{unit}:{attempt}:{call_id}"));
+                    self.write(&unit, attempt, &call_id, &name, &arguments);
                 }
                 if self.mute.contains(&name.as_str()) {
                     return self.later(5, Fact::ToolUnknown { unit, call_id, why: "no answer for 60 s".to_owned() });
                 }
-                let tree = writes.then(|| self.tree_name());
-                self.later(5, Fact::ToolDone { unit, attempt, call_id, output, tree, ms: Millis(5) });
+                let (tree, changed) = if writes { self.measured(&unit) } else { (None, None) };
+                self.later(5, Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms: Millis(5) });
             }
             Action::Check { unit, attempt, check } => {
-                let (verdict, evidence) = (self.on_check)(&unit, attempt, &check);
+                let (verdict, evidence) = match &check {
+                    Check::Markers { files } => {
+                        let view = self.view(&unit).clone();
+                        let left: Vec<&String> = files.iter().filter(|path| view.get(*path).is_some_and(|t| t.contains("<<<"))).collect();
+                        (if left.is_empty() { Verdict::Pass } else { Verdict::Fail }, format!("{left:?}"))
+                    }
+                    _ => (self.on_check)(&unit, attempt, &check),
+                };
                 self.later(10, Fact::Checked { unit, attempt, check: check.name(), verdict, evidence, ms: Millis(10) });
             }
             Action::ReadRows { source, from, count, list, with } => {
@@ -427,14 +501,36 @@ impl World {
                 }
                 self.later(1, Fact::RowsRead { source, rows, total });
             }
-            Action::StorePatch { reset_to } => {
-                self.reset(reset_to);
-                self.stored.push(self.view.clone());
-                self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: self.view.clone() });
+            Action::Compose { parts } => {
+                let (files, conflicts) = self.compose(&parts);
+                let tree = self.tree_name(&files);
+                let sides = self.sides(&conflicts);
+                self.later(1, Fact::Composed { parts, tree, conflicts, sides });
+            }
+            Action::CheckComposed { unit, argv, tree } => {
+                let (verdict, evidence) = (self.on_composed)(&unit, &argv, &self.trees[&tree]);
+                self.later(10, Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: Millis(10) });
+            }
+            Action::StorePatch { tree } => {
+                let files = self.trees[&tree].clone();
+                let names = files.keys().cloned().collect();
+                self.stored.push(files);
+                self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: names });
             }
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
             Action::Call { .. } => unreachable!("calls are asked"),
         }
+    }
+
+    /// A unit's tree now, and all it changed in this attempt.
+    fn measured(&mut self, unit: &Unit) -> (Option<String>, Option<Changed>) {
+        let files = self.view(unit).clone();
+        let state = self.run.state();
+        let base = state.key(unit).and_then(|key| state.work.get(&key)).and_then(|w| w.base_tree.clone());
+        let from = base.map(|tree| self.trees[&tree].clone()).unwrap_or_default();
+        let paths: Vec<String> = files.iter().filter(|(path, text)| from.get(*path) != Some(*text)).map(|(path, _)| path.clone()).collect();
+        let lines = paths.iter().map(|path| files[path].lines().count() as u64).sum();
+        (Some(self.tree_name(&files)), Some(Changed { paths, lines }))
     }
 
     /// The last word on a row.
@@ -509,14 +605,12 @@ impl World {
                 let last: Vec<String> = self.durable[from..].iter().map(|s| format!("{:.400}", format!("{:?}", s.event))).collect();
                 let s = self.run.state();
                 panic!(
-                    "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} {:?} call {:?} writer {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
+                    "stuck: phase {:?} desk {:?} inbox {:?} ready {:?} call {:?} calls {:?} room {} session {:?} status {:?} sources {:?} work {:?}\n{}",
                     s.phase,
                     (&s.desk.job, s.desk.stage),
                     s.inbox,
                     s.ready,
-                    s.ready_writers,
                     s.to_call,
-                    s.writer,
                     s.calls,
                     self.run.room(),
                     self.run.session,
@@ -539,6 +633,7 @@ impl World {
         self.queue.clear();
         self.facts.clear();
         self.in_flight = 0;
+        self.views.clear();
         self.hear(Fact::Opened);
     }
 

@@ -4,16 +4,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 
+use super::super::Layers;
 use super::super::wire::{Order, Primitive, SCRATCH, VIEW};
 use super::sys::{MountAttr, restrict_mount};
 use super::{OrRefuse, Refusal};
@@ -41,10 +42,23 @@ fn attach(mount: &OwnedFd, target: &Path) -> io::Result<()> {
 fn new_mount(kind: &str, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
-        fsconfig_set_string(context.as_fd(), *key, *value)?;
+        match *value {
+            "" => fsconfig_set_flag(context.as_fd(), *key)?,
+            value => fsconfig_set_string(context.as_fd(), *key, value)?,
+        }
     }
     fsconfig_create(context.as_fd())?;
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?)
+}
+
+/// The layers of a view as one mount. Each is named by an open handle: a path may hold what the mount takes for punctuation.
+fn layered(layers: &Layers) -> io::Result<OwnedFd> {
+    let open = |path: &PathBuf| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let by_handle = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let lower = layers.lower.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let (upper, work) = (open(&layers.upper)?, open(&layers.work)?);
+    let lowers = lower.iter().map(by_handle).collect::<Vec<_>>().join(":");
+    new_mount("overlay", &[("lowerdir", &lowers), ("upperdir", &by_handle(&upper)), ("workdir", &by_handle(&work)), ("userxattr", "")])
 }
 
 /// Inside paths are absolute; while the root is being built we stand in it.
@@ -67,7 +81,10 @@ pub(super) fn build(order: &Order) -> Result<(), Refusal> {
         restrict_mount(&mount, READ_ONLY).or_refuse(private, refuse("restrict", &bind.source))?;
         mounts.push((mount, &bind.target, bind.file));
     }
-    let view = clone_of(&order.view).or_refuse(private, refuse("bind", &order.view))?;
+    let view = match &order.layers {
+        Some(layers) => layered(layers).or_refuse(Primitive::Layers, refuse("mount layers over", &order.view))?,
+        None => clone_of(&order.view).or_refuse(private, refuse("bind", &order.view))?,
+    };
     restrict_mount(&view, MountAttr { read_only: !order.writable, ..READ_ONLY }).or_refuse(private, refuse("restrict", &order.view))?;
     mounts.push((view, Path::new(VIEW), false));
     if let Some(scratch) = &order.scratch {
