@@ -229,7 +229,7 @@ fn store(base: &Path, home: &Path) -> Result<Store, ViewError> {
         return Store::open(home);
     }
     // Left half made by an engine that died: nothing in it is on record.
-    let _ = std::fs::remove_dir_all(home);
+    let _ = brigade_tools::view::clear(home);
     Store::create(base, home)
 }
 

@@ -292,8 +292,11 @@ fn transparent(folder: &Path) -> Result<(), ViewError> {
     }
 }
 
-/// Removes whatever stands at `path`, however its modes were left; links are removed, never followed.
-pub(super) fn clear(path: &Path) -> std::io::Result<()> {
+/// Removes whatever stands at `path`, however a command left its modes; links are removed, never followed, and nothing there is no error.
+///
+/// # Errors
+/// What the disk says of the first that stays.
+pub fn clear(path: &Path) -> std::io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(()),
         Err(error) => return Err(error),

@@ -189,10 +189,21 @@ pub(super) fn mask<'a>(dir: &Path, paths: impl Iterator<Item = &'a Path>) -> std
             fs::create_dir_all(folder)?;
             last = folder.to_owned();
         }
-        #[cfg(target_os = "linux")]
-        rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::from_raw_mode(0), 0)?;
-        #[cfg(not(target_os = "linux"))]
-        return Err(std::io::Error::other("only Linux has overlays"));
+        whiteout(&at)?;
     }
     Ok(())
+}
+
+/// One of them.
+pub(crate) fn whiteout(at: &Path) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        Ok(mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), 0)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = at;
+        Err(std::io::Error::other("only Linux has overlays"))
+    }
 }

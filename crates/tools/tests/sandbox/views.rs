@@ -21,6 +21,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("ignored_output_stays_for_the_next_command_and_is_no_part_of_the_tree", ignored),
     ("a_hundred_thousand_files_are_refused_whole", flood),
     ("two_views_never_see_each_other", apart),
+    ("where_nothing_can_be_mounted_a_command_works_on_a_copy", copied),
 ];
 
 struct Desk {
@@ -222,4 +223,29 @@ fn apart() {
     });
     assert_eq!((read(&one, "top").as_deref(), read(&two, "top").as_deref()), (Some("one\n"), Some("two\n")));
     assert_eq!((read(&one, "two"), read(&two, "one")), (None, None));
+}
+
+fn copied() {
+    let desk = Desk::new();
+    if !crate::world::is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    // A file of somebody else in the workspace: an overlay of this user could not change it.
+    std::os::unix::fs::chown(desk.user.join("top"), Some(crate::world::NOBODY), None).unwrap();
+    let store = Store::create(&desk.user, &desk.world.outside.path().join("home2")).unwrap();
+    assert!(store.unmountable().is_some_and(|why| why.contains("\"top\" belongs to user 65534")), "{:?}", store.unmountable());
+    let view = store.view("one", &store.base()).unwrap();
+    let place = Place { view: view.clone(), scratch_dir: None, writable: true };
+    let script = format!("{FIND}; echo more >> top; rm -r src; mkdir build; echo x > build/out; mkfifo pipe; ln -s /etc/passwd away");
+    let argv = ["sh", "-ec", &script].map(str::to_owned);
+    let before = listing(&desk.user);
+    let checked = runtime().block_on(command::check(&desk.sandbox, &place, &argv, Duration::from_secs(60))).unwrap();
+    assert!(checked.ok && checked.evidence.contains("./deep/er/d.txt\n./link\n./src/a.txt\n"), "{}", checked.evidence);
+    assert_eq!(listing(&desk.user), before);
+    let (changed, left) = desk.changes(&view);
+    assert_eq!(
+        (changed, left),
+        (["src/a.txt", "src/b.txt", "top"].map(str::to_owned).to_vec(), ["away", "pipe"].map(str::to_owned).to_vec())
+    );
 }
