@@ -80,10 +80,7 @@ impl Layer {
     }
 
     /// Makes the deeds the view's own. What was there before is kept first; then nothing here can fail but the disk.
-    pub(super) fn fold(&self, dir: &Path, mut deeds: Deeds) -> Result<(), ViewError> {
-        for path in deeds.puts.keys() {
-            deeds.gone.remove(path);
-        }
+    pub(super) fn fold(&self, dir: &Path, deeds: Deeds) -> Result<(), ViewError> {
         let changed = self.state().changes.keys().chain(deeds.puts.keys()).chain(&deeds.gone).collect::<BTreeSet<_>>().len();
         if changed > MAX_CHANGED_FILES {
             return Err(ViewError::TooMuch { changed, limit: MAX_CHANGED_FILES });
@@ -94,6 +91,7 @@ impl Layer {
                 before.insert(path.clone(), self.keep_before(path)?);
             }
         }
+        // Removals first: what stands there again now is among the puts.
         for path in &deeds.gone {
             let own = dir.join(path);
             if fs::symlink_metadata(&own).is_ok_and(|meta| !meta.is_dir()) {

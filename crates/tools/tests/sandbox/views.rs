@@ -1,6 +1,8 @@
 //! Commands in views: what they see of the workspace, what they change, and that none of it reaches the workspace itself.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +54,8 @@ impl Desk {
         }
         symlink(world.outside("secret"), user.join("out")).unwrap();
         symlink("src/a.txt", user.join("link")).unwrap();
+        fs::write(user.join(OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(user.join("socket")).unwrap());
         let store = Store::create(&user, &world.outside.path().join("home")).unwrap();
         Self { sandbox: world.sandbox.clone(), world, user, store }
     }
