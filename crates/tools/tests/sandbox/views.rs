@@ -23,6 +23,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("ignored_output_stays_for_the_next_command_and_is_no_part_of_the_tree", ignored),
     ("a_hundred_thousand_files_are_refused_whole", flood),
     ("two_views_never_see_each_other", apart),
+    ("a_command_that_was_cancelled_leaves_nothing", cancelled),
     ("where_nothing_can_be_mounted_a_command_works_on_a_copy", copied),
 ];
 
@@ -252,4 +253,19 @@ fn copied() {
         (changed, left),
         (["src/a.txt", "src/b.txt", "top"].map(str::to_owned).to_vec(), ["away", "pipe"].map(str::to_owned).to_vec())
     );
+}
+
+fn cancelled() {
+    let desk = Desk::new();
+    let view = desk.view("one");
+    desk.sh(&view, "mkdir build; echo 1 > build/kept");
+    let place = Place { view: view.clone(), scratch_dir: None, writable: true };
+    let argv = ["sh", "-c", "while :; do echo x > made; echo x > src/more; echo x > build/more; done"].map(str::to_owned);
+    runtime().block_on(async {
+        let endless = command::check(&desk.sandbox, &place, &argv, Duration::from_secs(60));
+        assert!(tokio::time::timeout(Duration::from_millis(500), endless).await.is_err());
+    });
+    assert_eq!(view.tree_hash().unwrap(), desk.store.base());
+    assert_eq!(desk.sh(&view, FIND), desk.sh(&desk.view("fresh"), FIND));
+    assert_eq!(view.tree_hash().unwrap(), desk.store.base());
 }
