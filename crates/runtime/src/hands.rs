@@ -334,7 +334,7 @@ fn hash(tree: &str) -> Result<Hash, String> {
 
 fn make(base: &Path, home: &Path) -> Result<Store, ViewError> {
     // Left half made by an engine that died: nothing in it is on record.
-    let _ = std::fs::remove_dir_all(home);
+    let _ = brigade_tools::view::clear(home);
     Store::create(base, home)
 }
 

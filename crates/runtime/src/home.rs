@@ -103,10 +103,7 @@ impl Home {
     /// [`ForgetError`]; what is left can be forgotten again.
     pub fn forget(&self, run: &RunId, lock: RunLock) -> Result<(), ForgetError> {
         for dir in [self.view_dir(run), self.scratch_dir(run), self.offline_dir(run)] {
-            match std::fs::remove_dir_all(&dir) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(ForgetError::Folder { path: dir, source }),
-                _ => {}
-            }
+            brigade_tools::view::clear(&dir).map_err(|source| ForgetError::Folder { path: dir, source })?;
         }
         self.journal.remove(&commands_of(run)).wait()?;
         self.journal.remove(&events_of(run)).wait()?;

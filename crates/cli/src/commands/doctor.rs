@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 providers(&config, &env, &mut report).await;
-                sandbox(&mut report).await;
+                sandbox(&env, &mut report).await;
             });
         }
         Err(failure) => {
@@ -221,13 +221,13 @@ fn answered(name: &str, provider: &str, found: &Provider, probe: &Probe, config:
     }
 }
 
-async fn sandbox(report: &mut Report) {
+async fn sandbox(env: &Env, report: &mut Report) {
     let only = "everything but run_command and command checks works without it";
-    let probed = match Sandbox::new(&Profile::from_env()) {
-        Ok(sandbox) => sandbox.probe().await,
-        Err(e) => Err(e),
+    let sandbox = match Sandbox::new(&Profile::from_env()) {
+        Ok(sandbox) => sandbox,
+        Err(e) => return report.bad(Standing::Warning, "sandbox", chain(&e), only),
     };
-    let probe = match probed {
+    let probe = match sandbox.probe().await {
         Ok(probe) => probe,
         Err(e) => return report.bad(Standing::Warning, "sandbox", chain(&e), only),
     };
@@ -244,8 +244,24 @@ async fn sandbox(report: &mut Report) {
     if probe.usable() {
         let landlock = probe.landlock.map(|how| format!(" (landlock {how})")).unwrap_or_default();
         report.ok("sandbox", format!("{}{landlock}", works.join(", ")));
+        views(&sandbox, env, report).await;
     } else if probe.not_supported {
         report.bad(Standing::Warning, "sandbox", "there is none on this system", only);
+    }
+}
+
+/// How a command gets to see the files of a view.
+async fn views(sandbox: &Sandbox, env: &Env, report: &mut Report) {
+    // A home that is not there was told of above.
+    let Ok(home) = wiring::home_dir(env) else { return };
+    match sandbox.probe_layers(&home).await {
+        Ok(()) => report.ok("views", "mounted as layers over the workspace"),
+        Err(e) => report.bad(
+            Standing::Warning,
+            "views",
+            chain(&e),
+            "commands work on a copy of the workspace made for each of them, which is slower",
+        ),
     }
 }
 

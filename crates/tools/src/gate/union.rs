@@ -57,15 +57,14 @@ impl Root {
     }
 
     fn open_plainly(&self, beneath: &Beneath, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        match self.resolve(path, flags, Links::Refused) {
-            Err(Errno::NOENT) if (beneath.seen)(path) => beneath.base.resolve(path, flags, Links::Refused),
-            other => other,
-        }
+        // What is seen of the base is nothing the upper layer holds, unless it is a folder in both.
+        let layer = if (beneath.seen)(path) { &beneath.base } else { self };
+        layer.resolve(path, flags, Links::Refused)
     }
 
     /// What stands at `path`, no link followed on the way.
     pub(super) fn look_plainly(&self, beneath: &Beneath, path: &str) -> Option<Found> {
-        self.look_alone(path).or_else(|| if (beneath.seen)(path) { beneath.base.look_alone(path) } else { None })
+        if (beneath.seen)(path) { beneath.base.look_alone(path) } else { self.look_alone(path) }
     }
 
     fn look_alone(&self, path: &str) -> Option<Found> {

@@ -83,4 +83,18 @@ impl Sandbox {
         #[cfg(not(target_os = "linux"))]
         Ok(Probe { primitives: Vec::new(), landlock: None, not_supported: true })
     }
+
+    /// Whether the views of a store in `home` can be mounted for a command, or why it works on a copy instead.
+    ///
+    /// # Errors
+    /// The reason, as [`SandboxError::Unavailable`] where there is a remedy.
+    pub async fn probe_layers(&self, home: &std::path::Path) -> Result<(), SandboxError> {
+        #[cfg(target_os = "linux")]
+        return super::run::probe_layers(self, &home.join(format!(".layers-{}", std::process::id()))).await;
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = home;
+            Err(SandboxError::NotSupported)
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::capture::Captured;
 use super::guard::Placeholders;
 use super::wire::{MARK, Mode, Order, Primitive, Report};
-use super::{Finished, PROTECTED, Sandbox, SandboxError, Spec, Status};
+use super::{Finished, Layers, PROTECTED, Sandbox, SandboxError, Spec, Status};
 
 /// After the last process's end, or after the engine hung up: how long output and report may take.
 const GRACE: Duration = Duration::from_secs(2);
@@ -76,8 +77,31 @@ pub(super) async fn run(sandbox: &Sandbox, spec: Spec) -> Result<Finished, Sandb
 /// How much of Landlock is enforced, when every layer stands.
 pub(super) async fn probe(sandbox: &Sandbox) -> Result<String, SandboxError> {
     // /usr/lib is there on every Linux, is readable by all, and nothing is written to it.
-    let spec = Spec { writable: false, ..Spec::new("/usr/lib", ["true"]) };
-    let order = sandbox.order(&spec, Mode::Probe)?;
+    try_out(sandbox, &Spec { writable: false, ..Spec::new("/usr/lib", ["true"]) }).await
+}
+
+/// Whether layers can be mounted with their upper one in `dir`, which is made for this and goes again.
+pub(super) async fn probe_layers(sandbox: &Sandbox, dir: &Path) -> Result<(), SandboxError> {
+    let made = |source| SandboxError::Io { what: "make a folder for a trial", source };
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| dir.join(name));
+    for folder in [&lower, &upper, &work] {
+        std::fs::create_dir_all(folder).map_err(made)?;
+    }
+    let whiteout = crate::view::whiteout(&lower.join("gone")).map_err(made);
+    let layers = Layers { lower: vec![lower, PathBuf::from("/usr/lib")], upper: upper.clone(), work };
+    let spec = Spec { layers: Some(layers), ..Spec::new(upper, ["true"]) };
+    let tried = match whiteout {
+        Ok(()) => try_out(sandbox, &spec).await.map(drop),
+        Err(error) => Err(error),
+    };
+    // What cannot be removed is empty.
+    let _ = crate::view::clear(dir);
+    tried
+}
+
+/// Builds everything for a command and runs nothing.
+async fn try_out(sandbox: &Sandbox, spec: &Spec) -> Result<String, SandboxError> {
+    let order = sandbox.order(spec, Mode::Probe)?;
     let launched = launch(sandbox, &order, true).await?;
     let Launched { mut reports, line: _held, .. } = launched;
     let heard = async {

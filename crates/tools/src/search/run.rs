@@ -19,6 +19,8 @@ const TIME: Duration = Duration::from_secs(30);
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Memory for one file when lines are joined or endless.
 const HEAP_BYTES: usize = 256 << 20;
+/// Files searched between two looks at the clock and at what was printed.
+const BATCH: usize = 16;
 /// How far past the whole output's limit one file may print.
 const SLACK: usize = 64 << 10;
 
@@ -203,7 +205,7 @@ impl Work<'_> {
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let (send, receive) = sync_channel::<(usize, Vec<u8>, Option<String>)>(256);
+            let (send, receive) = sync_channel::<(usize, Vec<Vec<u8>>, Vec<String>)>(64);
             for _ in 0..threads {
                 let send = send.clone();
                 let (next, stop) = (&next, &stop);
@@ -211,11 +213,18 @@ impl Work<'_> {
                     let mut searcher = self.searcher();
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
-                        if at >= targets.len() || stop.load(Ordering::Relaxed) {
+                        let Some(batch) = targets.chunks(BATCH).nth(at).filter(|_| !stop.load(Ordering::Relaxed)) else {
                             break;
+                        };
+                        let (mut parts, mut notes) = (Vec::new(), Vec::new());
+                        for target in batch {
+                            let (printed, note) = self.one(target, &mut searcher);
+                            notes.extend(note);
+                            if !printed.is_empty() {
+                                parts.push(printed);
+                            }
                         }
-                        let (printed, note) = self.one(&targets[at], &mut searcher);
-                        if send.send((at, printed, note)).is_err() {
+                        if send.send((at, parts, notes)).is_err() {
                             break;
                         }
                     }
@@ -225,22 +234,21 @@ impl Work<'_> {
             let mut waiting = std::collections::BTreeMap::new();
             let mut printed = Vec::new();
             let mut at = 0;
-            for (index, part, note) in receive {
-                answer.notes.extend(note);
-                waiting.insert(index, part);
-                while let Some(part) = waiting.remove(&at) {
+            for (index, parts, notes) in receive {
+                answer.notes.extend(notes);
+                waiting.insert(index, parts);
+                while let Some(parts) = waiting.remove(&at) {
                     at += 1;
-                    if part.is_empty() {
-                        continue;
-                    }
-                    if !printed.is_empty() && self.query.output == Output::Lines {
-                        if self.query.heading {
-                            printed.push(b'\n');
-                        } else if self.query.before > 0 || self.query.after > 0 {
-                            printed.extend_from_slice(b"--\n");
+                    for part in parts {
+                        if !printed.is_empty() && self.query.output == Output::Lines {
+                            if self.query.heading {
+                                printed.push(b'\n');
+                            } else if self.query.before > 0 || self.query.after > 0 {
+                                printed.extend_from_slice(b"--\n");
+                            }
                         }
+                        printed.extend_from_slice(&part);
                     }
-                    printed.extend_from_slice(&part);
                 }
                 if printed.len() > limit && !stop.swap(true, Ordering::Relaxed) {
                     answer.stopped = Some("limit");

@@ -81,8 +81,10 @@ impl Drop for Batch<'_> {
 /// Order of a walk that sorts each folder by name: folders and files mixed, component by component.
 pub(crate) fn path_order(a: &str, b: &str) -> std::cmp::Ordering {
     // A slash sorts before every character a name can hold.
-    let key = |byte: u8| if byte == b'/' { 0 } else { byte };
-    a.bytes().map(key).cmp(b.bytes().map(key))
+    let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    a.get(same).map(key).cmp(&b.get(same).map(key))
 }
 
 pub(super) fn overrides(at: impl AsRef<Path>, query: &Query) -> Result<Override, SearchError> {

@@ -80,10 +80,7 @@ impl Layer {
     }
 
     /// Makes the deeds the view's own. What was there before is kept first; then nothing here can fail but the disk.
-    pub(super) fn fold(&self, dir: &Path, mut deeds: Deeds) -> Result<(), ViewError> {
-        for path in deeds.puts.keys() {
-            deeds.gone.remove(path);
-        }
+    pub(super) fn fold(&self, dir: &Path, deeds: Deeds) -> Result<(), ViewError> {
         let changed = self.state().changes.keys().chain(deeds.puts.keys()).chain(&deeds.gone).collect::<BTreeSet<_>>().len();
         if changed > MAX_CHANGED_FILES {
             return Err(ViewError::TooMuch { changed, limit: MAX_CHANGED_FILES });
@@ -94,6 +91,7 @@ impl Layer {
                 before.insert(path.clone(), self.keep_before(path)?);
             }
         }
+        // Removals first: what stands there again now is among the puts.
         for path in &deeds.gone {
             let own = dir.join(path);
             if fs::symlink_metadata(&own).is_ok_and(|meta| !meta.is_dir()) {
@@ -292,8 +290,11 @@ fn transparent(folder: &Path) -> Result<(), ViewError> {
     }
 }
 
-/// Removes whatever stands at `path`, however its modes were left; links are removed, never followed.
-pub(super) fn clear(path: &Path) -> std::io::Result<()> {
+/// Removes whatever stands at `path`, however a command left its modes; links are removed, never followed, and nothing there is no error.
+///
+/// # Errors
+/// What the disk says of the first that stays.
+pub fn clear(path: &Path) -> std::io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(()),
         Err(error) => return Err(error),

@@ -34,8 +34,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 pub use base::MAX_TREE_FILES;
 pub use compose::{Composed, Conflict, Part};
 pub use delta::{Entry, Kind};
-pub use fold::MAX_CHANGED_FILES;
-pub(crate) use stage::Stage;
+pub use fold::{MAX_CHANGED_FILES, clear};
+pub(crate) use stage::{Stage, whiteout};
 pub use store::Store;
 
 use crate::gate::{Hash, Refusal, Root, Scope};

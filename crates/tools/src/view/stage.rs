@@ -14,6 +14,9 @@ use super::fold::{Stamp, clear};
 use super::{Layer, Turn, View, ViewError};
 use crate::sandbox::{Layers, Spec};
 
+/// Stands while what `upper` holds is what a fold left there.
+const SETTLED: &str = "settled";
+
 /// A view made ready for one command. Dropped without [`Stage::finish`], what the command did is thrown away.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -21,8 +24,6 @@ pub(crate) struct Stage {
     how: How,
     /// Nobody else changes the view meanwhile; `None` in place.
     turn: Option<Turn>,
-    /// What the command did is the view's own now.
-    folded: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl View {
     /// Waits for its turn, and makes ready.
     pub(crate) fn stage(&self) -> Result<Stage, ViewError> {
         if self.0.layer.is_none() {
-            return Ok(Stage { view: self.clone(), how: How::InPlace, turn: None, folded: false });
+            return Ok(Stage { view: self.clone(), how: How::InPlace, turn: None });
         }
         let (layer, home) = self.own("a command")?;
         let turn = Some(self.take_turn());
@@ -47,7 +48,7 @@ impl View {
                 How::Copied(dir, stamps)
             }
         };
-        Ok(Stage { view: self.clone(), how, turn, folded: false })
+        Ok(Stage { view: self.clone(), how, turn })
     }
 }
 
@@ -75,7 +76,7 @@ impl Stage {
     }
 
     /// Makes what the command did the view's own.
-    pub fn finish(mut self) -> Result<(), ViewError> {
+    pub fn finish(self) -> Result<(), ViewError> {
         let Some(layer) = &self.view.0.layer else { return Ok(()) };
         let deeds = match &self.how {
             How::InPlace => return Ok(()),
@@ -83,8 +84,10 @@ impl Stage {
             How::Copied(dir, stamps) => layer.deeds_in_copy(self.view.root(), dir, stamps),
         };
         deeds.and_then(|deeds| layer.fold(self.view.path(), deeds))?;
-        self.folded = true;
-        Ok(())
+        match &layer.home {
+            Some(home) => fs::write(home.join(SETTLED), "").map_err(|e| ViewError::io("mark", home, e)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -93,12 +96,7 @@ impl Drop for Stage {
         // What is left of either is cleared again before its next use.
         match &self.how {
             How::InPlace => {}
-            How::Mounted(layers) => {
-                let _ = clear(&layers.work);
-                if !self.folded {
-                    let _ = clear(&layers.upper);
-                }
-            }
+            How::Mounted(layers) => _ = clear(&layers.work),
             How::Copied(dir, _) => _ = clear(dir),
         }
         drop(self.turn.take());
@@ -108,7 +106,9 @@ impl Drop for Stage {
 impl Layer {
     fn layers(&self, delta: &Path, home: &Path) -> Result<Layers, ViewError> {
         let (upper, work, gone) = (home.join("upper"), home.join("work"), home.join("gone"));
-        for (folder, anew) in [(&upper, false), (&work, true), (&gone, true)] {
+        // A command whose end nobody saw may have left anything in there.
+        let settled = fs::remove_file(home.join(SETTLED)).is_ok();
+        for (folder, anew) in [(&upper, !settled), (&work, true), (&gone, true)] {
             if anew {
                 clear(folder).map_err(|e| ViewError::io("clear", folder, e))?;
             }
@@ -189,10 +189,21 @@ pub(super) fn mask<'a>(dir: &Path, paths: impl Iterator<Item = &'a Path>) -> std
             fs::create_dir_all(folder)?;
             last = folder.to_owned();
         }
-        #[cfg(target_os = "linux")]
-        rustix::fs::mknodat(rustix::fs::CWD, &at, rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::from_raw_mode(0), 0)?;
-        #[cfg(not(target_os = "linux"))]
-        return Err(std::io::Error::other("only Linux has overlays"));
+        whiteout(&at)?;
     }
     Ok(())
+}
+
+/// One of them.
+pub(crate) fn whiteout(at: &Path) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        Ok(mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), 0)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = at;
+        Err(std::io::Error::other("only Linux has overlays"))
+    }
 }

@@ -104,7 +104,8 @@ impl Store {
         Delta::default().name(&self.base_id())
     }
 
-    /// A view of its own, standing at a tree; made, or, when there is one of that name, set back.
+    /// A view of its own, standing at a tree; made, or, when there is one of that name in use, set back. Hold it while its subtask
+    /// lives: once no clone is left its folder is made anew, without what commands left in ignored places.
     ///
     /// # Errors
     /// [`ViewError::NotRecorded`] when the tree is unknown or one of its contents is lost.

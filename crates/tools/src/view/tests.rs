@@ -306,6 +306,7 @@ fn a_recorded_state_comes_back_even_in_another_process() {
     view.restore(&made).expect("back to the start");
     assert_eq!(view.tree_hash().expect("hash"), made);
     assert!(view.diff().expect("diff").is_empty());
+    write(&view, "new", "no folder is left in its way");
     assert!(matches!(view.restore(&Hash::of(b"never")), Err(ViewError::NotRecorded { .. })));
 }
 

@@ -1,6 +1,8 @@
 //! Commands in views: what they see of the workspace, what they change, and that none of it reaches the workspace itself.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("ignored_output_stays_for_the_next_command_and_is_no_part_of_the_tree", ignored),
     ("a_hundred_thousand_files_are_refused_whole", flood),
     ("two_views_never_see_each_other", apart),
+    ("a_command_that_was_cancelled_leaves_nothing", cancelled),
+    ("where_nothing_can_be_mounted_a_command_works_on_a_copy", copied),
 ];
 
 struct Desk {
@@ -51,6 +55,8 @@ impl Desk {
         }
         symlink(world.outside("secret"), user.join("out")).unwrap();
         symlink("src/a.txt", user.join("link")).unwrap();
+        fs::write(user.join(OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(user.join("socket")).unwrap());
         let store = Store::create(&user, &world.outside.path().join("home")).unwrap();
         Self { sandbox: world.sandbox.clone(), world, user, store }
     }
@@ -222,4 +228,44 @@ fn apart() {
     });
     assert_eq!((read(&one, "top").as_deref(), read(&two, "top").as_deref()), (Some("one\n"), Some("two\n")));
     assert_eq!((read(&one, "two"), read(&two, "one")), (None, None));
+}
+
+fn copied() {
+    let desk = Desk::new();
+    if !crate::world::is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    // A file of somebody else in the workspace: an overlay of this user could not change it.
+    std::os::unix::fs::chown(desk.user.join("top"), Some(crate::world::NOBODY), None).unwrap();
+    let store = Store::create(&desk.user, &desk.world.outside.path().join("home2")).unwrap();
+    assert!(store.unmountable().is_some_and(|why| why.contains("\"top\" belongs to user 65534")), "{:?}", store.unmountable());
+    let view = store.view("one", &store.base()).unwrap();
+    let place = Place { view: view.clone(), scratch_dir: None, writable: true };
+    let script = format!("{FIND}; echo more >> top; rm -r src; mkdir build; echo x > build/out; mkfifo pipe; ln -s /etc/passwd away");
+    let argv = ["sh", "-ec", &script].map(str::to_owned);
+    let before = listing(&desk.user);
+    let checked = runtime().block_on(command::check(&desk.sandbox, &place, &argv, Duration::from_secs(60))).unwrap();
+    assert!(checked.ok && checked.evidence.contains("./deep/er/d.txt\n./link\n./src/a.txt\n"), "{}", checked.evidence);
+    assert_eq!(listing(&desk.user), before);
+    let (changed, left) = desk.changes(&view);
+    assert_eq!(
+        (changed, left),
+        (["src/a.txt", "src/b.txt", "top"].map(str::to_owned).to_vec(), ["away", "pipe"].map(str::to_owned).to_vec())
+    );
+}
+
+fn cancelled() {
+    let desk = Desk::new();
+    let view = desk.view("one");
+    desk.sh(&view, "mkdir build; echo 1 > build/kept");
+    let place = Place { view: view.clone(), scratch_dir: None, writable: true };
+    let argv = ["sh", "-c", "while :; do echo x > made; echo x > src/more; echo x > build/more; done"].map(str::to_owned);
+    runtime().block_on(async {
+        let endless = command::check(&desk.sandbox, &place, &argv, Duration::from_secs(60));
+        assert!(tokio::time::timeout(Duration::from_millis(500), endless).await.is_err());
+    });
+    assert_eq!(view.tree_hash().unwrap(), desk.store.base());
+    assert_eq!(desk.sh(&view, FIND), desk.sh(&desk.view("fresh"), FIND));
+    assert_eq!(view.tree_hash().unwrap(), desk.store.base());
 }
