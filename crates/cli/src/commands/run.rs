@@ -7,7 +7,7 @@ use std::sync::Arc;
 use brigade_kernel::budget::parse_usd_cap;
 use brigade_kernel::catalog::Day;
 use brigade_kernel::ids::RunId;
-use brigade_kernel::plan::{self, Author, Format, Known, Plan};
+use brigade_kernel::plan::{self, Plan};
 use brigade_kernel::run::{BulkRules, Fact, RunStarted};
 use brigade_runtime::{Mcp, input, start};
 use brigade_tools::View;
@@ -133,7 +133,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
 
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let plan = match &args.plan {
-        Some(path) => Some(read_plan(path, &config.policy, &mcp)?),
+        Some(path) => Some(super::plan::valid(path, &config.policy, &mcp)?),
         None => None,
     };
     check_input(plan.as_ref().map(|(p, _)| p), args.input.is_some())?;
@@ -205,31 +205,6 @@ pub(crate) fn request(argument: Option<&str>) -> Result<Option<String>, Failure>
         return Err(Failure::usage("the request is empty: say what is to be done"));
     }
     Ok(Some(text))
-}
-
-/// Reads and judges a plan file: every fault is told, nothing starts before all of it is valid.
-pub(crate) fn read_plan(
-    path: &std::path::Path,
-    policy: &brigade_kernel::policy::Policy,
-    mcp: &Mcp,
-) -> Result<(Plan, Vec<String>), Failure> {
-    let file = std::fs::metadata(path).and_then(|meta| {
-        if meta.len() > plan::MAX_PLAN_BYTES as u64 {
-            return Err(std::io::Error::other(format!("over {} bytes", plan::MAX_PLAN_BYTES)));
-        }
-        std::fs::read_to_string(path)
-    });
-    let text = file.map_err(|e| Failure::usage(format!("cannot read the plan {}: {e}", path.display())))?;
-    let parsed = plan::parse(&text, Format::of(&path.display().to_string(), &text), Author::Person);
-    let mut known = Known::new(mcp.specs().iter());
-    known.tiers.clone_from(&policy.ladder);
-    known.max_subtasks = policy.limits.max_subtasks as usize;
-    let checked = plan::check(&parsed, &known);
-    let Some(plan) = checked.plan else {
-        let lines: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
-        return Err(Failure::usage(format!("the plan {} cannot be run:\n{}", path.display(), lines.join("\n"))));
-    };
-    Ok((plan, checked.warnings.into_iter().map(|w| w.message).collect()))
 }
 
 fn check_input(plan: Option<&Plan>, given: bool) -> Result<(), Failure> {

@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         config.policy.limits.max_concurrent_subagents = Slots::At(workers);
     }
     let mcp = wiring::mcp(&config, &env, super::plan::here().as_deref())?;
-    let plan = super::plan::valid(&args.plan, &config.policy, &mcp)?;
+    let (plan, _) = super::plan::valid(&args.plan, &config.policy, &mcp)?;
     let played = play(&plan, &config.policy, Arc::new(catalog))?;
     if args.json {
         let tiers: Map<String, Value> = played.calls_per_tier.into_iter().map(|(tier, n)| (tier.to_string(), n.into())).collect();

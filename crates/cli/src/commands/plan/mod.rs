@@ -70,16 +70,17 @@ fn judge(file: &Path, tools: Option<&Path>, json: bool) -> Result<Exit, Failure>
     Ok(if checked.faults.is_empty() { Exit::Done } else { Exit::Usage })
 }
 
-/// A valid plan from a file, as a run of this configuration would take it.
+/// A valid plan from a file, as a run of this configuration would take it, and what is sloppy in it.
 ///
 /// # Errors
 /// Exit 2 with every fault.
-pub fn valid(file: &Path, policy: &Policy, mcp: &Mcp) -> Result<plan::Plan, Failure> {
+pub fn valid(file: &Path, policy: &Policy, mcp: &Mcp) -> Result<(plan::Plan, Vec<String>), Failure> {
     let checked = plan::check(&parsed(file)?, &bounded(Known::new(mcp.specs().iter()), policy));
-    checked.plan.ok_or_else(|| {
+    let Some(plan) = checked.plan else {
         let lines: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
-        Failure::usage(format!("the plan {} cannot be run:\n{}", file.display(), lines.join("\n")))
-    })
+        return Err(Failure::usage(format!("the plan {} cannot be run:\n{}", file.display(), lines.join("\n"))));
+    };
+    Ok((plan, checked.warnings.into_iter().map(|warning| warning.message).collect()))
 }
 
 /// Where a plan without a workspace of its own would run.
