@@ -5,6 +5,7 @@
 //!
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
+pub mod agent;
 pub mod branch;
 pub mod command;
 mod excerpts;

@@ -27,6 +27,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use brigade_kernel::policy::{Fault, Policy, Rung, Setting, Settings};
+use brigade_tools::agent::AgentConfig;
 use brigade_tools::mcp::ServerConfig;
 use sha2::{Digest, Sha256};
 
@@ -91,6 +92,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where models are.
     pub providers: BTreeMap<String, Provider>,
+    /// Providers that are programs on this machine; none is among `providers`.
+    pub agents: BTreeMap<String, AgentConfig>,
     /// MCP servers of the home's file.
     pub mcp_servers: BTreeMap<String, ServerConfig>,
     /// The home's file, when it has a `[models]` table: the catalog reads that itself.
@@ -120,6 +123,12 @@ impl Config {
         let mut rows = Vec::new();
         for (name, provider) in &self.providers {
             for (field, value) in provider.entries(env) {
+                let key = format!("providers.{name}.{field}");
+                rows.push(Row { origin: self.origin(&key).to_string(), key, value });
+            }
+        }
+        for (name, agent) in &self.agents {
+            for (field, value) in agent.entries().into_iter().chain([("dialect", "agent".to_owned())]) {
                 let key = format!("providers.{name}.{field}");
                 rows.push(Row { origin: self.origin(&key).to_string(), key, value });
             }
@@ -328,13 +337,14 @@ impl Layers<'_> {
     }
 
     fn finish(mut self, sources: &Sources<'_>, mut notices: Vec<String>, models_in: Option<File>) -> Result<Config, ConfigErrors> {
-        let mut providers = BTreeMap::new();
+        let (mut providers, mut agents) = (BTreeMap::new(), BTreeMap::new());
         for (name, draft) in std::mem::take(&mut self.providers) {
             match draft.finish(&name) {
-                Ok(provider) => {
+                Ok(provider::Finished::Endpoint(provider)) => {
                     notices.extend(provider.notice(&name, &sources.env));
                     providers.insert(name, provider);
                 }
+                Ok(provider::Finished::Agent(agent)) => drop(agents.insert(name, agent)),
                 Err(message) => {
                     let prefix = format!("providers.{name}.");
                     let origin = self.origins.iter().find(|(key, _)| key.starts_with(&prefix)).map_or(Origin::Default, |(_, o)| o.clone());
@@ -357,16 +367,17 @@ impl Layers<'_> {
         if !self.errors.is_empty() {
             return Err(ConfigErrors(self.errors));
         }
-        let policy = match self.settings.finish(sources.rungs) {
+        let mut policy = match self.settings.finish(sources.rungs) {
             Ok(policy) => policy,
             Err(fault) => {
                 let origin = self.origin_of(fault.key());
                 return Err(ConfigErrors(vec![ConfigError { origin, message: fault.to_string() }]));
             }
         };
+        policy.agents = agents.iter().map(|(name, agent)| (name.clone(), agent.policy.clone())).collect();
         for (key, model) in provider::models(&policy) {
-            if !providers.contains_key(model.provider()) {
-                let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+            if !providers.contains_key(model.provider()) && !agents.contains_key(model.provider()) {
+                let known: Vec<&str> = providers.keys().chain(agents.keys()).map(String::as_str).collect();
                 let message = format!(
                     "{key} = \"{model}\": no provider named {}; configured are {}: add [providers.{}] with base_url",
                     model.provider(),
@@ -393,7 +404,7 @@ impl Layers<'_> {
                 shipped("max_context_tokens");
             }
         }
-        Ok(Config { policy, providers, mcp_servers, models_in, notices, origins: self.origins })
+        Ok(Config { policy, providers, agents, mcp_servers, models_in, notices, origins: self.origins })
     }
 
     /// The place of a key that a cross-check names: its own, else that of anything in its section.

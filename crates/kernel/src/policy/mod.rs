@@ -5,6 +5,7 @@
 //!
 //! Read first: [`Policy`], then [`Settings::set`].
 
+mod agents;
 mod entries;
 mod keys;
 mod limits;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
+pub use agents::{AgentPolicy, Billing};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
 pub use settings::{Fault, Rung, Setting, Settings};
@@ -59,6 +61,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Providers that are agents, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, AgentPolicy>,
 }
 
 /// One rung: a model and what it may be given.
@@ -214,6 +219,7 @@ impl Policy {
             prompts: BTreeMap::new(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            agents: BTreeMap::new(),
         }
     }
 

@@ -442,7 +442,7 @@ impl World {
         for (at, text) in reply.stream {
             self.later(at, Fact::PlannerSaid { call: no, text });
         }
-        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None });
+        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None, worked: None });
     }
 
     fn act(&mut self, action: Action) {
