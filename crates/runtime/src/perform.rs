@@ -127,7 +127,7 @@ async fn send(no: CallNo, call: &Call, agent: &Agent, place: &Place, hands: &Han
         () = cancel.cancelled() => (Err(cancelled()), Handiwork::default()),
     };
     hit("after-answer");
-    Fact::Answered { call: no, answer, ms: since(start), first_ms: None, worked: Some(worked) }
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: None, worked: Some(Box::new(worked)) }
 }
 
 fn cancelled() -> CallError {

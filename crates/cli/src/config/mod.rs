@@ -344,7 +344,7 @@ impl Layers<'_> {
                     notices.extend(provider.notice(&name, &sources.env));
                     providers.insert(name, provider);
                 }
-                Ok(provider::Finished::Agent(agent)) => drop(agents.insert(name, agent)),
+                Ok(provider::Finished::Agent(agent)) => drop(agents.insert(name, *agent)),
                 Err(message) => {
                     let prefix = format!("providers.{name}.");
                     let origin = self.origins.iter().find(|(key, _)| key.starts_with(&prefix)).map_or(Origin::Default, |(_, o)| o.clone());

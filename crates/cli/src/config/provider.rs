@@ -77,7 +77,7 @@ pub(super) struct Draft {
 /// What a provider turned out to be.
 pub(super) enum Finished {
     Endpoint(Provider),
-    Agent(AgentConfig),
+    Agent(Box<AgentConfig>),
 }
 
 impl Draft {
@@ -87,7 +87,11 @@ impl Draft {
                 return Err(format!("providers.{name}: env_key is the key of base_url; name variables to pass on in env"));
             }
             let endpoint = self.base_url.map(|url| (url, self.env_key));
-            return self.agent.finish(name, endpoint).map(Finished::Agent).map_err(|why| format!("providers.{name}: {why}"));
+            return self
+                .agent
+                .finish(name, endpoint)
+                .map(|agent| Finished::Agent(Box::new(agent)))
+                .map_err(|why| format!("providers.{name}: {why}"));
         }
         if !self.agent.is_empty() {
             return Err(format!("providers.{name}: some of its fields are for agents only: add dialect = \"agent\", or take them out"));

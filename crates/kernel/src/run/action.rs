@@ -216,7 +216,7 @@ pub enum Fact {
         /// How long to the first content.
         first_ms: Option<Millis>,
         /// What else came of it, when an agent was asked.
-        worked: Option<Handiwork>,
+        worked: Option<Box<Handiwork>>,
     },
     /// Parts for a unit are at hand.
     Gathered {

@@ -33,7 +33,7 @@ impl Run {
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::Answered { call, mut answer, ms, first_ms, worked } => {
                 if let Some(worked) = worked {
-                    self.errand_ended(call, &mut answer, worked);
+                    self.errand_ended(call, &mut answer, *worked);
                 }
                 self.answered(call, answer, ms, first_ms);
             }

@@ -148,21 +148,23 @@ impl Draft {
                 self.read_only = paths.iter().map(|text| path(text)).collect::<Result<_, _>>()?;
                 Ok(())
             }),
-            "network" => match one(value) {
-                Ok("true") => Ok(self.network = Some(true)),
-                Ok("false") => Ok(self.network = Some(false)),
-                _ => Err("write true or false".to_owned()),
-            },
+            "network" => one(value).and_then(|text| {
+                self.network = Some(text.parse().map_err(|_| "write true or false".to_owned())?);
+                Ok(())
+            }),
             "timeout" => one(value).and_then(|text| {
                 let span = parse_span(text).filter(|span| (1_000..=LONGEST.0).contains(&span.0));
                 self.policy.timeout = span.ok_or_else(|| "write a span from 1s to 1h, e.g. \"10m\"".to_owned())?;
                 Ok(())
             }),
-            "billing" => match one(value) {
-                Ok("tokens") => Ok(self.policy.billing = Billing::Tokens),
-                Ok("quota") => Ok(self.policy.billing = Billing::Quota),
-                _ => Err("write \"tokens\" (paid by the token) or \"quota\" (a subscription pays)".to_owned()),
-            },
+            "billing" => one(value).and_then(|text| {
+                self.policy.billing = match text {
+                    "tokens" => Billing::Tokens,
+                    "quota" => Billing::Quota,
+                    _ => return Err("write \"tokens\" (paid by the token) or \"quota\" (a subscription pays)".to_owned()),
+                };
+                Ok(())
+            }),
             "max_input_tokens" => count(value, 1_000, 100_000_000).map(|n| self.policy.max_input_tokens = n),
             "max_output_tokens" => {
                 count(value, 100, 10_000_000).map(|n| self.policy.max_output_tokens = u32::try_from(n).unwrap_or(u32::MAX))

@@ -73,7 +73,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn whole(&mut self, line: Vec<u8>) -> Next {
         match std::mem::take(&mut self.skipping) {
-            0 => Next::Line(line),
+            0 if line.len() <= LINE_BYTES => Next::Line(line),
             skipped => Next::TooLong(skipped + line.len() as u64),
         }
     }
