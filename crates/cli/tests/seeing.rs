@@ -4,6 +4,8 @@
 
 #[path = "seeing/agents.rs"]
 mod agents;
+#[path = "seeing/codex.rs"]
+mod codex;
 #[path = "seeing/continuing.rs"]
 mod continuing;
 #[path = "seeing/looking.rs"]
