@@ -9,7 +9,7 @@ use crate::stage::Stage;
 const PACKAGE: &str = "@openai/codex@0.169.0";
 
 /// The folder with its program, installed beside the stage; `None` without npm.
-#[expect(clippy::disallowed_methods, reason = "the test installs what it is about")]
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the test installs what it is about, and says so when it cannot")]
 fn installed(stage: &Stage) -> Option<PathBuf> {
     if Command::new("npm").arg("--version").output().is_err() {
         eprintln!("\nSKIPPED: npm is not installed, so the real Codex CLI was NOT tried. Install nodejs and npm.\n");

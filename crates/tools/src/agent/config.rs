@@ -75,6 +75,11 @@ impl AgentConfig {
         env.get(key).is_none_or(|value| value.trim().is_empty()).then_some(key)
     }
 
+    /// Whether it is to use an address other than its own.
+    pub fn has_endpoint(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
     /// What `config show` prints; values of variables are not in it.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
         let mut rows = vec![
