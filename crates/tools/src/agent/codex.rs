@@ -18,6 +18,8 @@ pub(super) fn line(report: &mut Report, line: &Value) {
             report.usage = line.get("usage").and_then(usage).or(report.usage);
             report.complain(text(line.get("error").unwrap_or(&Value::Null), "message"));
         }
+        // It says so before each try, and why once more when it has given up.
+        "error" if text(line, "message").starts_with("Reconnecting") => {}
         "error" => report.complain(text(line, "message")),
         _ => {}
     }

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bulk;
+mod errands;
 mod laws;
 mod mcp;
 mod merges;
