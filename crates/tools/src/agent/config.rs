@@ -8,10 +8,11 @@ use brigade_kernel::policy::{AgentPolicy, Billing, Setting};
 use brigade_kernel::time::Millis;
 use brigade_kernel::units::QuotaUnits;
 
+use super::door::Host;
 use super::preset::{Preset, known, preset};
 
 /// Every field of an agent, for hints.
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 17] = [
     "agent",
     "command",
     "args",
@@ -20,6 +21,7 @@ pub const FIELDS: [&str; 16] = [
     "home_files",
     "read_only",
     "network",
+    "hosts",
     "timeout",
     "billing",
     "max_input_tokens",
@@ -32,6 +34,15 @@ pub const FIELDS: [&str; 16] = [
 
 /// Longest errand that can be asked for.
 const LONGEST: Millis = Millis(3_600_000);
+
+/// What an agent may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Network {
+    /// These, through the engine's door.
+    Hosts(Vec<Host>),
+    /// All that the host reaches, its loopback included.
+    All,
+}
 
 /// An agent as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +57,7 @@ pub struct AgentConfig {
     /// The user's folder with its login.
     pub(super) home: Option<PathBuf>,
     pub(super) read_only: Vec<PathBuf>,
+    pub(super) network: Network,
     /// An address other than the agent's own, and the variable with its key.
     pub(super) endpoint: Option<(String, Option<String>)>,
     /// What a run pins of it.
@@ -86,7 +98,7 @@ impl AgentConfig {
             ("agent", self.agent.clone().unwrap_or_else(|| "(any program)".to_owned())),
             ("command", self.preset.command.iter().chain(&self.args).map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ")),
             ("billing", if self.policy.billing == Billing::Quota { "quota" } else { "tokens" }.to_owned()),
-            ("network", self.preset.network.to_string()),
+            ("hosts", if self.network == Network::All { "(the whole network)".to_owned() } else { self.preset.hosts.join(", ") }),
             ("timeout", brigade_kernel::plan::write_span(self.policy.timeout)),
             ("max_input_tokens", self.policy.max_input_tokens.to_string()),
             ("max_output_tokens", self.policy.max_output_tokens.to_string()),
@@ -109,6 +121,7 @@ pub struct Draft {
     home_files: Option<Vec<String>>,
     read_only: Vec<PathBuf>,
     network: Option<bool>,
+    hosts: Option<Vec<String>>,
     vendor: Option<String>,
     policy: AgentPolicy,
 }
@@ -157,6 +170,11 @@ impl Draft {
                 self.network = Some(text.parse().map_err(|_| "write true or false".to_owned())?);
                 Ok(())
             }),
+            "hosts" => words(value).and_then(|hosts| {
+                hosts.iter().try_for_each(|host| Host::parse(host).map(drop))?;
+                self.hosts = Some(hosts);
+                Ok(())
+            }),
             "timeout" => one(value).and_then(|text| {
                 let span = parse_span(text).filter(|span| (1_000..=LONGEST.0).contains(&span.0));
                 self.policy.timeout = span.ok_or_else(|| "write a span from 1s to 1h, e.g. \"10m\"".to_owned())?;
@@ -198,6 +216,7 @@ impl Draft {
             && self.home_files.is_none()
             && self.read_only.is_empty()
             && self.network.is_none()
+            && self.hosts.is_none()
             && self.vendor.is_none()
             && self.policy == AgentPolicy::default()
     }
@@ -226,7 +245,22 @@ impl Draft {
         }
         preset.env = self.env.unwrap_or(preset.env);
         preset.home_files = self.home_files.unwrap_or(preset.home_files);
-        preset.network = self.network.unwrap_or(preset.network);
+        let network = match (self.network, self.hosts) {
+            (Some(_), Some(hosts)) if !hosts.is_empty() => return Err("it has both network and hosts: keep one".to_owned()),
+            (Some(true), _) => Network::All,
+            (Some(false), _) => {
+                preset.hosts.clear();
+                Network::Hosts(Vec::new())
+            }
+            (None, hosts) => {
+                let own = endpoint.as_ref().and_then(|(url, _)| Host::of_url(url));
+                // Who is sent to another address has no business at the usual one.
+                preset.hosts = hosts.unwrap_or(if own.is_some() { Vec::new() } else { preset.hosts });
+                let named = preset.hosts.iter().map(|host| Host::parse(host)).collect::<Result<Vec<_>, _>>()?;
+                preset.hosts.extend(own.iter().map(ToString::to_string));
+                Network::Hosts(named.into_iter().chain(own).collect())
+            }
+        };
         preset.vendor = self.vendor.or(preset.vendor);
         Ok(AgentConfig {
             name: name.to_owned(),
@@ -235,6 +269,7 @@ impl Draft {
             args: self.args,
             home: self.home,
             read_only: self.read_only,
+            network,
             endpoint,
             policy: self.policy,
         })
@@ -306,6 +341,7 @@ mod tests {
             ("env", texts(&["sk-123 4"]), "name variables"),
             ("home_files", texts(&["../x"]), "in home itself"),
             ("network", "yes".into(), "true or false"),
+            ("hosts", texts(&["http://x"]), "is no host"),
             ("timeout", "2h".into(), "from 1s to 1h"),
             ("billing", "free".into(), "\"quota\""),
             ("max_input_tokens", "0".into(), "from 1000 to"),
@@ -322,12 +358,20 @@ mod tests {
     #[test]
     fn a_preset_stands_where_nothing_else_is_said() {
         let config = entry(&[("agent", "codex".into()), ("billing", "quota".into()), ("units.gpt-x.1", "0.3".into())]).expect("whole");
-        assert_eq!((config.program(), config.vendor(), config.preset.network), ("codex", Some("openai"), true));
+        assert_eq!((config.program(), config.vendor(), config.preset.hosts.len() > 2), ("codex", Some("openai"), true));
         assert_eq!(config.policy.units["gpt-x.1"], QuotaUnits(300));
         let own = entry(&[("agent", "codex".into()), ("network", "false".into()), ("command", texts(&["codex-next", "exec"]))]);
         let own = own.expect("whole");
-        assert_eq!((own.program(), own.preset.network), ("codex-next", false));
+        assert_eq!((own.program(), &own.network), ("codex-next", &Network::Hosts(Vec::new())));
         let plain = entry(&[("command", texts(&["mine"]))]).expect("whole");
-        assert!(!plain.preset.network && plain.vendor().is_none());
+        assert!(plain.network == Network::Hosts(Vec::new()) && plain.vendor().is_none());
+        let whole = entry(&[("agent", "codex".into()), ("network", "true".into())]).expect("whole");
+        assert_eq!(whole.network, Network::All);
+        let both = entry(&[("agent", "codex".into()), ("network", "true".into()), ("hosts", texts(&["a.example"]))]);
+        assert!(both.expect_err("two words on one thing").contains("keep one"));
+        let mut draft = Draft::default();
+        assert_eq!(draft.set("agent", &"codex".into()), Some(Ok(())));
+        let sent = draft.finish("a", Some(("http://localhost:81/v1".to_owned(), None))).expect("whole");
+        assert_eq!(sent.network, Network::Hosts(vec![Host::parse("localhost:81").expect("a host")]), "and nowhere else");
     }
 }

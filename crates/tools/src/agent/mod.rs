@@ -10,6 +10,7 @@ mod claude;
 mod codex;
 mod config;
 mod doctor;
+mod door;
 mod find;
 mod lines;
 mod plain;

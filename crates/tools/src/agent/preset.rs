@@ -34,7 +34,8 @@ pub(super) struct Preset {
     /// Variables passed on where they are set.
     pub env: Vec<String>,
     pub set_env: BTreeMap<String, String>,
-    pub network: bool,
+    /// Where its provider is: what it may reach.
+    pub hosts: Vec<String>,
     pub complaints: Vec<(String, Complaint)>,
 }
 
@@ -57,7 +58,7 @@ impl Default for Preset {
             home_files: Vec::new(),
             env: Vec::new(),
             set_env: BTreeMap::new(),
-            network: false,
+            hosts: Vec::new(),
             complaints: Vec::new(),
         }
     }
@@ -116,6 +117,7 @@ pub(super) fn preset(name: &str) -> Option<&'static Preset> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::door::Host;
     use super::*;
 
     #[test]
@@ -123,7 +125,13 @@ mod tests {
         assert_eq!(known().collect::<Vec<_>>(), ["claude", "codex"]);
         for (name, preset) in shipped() {
             assert!(!preset.command.is_empty() && preset.reader != Dialect::Plain && preset.vendor.is_some(), "{name}");
-            assert!(!preset.model_args.is_empty() && preset.network && !preset.home_files.is_empty(), "{name}");
+            assert!(
+                !preset.model_args.is_empty()
+                    && preset.hosts.iter().all(|host| Host::parse(host).is_ok())
+                    && !preset.hosts.is_empty()
+                    && !preset.home_files.is_empty(),
+                "{name}"
+            );
             // An endpoint that a person names must reach the agent somehow.
             assert!(!preset.endpoint_args.is_empty() || !preset.endpoint_env.is_empty(), "{name}");
             assert!(preset.complaints.iter().all(|(words, _)| *words == words.to_lowercase()), "{name}");

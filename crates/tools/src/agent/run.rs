@@ -11,7 +11,8 @@ use brigade_kernel::run::Deed;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::config::AgentConfig;
+use super::config::{AgentConfig, Network};
+use super::door::Door;
 use super::find::find;
 use super::lines::{Lines, Next};
 use super::private::Private;
@@ -112,7 +113,11 @@ impl Agent {
         loop {
             stage.set(&mut spec);
             let mut session = sandbox.open(spec.clone()).await.map_err(|e| unsent(e.to_string()))?;
+            let door = self.door(&mut session).map_err(|e| unsent(format!("no way out for {}: {e}", self.config.name)))?;
             let stopped = self.talk(&mut session, errand.call, until, report).await;
+            for host in door.iter().flat_map(Door::refused) {
+                report.did("network", &host, Some(false));
+            }
             let stderr = session.complaints();
             let ended = match session.close().await {
                 Err(SandboxError::Unavailable { primitive: Primitive::Layers, why, .. }) if spec.layers.is_some() => {
@@ -130,6 +135,14 @@ impl Agent {
                 return Ok(Err(trouble(ErrorClass::BadRequest, &format!("what it did cannot be kept: {error}"))));
             }
             return Ok(outcome);
+        }
+    }
+
+    /// Opens its way to its provider.
+    fn door(&self, session: &mut Session) -> std::io::Result<Option<Door>> {
+        match (session.take_door(), &self.config.network) {
+            (Some(listener), Network::Hosts(hosts)) => Door::open(listener, hosts.clone()).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -232,7 +245,10 @@ impl Agent {
         let found = find(self.config.program(), path)
             .ok_or_else(|| format!("{:?} is not on PATH: install it, or name its path in command", self.config.program()))?;
         let mut profile = Profile::from_env();
-        profile.network = preset.network;
+        match &self.config.network {
+            Network::All => profile.network = true,
+            Network::Hosts(hosts) => profile.door = !hosts.is_empty(),
+        }
         profile.read_only.push(found.shown);
         profile.read_only.extend(self.config.read_only.iter().cloned());
         let sandbox = Sandbox::new(&profile).map_err(|e| e.to_string())?;

@@ -20,7 +20,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("an_agent_that_ends_badly_has_no_answer_and_left_no_work", broken),
     ("nothing_an_agent_started_outlives_it", forks),
     ("an_errand_that_is_given_up_leaves_the_view_as_it_was", dropped),
-    ("an_agent_reaches_the_network_only_where_it_was_given_it", network),
+    ("an_agent_reaches_the_hosts_it_was_given_and_no_other", network),
     ("an_agent_that_is_not_there_is_named_and_nothing_was_sent", absent),
 ];
 
@@ -170,20 +170,49 @@ fn dropped() {
     assert!(stage.unchanged() && !stage.private().exists());
 }
 
+/// Dials a port at the loopback interface; or asks the proxy for a host, and says the first line of what comes back.
+const DIAL: &str = r#"
+dial() { (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null && echo reached || echo denied; }
+ask() { exec 3<>/dev/tcp/127.0.0.1/3128 || return; printf 'CONNECT %s HTTP/1.1\r\n\r\n' "$1" >&3; head -n 1 <&3 | tr -d '\r'; }
+get() { exec 3<>/dev/tcp/127.0.0.1/3128 || return; printf 'GET http://%s/x HTTP/1.1\r\nHost: h\r\n\r\n' "$1" >&3; cat <&3 | tail -n 1; }
+say() { printf '{"type":"result","text":"%s"}\n' "$1"; }
+"#;
+
 fn network() {
     if !has("bash") {
         return eprintln!("SKIPPED: no bash here");
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let dial = format!(
-        "(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && R=reached || R=denied; echo \"{{\\\"type\\\":\\\"result\\\",\\\"text\\\":\\\"$R\\\"}}\""
-    );
-    for (given, found) in [("false", "denied"), ("true", "reached")] {
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut guest in listener.incoming().flatten() {
+            let mut head = [0; 1_000];
+            let count = guest.read(&mut head).unwrap_or(0);
+            let first = String::from_utf8_lossy(&head[..count]).lines().next().unwrap_or_default().to_owned();
+            let _ = write!(guest, "HTTP/1.1 200 OK\r\n\r\nheard {first}");
+        }
+    });
+    let said = |script: &str, field: (&'static str, brigade_kernel::policy::Setting)| {
         let mut stage = Stage::new("");
-        stage.fields = vec![("command", list(&["bash", "-c", &format!("{LISTEN}{dial}")])), ("network", given.into())];
-        assert_eq!(stage.says().unwrap(), found);
-    }
+        stage.fields = vec![("command", list(&["bash", "-c", &format!("{LISTEN}{DIAL}{script}")])), field];
+        let done = stage.sent(true);
+        let refused: Vec<String> = done.deeds.into_iter().filter(|deed| deed.kind == "network").map(|deed| deed.what).collect();
+        (done.answer.unwrap().text, refused)
+    };
+    let none = Vec::<String>::new();
+    let (dial, host) = (format!("say \"$(dial {port})\""), format!("127.0.0.1:{port}"));
+    assert_eq!(said(&dial, ("network", "false".into())), ("denied".to_owned(), none.clone()));
+    assert_eq!(said(&dial, ("network", "true".into())), ("reached".to_owned(), none.clone()));
+    // With hosts there is the proxy and nothing beside it, and it leads to them alone.
+    let hosts = || ("hosts", list(&[&host]));
+    assert_eq!(said(&dial, hosts()), ("denied".to_owned(), none.clone()));
+    assert_eq!(said(&format!("say \"$(get {host})\""), hosts()), ("heard GET /x HTTP/1.1".to_owned(), none.clone()));
+    assert_eq!(said(&format!("say \"$(ask {host})\""), hosts()), ("HTTP/1.1 200 OK".to_owned(), none));
+    let refused = ("HTTP/1.1 403 Forbidden".to_owned(), vec!["secrets.example:443".to_owned()]);
+    assert_eq!(said("say \"$(ask secrets.example:443)\"", hosts()), refused);
+    let named = said("say \"$HTTPS_PROXY $http_proxy\"", hosts()).0;
+    assert_eq!(named, "http://127.0.0.1:3128 http://127.0.0.1:3128");
 }
 
 fn absent() {
