@@ -32,7 +32,7 @@ pub use fault::{Code, Fault, Warning};
 pub use gate::{Author, Format, MAX_PLAN_BYTES, Parsed, parse, parse_answer, parse_tools};
 pub use read::unsupported;
 pub use review::{Review, Reviewed, Revision, Verdict, review};
-pub(crate) use scope::outside;
+pub(crate) use scope::{outside, reaches};
 pub use stream::{PlanStream, Streamed, startable_while_streaming};
 pub use subtask::{Complexity, ForEach, Stops, Subtask, TaskType};
 pub use text::{parse_span, usd_from_f64, write_span};
