@@ -16,6 +16,8 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/trusting.rs"]
+mod trusting;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
 #[path = "seeing/writers.rs"]
