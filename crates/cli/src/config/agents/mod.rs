@@ -151,6 +151,20 @@ pub fn bind_model(who: brigade_kernel::policy::Who, text: &str, ground: &Ground<
     routing::model(who, text, ground, &mut Collected::default())
 }
 
+/// The lines of a file, from 0, that an agent configuration is made of, headings included.
+pub fn lines_of(text: &str) -> BTreeSet<usize> {
+    let items = outline::items(text);
+    let numbers = || items.iter().filter(|item| !item.alone || item.section == Section::Routing).map(|item| item.line);
+    let Some((first, last)) = numbers().min().zip(numbers().max()) else { return BTreeSet::new() };
+    // Its headings stand in front of its lines.
+    let lines: Vec<&str> = text.lines().collect();
+    let from = (0..first - 1)
+        .rev()
+        .take_while(|n| lines[*n].trim().is_empty() || lines[*n].starts_with('#') || lines[*n].starts_with("```"))
+        .last();
+    (from.unwrap_or(first - 1)..last).collect()
+}
+
 /// Whether a file has an agent configuration at all.
 pub fn speaks(text: &str) -> bool {
     outline::items(text).iter().any(|item| !item.alone || item.section == Section::Routing)
