@@ -4,6 +4,8 @@
 
 #[path = "seeing/continuing.rs"]
 mod continuing;
+#[path = "seeing/costing.rs"]
+mod costing;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/rows.rs"]

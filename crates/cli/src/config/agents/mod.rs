@@ -162,7 +162,8 @@ pub fn lines_of(text: &str) -> BTreeSet<usize> {
         .rev()
         .take_while(|n| lines[*n].trim().is_empty() || lines[*n].starts_with('#') || lines[*n].starts_with("```"))
         .last();
-    (from.unwrap_or(first - 1)..last).collect()
+    let from = (from.unwrap_or(first - 1)..last).find(|n| !lines[*n].trim().is_empty()).unwrap_or(first - 1);
+    (from..last).collect()
 }
 
 /// Whether a file has an agent configuration at all.
