@@ -135,7 +135,7 @@ impl File<'_> {
                 let plain = line.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit() || "-*+.".contains(c));
                 plain.starts_with('[') && plain.contains("](#") && plain.trim_end().ends_with(')')
             };
-            if lines.len() >= 3 && lines.iter().all(|line| link(line)) && self.free(&range, gone) {
+            if lines.len() >= 3 && lines.iter().all(link) && self.free(&range, gone) {
                 gone.push(Removal { lines: range, why: "a table of contents, which no model can click".to_owned() });
             }
         }
@@ -289,5 +289,24 @@ mod tests {
         assert_eq!(after(&[("AGENTS.md", "# P\n\nUse tabs.\n\n## Test\ncargo test\n")]), "");
         let kept = "# P\nkeep this paragraph as it is\n\nkeep this paragraph as it is\n";
         assert_eq!(after(&[("AGENTS.md", kept)]), "");
+    }
+
+    proptest::proptest! {
+        /// Whatever the file: the diff of a proposal is short, and a second look proposes nothing more for what was left.
+        #[test]
+        fn a_proposal_drops_lines_and_makes_up_none(
+            parts in proptest::collection::vec("(#{1,3} [a-z]{1,4}|`(web|src)/(app|form|main)\\.(ts|rs)` [a-z ]{0,90}|- `(src|web|docs)`|├── [a-z]|```|[a-z ]{20,40}||)", 0..24),
+            ended: bool,
+        ) {
+            let text = parts.join("\n") + if ended { "\n" } else { "" };
+            for edit in proposed(&[("AGENTS.md", &text)]) {
+                let after = edit.after();
+                let known: std::collections::BTreeSet<&str> = text.lines().collect();
+                proptest::prop_assert!(after.lines().all(|line| known.contains(line)), "{after}");
+                proptest::prop_assert!(edit.path != "AGENTS.md" || after.len() < text.len());
+                let hunks = edit.diff();
+                proptest::prop_assert!(hunks.lines().filter(|line| line.starts_with("@@")).count() >= 1);
+            }
+        }
     }
 }

@@ -8,8 +8,9 @@ fn policy() -> Policy {
 }
 
 fn lines(text: &str) -> Vec<Line> {
-    let (policy, catalog, providers) = (policy(), Catalog::built_in(), BTreeSet::from(["openai".to_owned()]));
-    let ground = Ground { policy: &policy, catalog: &catalog, today: Day::parse("2026-11-12").unwrap(), providers: &providers };
+    static CATALOG: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::built_in);
+    let (policy, providers) = (policy(), BTreeSet::from(["openai".to_owned()]));
+    let ground = Ground { policy: &policy, catalog: &CATALOG, today: Day::parse("2026-11-12").unwrap(), providers: &providers };
     read("AGENTS.md", text, &ground)
 }
 
@@ -182,4 +183,18 @@ fn prose_under_the_same_words_is_left_alone() {
                  ## Cost Optimization\nWe cache pages.\n```sh\nmake cost: all\n```\n";
     assert_eq!(said(prose), Vec::<String>::new());
     assert_eq!(said("# Shop\nPlanner: gpt-5.4\n"), Vec::<String>::new());
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_and_every_line_in_it_is_one_of_the_file(
+        parts in proptest::collection::vec("(#{1,4} ?(Agent Configuration|Model Routing|Cost Optimization|Context Management|x)|[-*|] ?(Planner|executor|escalate only when|default to|budget)?[:=|]? ?[a-z0-9$.,;:{}\\[\\] İß-]{0,20}|```(yaml)?|\\PC{0,20})", 0..12),
+    ) {
+        let text = parts.join("\n");
+        for line in lines(&text) {
+            proptest::prop_assert!(line.line >= 1 && line.line <= text.lines().count() && !line.effects.is_empty(), "{line:?}");
+        }
+        let kept = lines_of(&text);
+        proptest::prop_assert!(kept.iter().all(|n| *n < text.lines().count()));
+    }
 }
