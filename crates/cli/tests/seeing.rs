@@ -4,6 +4,8 @@
 
 #[path = "seeing/continuing.rs"]
 mod continuing;
+#[path = "seeing/costing.rs"]
+mod costing;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/rows.rs"]
@@ -16,6 +18,8 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/trusting.rs"]
+mod trusting;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
 #[path = "seeing/writers.rs"]

@@ -40,7 +40,7 @@ fn main() {
             // Two cases measure how fast things die; a busy machine should not decide.
             arguments.test_threads.get_or_insert(2);
             let conclusion = libtest_mimic::run(&arguments, trials());
-            // Nothing static is dropped, and this is large.
+            // A process that exits drops no static: the copy of this binary would stay.
             drop(COPY.lock().unwrap().take());
             conclusion.exit()
         }
@@ -77,6 +77,7 @@ fn trial(name: &str, run: impl FnOnce() -> Result<(), libtest_mimic::Failed> + S
     libtest_mimic::Trial::test(name, run)
 }
 
+/// This binary where others can read it.
 #[cfg(target_os = "linux")]
 static COPY: std::sync::Mutex<Option<tempfile::TempDir>> = std::sync::Mutex::new(None);
 
@@ -85,13 +86,16 @@ static COPY: std::sync::Mutex<Option<tempfile::TempDir>> = std::sync::Mutex::new
 fn as_nobody(name: &str) -> Result<(), libtest_mimic::Failed> {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    let make = || {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy("/proc/self/exe", dir.path().join("sandbox-tests")).unwrap();
-        dir
+    let copy = {
+        let mut kept = COPY.lock().unwrap();
+        let dir = kept.get_or_insert_with(|| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::copy("/proc/self/exe", dir.path().join("sandbox-tests")).unwrap();
+            dir
+        });
+        dir.path().join("sandbox-tests")
     };
-    let copy = COPY.lock().unwrap().get_or_insert_with(make).path().join("sandbox-tests");
     let output = std::process::Command::new(copy)
         .args(["__case", name])
         .uid(world::NOBODY)

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bulk;
+mod instructed;
 mod laws;
 mod mcp;
 mod merges;
