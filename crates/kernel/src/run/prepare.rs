@@ -12,7 +12,7 @@ use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine, Worked,
 };
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{self, reference::references};
@@ -35,7 +35,7 @@ const MOST_REVIEWED: u64 = 200_000;
 
 /// The stable opening of each role and type, made once: it is the same bytes for every call.
 #[derive(Debug, Default)]
-pub(super) struct Openings(Mutex<HashMap<Who, Arc<Opening>>>);
+pub(super) struct Openings(Mutex<HashMap<Whose, Arc<Opening>>>);
 
 #[derive(Debug)]
 struct Opening {
@@ -43,15 +43,21 @@ struct Opening {
     cache_key: String,
 }
 
+/// Whose opening it is, and whether the workspace's instructions follow it in the prefix.
+type Whose = (Who, bool);
+
 impl Openings {
-    fn of(&self, who: Who, policy: &Policy) -> Arc<Opening> {
+    fn of(&self, who: Who, policy: &Policy, shared: Option<&Shown>) -> Arc<Opening> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let text = context::instructions(who, policy);
-            let cache_key = context::cache_key(who, &text);
+            let cache_key = match shared {
+                Some(shared) => context::cache_key(who, &format!("{text}{}", shared.text)),
+                None => context::cache_key(who, &text),
+            };
             Arc::new(Opening { text, cache_key })
         };
-        made.entry(who).or_insert_with(make).clone()
+        made.entry((who, shared.is_some())).or_insert_with(make).clone()
     }
 }
 
@@ -84,8 +90,8 @@ pub struct Prepared {
 struct Shape {
     tier: Tier,
     model: ModelRef,
-    who: Who,
     packed: context::Packed,
+    cache_key: Option<String>,
     tools: Vec<ToolSpec>,
     format: Option<Format>,
     effort: Effort,
@@ -140,7 +146,6 @@ impl Run {
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
-        let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
@@ -151,7 +156,7 @@ impl Run {
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
-            cache_key: Some(cache_key).filter(|_| !without("prompt_cache_key")),
+            cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
@@ -238,7 +243,8 @@ impl Run {
         let task = state.task(key);
         let spec = &task.spec;
         let who = Who::Type(spec.kind);
-        let opening = self.openings.of(who, policy);
+        let (shared, own) = (self.shared_with(key), self.own_instructions(key));
+        let opening = self.openings.of(who, policy, shared);
         let rules = &opening.text;
         let wanted = &task.wanted;
         let words = wanted.words();
@@ -255,7 +261,8 @@ impl Run {
         tools.push(context::end_tool());
         let parts = Parts {
             rules,
-            shared: None,
+            shared,
+            own: &own,
             description: &description,
             output_format: &words,
             writes: &spec.writes,
@@ -277,8 +284,8 @@ impl Run {
         Shape {
             tier: turn.tier.clone(),
             model: turn.model.clone(),
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
             tools,
             format: wanted.format().cloned(),
             effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), turn.tier)),
@@ -370,13 +377,13 @@ impl Run {
             Caller::Replanner => {
                 let mut packed = replan_packed(state);
                 let message = packed.items.pop().filter(|_| !state.desk.asked);
-                packed.items = planner_base(state, &self.tools, fetched);
+                packed.items = self.planner_base(fetched);
                 packed.items.extend(message);
                 (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
             }
             _ => {
                 let rules = context::instructions(Who::Planner, policy);
-                let mut packed = planner_packed(state, &self.tools, &rules, fetched);
+                let mut packed = self.planner_packed(&rules, fetched);
                 let accepted = if state.desk.mends == 0 { state.tasks.len() } else { state.desk.frozen as usize };
                 if accepted > 0 {
                     let mut plan = self.plan();
@@ -393,14 +400,47 @@ impl Run {
             verbosity: policy.verbosity(role, None, &tier),
             tier,
             model,
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, None).then(|| self.openings.of(who, policy, None).cache_key.clone()),
             tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
             omit: state.desk.omit.clone(),
             deadlines: policy.limits.call,
         }
+    }
+
+    fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
+        let (state, tools) = (&self.state, &self.tools);
+        let start = state.start();
+        let policy: &Policy = &start.policy;
+        context::planner(Planning {
+            rules,
+            earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
+            request: &start.request,
+            tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
+            // Servers join by a person's hand, and their words have no place among ours.
+            tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
+            workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
+            shared: self.shared(),
+            roles: &start.roles,
+            rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
+            notes: &state.notes,
+            max_subtasks: policy.limits.max_subtasks,
+            run_usd: Some(policy.budget.run_usd),
+        })
+    }
+
+    /// The planner's conversation up to now.
+    fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
+        let start = self.state.start();
+        let mut items = if start.planned {
+            self.planner_packed("", fetched).items
+        } else {
+            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
+        };
+        items.extend(self.state.desk.turns.iter().cloned());
+        items
     }
 }
 
@@ -415,36 +455,6 @@ impl State {
 
 fn structured(name: &str, schema: Value) -> Format {
     Format { name: name.to_owned(), schema: schema.into(), strict: true }
-}
-
-fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetched) -> context::Packed {
-    let start = state.start();
-    let policy: &Policy = &start.policy;
-    context::planner(Planning {
-        rules,
-        earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
-        request: &start.request,
-        tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
-        // Servers join by a person's hand, and their words have no place among ours.
-        tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
-        workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
-        shared: None,
-        rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
-        notes: &state.notes,
-        max_subtasks: policy.limits.max_subtasks,
-        run_usd: Some(policy.budget.run_usd),
-    })
-}
-
-/// The planner's conversation up to now.
-fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
-    let mut items = if state.start().planned {
-        planner_packed(state, tools, "", fetched).items
-    } else {
-        state.start().continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-    };
-    items.extend(state.desk.turns.iter().cloned());
-    items
 }
 
 /// The planner's next message about a run under way. Called alike when the call is made and when it is folded.

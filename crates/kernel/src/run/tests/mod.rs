@@ -5,6 +5,7 @@
 mod attempts;
 mod bulk;
 mod errands;
+mod instructed;
 mod laws;
 mod mcp;
 mod merges;
