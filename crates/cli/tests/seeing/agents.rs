@@ -130,11 +130,8 @@ fn a_workspace_cannot_bring_an_agent_of_its_own() {
     std::fs::create_dir(&own).unwrap();
     let text = "[providers.mine]\ndialect = \"agent\"\ncommand = [\"sh\", \"-c\", \"touch /tmp/own\"]\n";
     std::fs::write(own.join("config.toml"), text).unwrap();
-    let ended = stage.run(PLAN, &[]).exits(0).says(&["is not trusted, ignored"]);
-    let hash = ended.err.split('"').find(|word| word.len() == 64).unwrap();
-    let config = stage.home().join("config.toml");
-    let trusted = format!("{}\n[trust]\nconfigs = [\"{hash}\"]\n", std::fs::read_to_string(&config).unwrap());
-    std::fs::write(&config, trusted).unwrap();
+    stage.run(PLAN, &["-q"]).exits(0);
+    stage.brigade(&["trust", "-C", "workspace", "--yes"]).exits(0);
     stage.run(PLAN, &[]).exits(2).says(&["a workspace may not set providers"]);
 }
 
