@@ -34,7 +34,7 @@ pub fn who(name: &str) -> Option<Who> {
     let name = ["agents", "agent", "role", "model", "tier"].into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     let kind = |kind: &str| TaskType::parse(kind).map(Who::Type);
     match name {
-        "planner" | "plan" | "planning" | "orchestrator" | "lead" => Some(Who::Planner),
+        "planner" | "plan" | "planning" | "orchestrator" | "lead" | "main" | "primary" => Some(Who::Planner),
         "reviewer" => Some(Who::Reviewer),
         "executor" | "executors" | "worker" | "workers" | "sub" | "subs" => Some(Who::Executor),
         "codereviewer" | "codereview" | "review" | "filereviewer" => kind("review_file"),
@@ -84,7 +84,10 @@ pub(super) fn effects(item: &Item, ground: &Ground<'_>, state: &mut Collected) -
         None if letters(key) == "default" || letters(key) == "defaultmodel" || letters(key) == "defaulttier" => {
             super::cost::default_tier(&item.value, ground)
         }
-        None => vec![unknown("it names neither planner, executor, reviewer nor a type of subtask")],
+        None => match sentence(&item.whole(), ground) {
+            Some((who, text)) => model(who, &text, ground, state),
+            None => vec![unknown("it names neither planner, executor, reviewer nor a type of subtask")],
+        },
     }
 }
 
@@ -100,10 +103,7 @@ fn fields(who: Who, value: &str, ground: &Ground<'_>, state: &mut Collected) -> 
             // A role's text may hold commas.
             (None, Some((Field::Role, text))) => text.push_str(&format!(", {part}")),
             (None, None) => {
-                let (model, role) = match part.split_once('(') {
-                    Some((model, role)) => (model.trim(), role.trim_end_matches(')').trim()),
-                    None => (part, ""),
-                };
+                let (model, role) = with_purpose(part, ground);
                 match ground.model(model) {
                     Ok(_) => found.push((Field::Model, model.to_owned())),
                     Err(_) if model.contains(' ') => found.push((Field::Role, model.to_owned())),
@@ -122,11 +122,45 @@ fn fields(who: Who, value: &str, ground: &Ground<'_>, state: &mut Collected) -> 
     effects
 }
 
+/// `gpt-5.4 (planning)`, `gpt-5.4 — planning`, `gpt-5.4 for planning`: a model, and what it is for.
+fn with_purpose<'t>(text: &'t str, ground: &Ground<'_>) -> (&'t str, &'t str) {
+    let Some((first, rest)) = text.trim().split_once(char::is_whitespace).filter(|(first, _)| ground.model(first).is_ok()) else {
+        return (text, "");
+    };
+    let rest = rest.trim().trim_start_matches(['—', '–', '-', ':', '(']).trim().trim_end_matches(')');
+    (first, rest.strip_prefix("for ").unwrap_or(rest).trim())
+}
+
+/// `The planner uses gpt-5.4`: one role and one model in a sentence.
+fn sentence(text: &str, ground: &Ground<'_>) -> Option<(Who, String)> {
+    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(|c: char| ",.;:()\"'`".contains(c))).collect();
+    let role = |word: &&str| {
+        matches!(
+            letters(word).as_str(),
+            "planner" | "planning" | "reviewer" | "executor" | "executors" | "worker" | "workers" | "subagents"
+        )
+    };
+    let model = |word: &&str| (word.contains(|c: char| c.is_ascii_digit()) || word.contains('/')) && ground.model(word).is_ok();
+    let roles: Vec<&str> = words.iter().copied().filter(role).collect();
+    let models: Vec<&str> = words.iter().copied().filter(model).collect();
+    match (&roles[..], &models[..]) {
+        ([one], [model]) => Some((who(one)?, (*model).to_owned())),
+        _ => None,
+    }
+}
+
 fn one(who: Who, field: Field, text: &str, ground: &Ground<'_>, state: &mut Collected) -> Vec<Effect> {
     let text = text.trim().trim_matches(['"', '\'']);
     let at = who.as_str();
     match field {
-        Field::Model => model(who, text, ground, state),
+        Field::Model => {
+            let (name, role) = with_purpose(text, ground);
+            let mut effects = model(who, name, ground, state);
+            if !role.is_empty() {
+                effects.extend(one(who, Field::Role, role, ground, state));
+            }
+            effects
+        }
         Field::Role => {
             let mut effects = vec![Effect::sets(format!("additions.{at}"), format!("Your part: {}.", text.trim_end_matches('.')))];
             if who == Who::Planner && letters(text).contains("review") {

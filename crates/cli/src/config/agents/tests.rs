@@ -162,6 +162,15 @@ fn models_are_bound_where_they_are_priced_and_reachable_and_refused_by_name_else
     assert!(routing("Planner: model: gpt-99-ultra").contains("refused: no price is known for a model gpt-99-ultra"));
     assert!(routing("Planner: model: anthropic/claude-3-5-haiku-20241022").contains("refused: "));
     assert_eq!(routing("Janitor: model: gpt-5.4"), "3 ?");
+    assert_eq!(
+        routing("Planner: gpt-5.4 — plans, and cuts"),
+        "3 roles.planner = flagship; 3 additions.planner = Your part: plans, and cuts."
+    );
+    assert_eq!(
+        routing("**Planner Model:** `gpt-5.4` for planning"),
+        "3 roles.planner = flagship; 3 additions.planner = Your part: planning."
+    );
+    assert_eq!(routing("The planner uses gpt-5.4."), "3 roles.planner = flagship");
     assert_eq!(routing("Planner: model: gpt-5.4, temperature: 0.2"), "3 ?; 3 roles.planner = flagship");
 }
 
@@ -175,6 +184,22 @@ fn a_workspace_lowers_a_budget_and_raises_none() {
     assert_eq!(cost("Escalate only when: tests fail three times"), "3 ?");
     assert_eq!(cost("Escalate only when: the task is too big"), "3 always");
     assert_eq!(cost("Use the batch API"), "3 ?");
+}
+
+#[test]
+fn what_is_asked_of_the_context_is_a_soft_limit_or_always_so() {
+    let context = |line: &str| said(&format!("# Agent Configuration\n## Context Management\n- {line}\n")).join("; ");
+    assert_eq!(
+        context("Max context: 4k tokens per executor"),
+        "3 tiers.nano.max_context_tokens = 4000; 3 tiers.mini.max_context_tokens = 4000"
+    );
+    assert_eq!(context("Keep each subtask under 64,000 tokens"), "3 tiers.mini.max_context_tokens = 64000");
+    for line in
+        ["Never send the full repo", "Each worker gets a fresh context", "Send only relevant files", "Keep a stable prefix for the cache"]
+    {
+        assert_eq!(context(line), "3 always", "{line}");
+    }
+    assert_eq!(context("Keep the planner under 100k tokens"), "3 ?");
 }
 
 #[test]
