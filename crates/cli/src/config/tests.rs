@@ -324,7 +324,7 @@ fn files_are_found_in_the_home_and_the_workspace() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..proptest::prelude::ProptestConfig::with_cases(64) })]
 
     /// promises.md I21: whatever the files of a workspace say, trusted by a person or not.
     #[test]

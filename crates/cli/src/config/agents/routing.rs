@@ -1,6 +1,6 @@
 //! "Model Routing": who is played by which model, in which words, with or without the cache.
 
-use brigade_kernel::ids::Tier;
+use brigade_kernel::ids::{ModelRef, Tier};
 use brigade_kernel::plan::TaskType;
 use brigade_kernel::policy::Who;
 
@@ -180,52 +180,46 @@ fn one(who: Who, field: Field, text: &str, ground: &Ground<'_>, state: &mut Coll
 
 /// Binds a role or a type to a model: to the rung that has it, else the role's rung is bound to it.
 pub(super) fn model(who: Who, text: &str, ground: &Ground<'_>, state: &mut Collected) -> Vec<Effect> {
-    let named = match ground.model(text) {
-        Ok(named) => named,
+    let to = match ground.model(text) {
+        Ok(Named::Tier(tier)) => To::Rung(tier),
+        Ok(Named::Model(model)) => ground.rung(&model).cloned().map_or(To::Model(model), To::Rung),
         Err(why) => return vec![Effect::Refused(why)],
     };
-    let rung = match &named {
-        Named::Tier(tier) => Some(tier.clone()),
-        Named::Model(model) => ground.rung(model).cloned(),
-    };
-    let bind = |tier: &Tier| match &named {
-        Named::Model(model) => Effect::sets(format!("tiers.{tier}.model"), model.as_str()),
-        Named::Tier(tier) => Effect::Always(format!("{tier} is its tier")),
-    };
-    match who {
-        Who::Planner | Who::PlannerPatch => {
-            let own = rung.clone().unwrap_or_else(|| ground.policy.planner().clone());
-            state.planner = Some(own.clone());
-            let mut effects = vec![match rung {
-                Some(tier) => Effect::sets("roles.planner", tier.as_str()),
-                None => bind(&own),
-            }];
-            effects.extend(reviews_too(state));
-            effects
-        }
-        Who::Reviewer => {
-            state.reviewer = true;
-            match rung {
-                Some(tier) => vec![Effect::sets("roles.reviewer", tier.as_str())],
-                None => vec![bind(ground.policy.reviewer())],
-            }
-        }
-        Who::Executor => match rung {
-            Some(tier) => vec![Effect::sets("roles.executor", tier.as_str())],
-            None if ground.executors() == ground.policy.planner() => {
-                vec![Effect::Refused("planner and executors share the only tier: give the executors one of their own".to_owned())]
-            }
-            None => vec![bind(ground.executors()), Effect::sets("roles.executor", ground.executors().as_str())],
-        },
-        Who::Type(kind) => {
-            let to = match (&rung, &named) {
-                (Some(tier), _) => tier.to_string(),
-                (None, Named::Model(model)) => model.to_string(),
-                (None, Named::Tier(tier)) => tier.to_string(),
+    let bind = |tier: &Tier, model: &ModelRef| Effect::sets(format!("tiers.{tier}.model"), model.as_str());
+    match (who, to) {
+        (Who::Planner | Who::PlannerPatch, to) => {
+            let (own, effect) = match to {
+                To::Rung(tier) => (tier.clone(), Effect::sets("roles.planner", tier.as_str())),
+                To::Model(model) => (ground.policy.planner().clone(), bind(ground.policy.planner(), &model)),
             };
-            vec![Effect::sets(format!("routes.{kind}"), to)]
+            state.planner = Some(own);
+            std::iter::once(effect).chain(reviews_too(state)).collect()
         }
+        (Who::Reviewer, to) => {
+            state.reviewer = true;
+            vec![match to {
+                To::Rung(tier) => Effect::sets("roles.reviewer", tier.as_str()),
+                To::Model(model) => bind(ground.policy.reviewer(), &model),
+            }]
+        }
+        (Who::Executor, To::Rung(tier)) => vec![Effect::sets("roles.executor", tier.as_str())],
+        (Who::Executor, To::Model(_)) if ground.executors() == ground.policy.planner() => {
+            vec![Effect::Refused("planner and executors share the only tier: give the executors one of their own".to_owned())]
+        }
+        (Who::Executor, To::Model(model)) => {
+            vec![bind(ground.executors(), &model), Effect::sets("roles.executor", ground.executors().as_str())]
+        }
+        (Who::Type(kind), To::Rung(tier)) => vec![Effect::sets(format!("routes.{kind}"), tier.as_str())],
+        (Who::Type(kind), To::Model(model)) => vec![Effect::sets(format!("routes.{kind}"), model.as_str())],
     }
+}
+
+/// Where a role or a type goes with a model.
+enum To {
+    /// To the rung that has it.
+    Rung(Tier),
+    /// To a rung that is to be bound to it.
+    Model(ModelRef),
 }
 
 /// A planner that also reviews takes the review to its own tier.

@@ -211,6 +211,8 @@ fn prose_under_the_same_words_is_left_alone() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..proptest::prelude::ProptestConfig::with_cases(64) })]
+
     #[test]
     fn any_text_is_read_and_every_line_in_it_is_one_of_the_file(
         parts in proptest::collection::vec("(#{1,4} ?(Agent Configuration|Model Routing|Cost Optimization|Context Management|x)|[-*|] ?(Planner|executor|escalate only when|default to|budget)?[:=|]? ?[a-z0-9$.,;:{}\\[\\] İß-]{0,20}|```(yaml)?|\\PC{0,20})", 0..12),
