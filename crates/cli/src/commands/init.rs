@@ -90,6 +90,12 @@ const TAIL: &str = r#"
 # [roles]
 # planner = "flagship"
 # reviewer = "flagship"
+# executor = "none"                   # a tier: where executors start, instead of the table below
+
+# What may raise a tier, and where work starts at most.
+# [escalation]
+# start_at_most = "none"
+# only_on = "any"                     # or a list: check, form, review, unsure, length, turns, context, refusal, complexity, conflict
 
 # Where a type of work starts, instead of the built-in table.
 # [routes]

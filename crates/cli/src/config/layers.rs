@@ -23,6 +23,12 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
     // What there is without the workspace bounds what it may set.
     let without = lay(sources, prompt, None)?;
     let Some(workspace) = &sources.workspace else { return Ok(without) };
+    if !workspace.trusts_any() {
+        let mut config = without;
+        config.notices.extend(workspace.notices());
+        config.repository = workspace.clone();
+        return Ok(config);
+    }
     let settled = lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &[], rungs: sources.rungs }))?;
     let catalog = match (sources.catalog, &settled.models_in) {
         (Some(catalog), None) => catalog.clone(),

@@ -325,3 +325,38 @@ fn files_are_found_in_the_home_and_the_workspace() {
     let big = Env::from([("BRIGADE_HOME".to_owned(), home.display().to_string())]);
     assert!(load(sources(big), None).unwrap_err().to_string().ends_with("is no file of at most 1 MiB"));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..proptest::prelude::ProptestConfig::with_cases(64) })]
+
+    /// promises.md I21: whatever the files of a workspace say, trusted by a person or not.
+    #[test]
+    fn no_workspace_widens_what_a_person_gave(
+        agents in proptest::collection::vec("- (Planner|Executor|Reviewer|Debug|Budget|Default to|max_attempts|Escalate only when|providers\\.openai\\.base_url|budget\\.run_usd): ?(model: )?(gpt-5\\.4|gpt-5\\.2|evil/model|openai/gpt-4o|flagship|\\$[0-9]{1,4}|none|http://evil\\.example)(, cache: off)?", 0..8),
+        settings in proptest::collection::vec("(budget\\.run_usd|budget\\.planner_tokens|limits\\.max_turns|roles\\.planner|tiers\\.nano\\.model|providers\\.evil\\.base_url) = (\"none\"|[0-9]{1,4}|\"mini\"|\"evil/m\"|\"openai/nano-model\"|\"http://evil\\.example/v1\")", 0..4),
+        trusted: bool,
+    ) {
+        let text = format!("# Agent Configuration\n## Model Routing\n{0}\n## Cost Optimization\n{0}\n", agents.join("\n"));
+        let files = [("AGENTS.md", text.as_str()), (".brigade/config.toml", &settings.join("\n"))];
+        let home = "[budget]\nrun_usd = 3\nplanner_tokens = 5000\n";
+        let names: &[&str] = if trusted { &["AGENTS.md", ".brigade/config.toml"] } else { &[] };
+        let sources = Sources {
+            workspace: Some(Repository::of(&files, names)),
+            env: env(&[("OPENAI_API_KEY", "k")]),
+            home: file("h.toml", home),
+            rungs: &rungs(),
+            ..Sources::default()
+        };
+        let before = at_home(home).unwrap();
+        // A refusal is as good.
+        if let Ok(config) = resolve(&sources, &no_prompts) {
+            proptest::prop_assert_eq!(&config.providers, &before.providers);
+            proptest::prop_assert!(config.policy.budget.run_usd <= before.policy.budget.run_usd);
+            proptest::prop_assert!(config.policy.budget.planner_tokens.is_some_and(|n| n <= 5_000));
+            for (key, model) in provider::models(&config.policy) {
+                proptest::prop_assert!(config.providers.contains_key(model.provider()), "{key} = {model}");
+            }
+            proptest::prop_assert!(trusted || config.policy == before.policy);
+        }
+    }
+}
