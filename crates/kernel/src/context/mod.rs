@@ -11,6 +11,7 @@ mod ending;
 mod executor;
 mod format;
 mod planner;
+mod receipt;
 mod relevance;
 mod reviewer;
 mod rules;
@@ -25,6 +26,7 @@ pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
 pub use executor::{Evidence, Excerpt, Output, Parts, Shared, TierLimits, pack};
 pub use format::{Wanted, wanted};
 pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner, replan, the_rest};
+pub use receipt::{PartReceipt, format_bytes, item_bytes, tokens_est, tool_bytes, with_call};
 pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
 pub use rules::{cache_key, instructions};
 
@@ -37,40 +39,15 @@ pub struct Packed {
     pub instructions: String,
     /// Goes into [`crate::call::Call::items`].
     pub items: Vec<Item>,
-    /// The context receipt: every part in order.
+    /// The context receipt: every part in order; [`with_call`] adds the tools and the format.
     pub receipt: Vec<PartReceipt>,
 }
 
 impl Packed {
     /// Estimated tokens of everything packed; tools and format are not in it.
     pub fn tokens_est(&self) -> u64 {
-        self.receipt.iter().map(|part| part.tokens_est).sum()
+        self.receipt.iter().map(PartReceipt::tokens_est).sum()
     }
-}
-
-/// One line of a context receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartReceipt {
-    /// Which part, e.g. `rules`, `file src/a.rs`.
-    pub name: String,
-    /// Its size as packed.
-    pub bytes: u64,
-    /// Its size in tokens, estimated as bytes / 4.
-    pub tokens_est: u64,
-    /// Bytes that were left out of it; 0 = whole.
-    pub trimmed: u64,
-}
-
-impl PartReceipt {
-    fn new(name: impl Into<String>, bytes: usize, trimmed: usize) -> Self {
-        Self { name: name.into(), bytes: bytes as u64, tokens_est: tokens_est(bytes), trimmed: trimmed as u64 }
-    }
-}
-
-/// Tokens of a text of so many bytes, estimated: four bytes each, rounded up. English and code come near it;
-/// other scripts take more, which is why nothing that must hold is counted with it.
-pub fn tokens_est(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(4)
 }
 
 /// Collects sections of one message and the receipt of each.
@@ -94,24 +71,26 @@ impl Message {
         self.receipt.push(PartReceipt::new(name, self.text.len() - before, trimmed));
     }
 
+    /// Appends the parts of another message.
+    fn append(&mut self, mut other: Self) {
+        if let Some(first) = other.receipt.first_mut() {
+            let gap = if self.text.is_empty() { "" } else { "\n\n" };
+            first.bytes += gap.len() as u64;
+            self.text.push_str(gap);
+            self.text.push_str(&other.text);
+            self.receipt.append(&mut other.receipt);
+        }
+    }
+
     fn into_packed(self, instructions: String, mut items: Vec<Item>) -> Packed {
         let mut receipt = vec![PartReceipt::new("rules", instructions.len(), 0)];
         if !items.is_empty() {
-            let bytes = items.iter().map(size).sum();
+            let bytes = items.iter().map(item_bytes).sum();
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
         items.push(Item::message(Speaker::User, self.text));
         Packed { instructions, items, receipt }
-    }
-}
-
-fn size(item: &Item) -> usize {
-    match item {
-        Item::Message { text, .. } => text.len(),
-        Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-        Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
-        Item::Opaque { raw } => raw.to_string().len(),
     }
 }
 

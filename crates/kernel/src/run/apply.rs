@@ -150,6 +150,9 @@ impl State {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
                             work.stage = Stage::Calling(*call);
+                            if let Some(attempt) = &mut work.attempt {
+                                attempt.opened = true;
+                            }
                         }
                     }
                     None => {

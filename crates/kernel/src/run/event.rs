@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::{Role, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
+use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{PlanPatch, Subtask, TaskType};
 use crate::plan::{Review, Verdict as ReviewVerdict};
@@ -312,6 +313,9 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// What it is made of; an executor's later calls add only turns that are on record anyway.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        opening: Vec<PartReceipt>,
     },
     /// Outcome: durable before anything downstream sees it.
     #[serde(rename = "call.completed")]

@@ -163,7 +163,9 @@ impl Run {
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
-        Ok(Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt })
+        let mut receipt = shape.packed.receipt;
+        context::with_call(&mut receipt, &call.tools, call.format.as_ref());
+        Ok(Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt })
     }
 
     /// Takes the lease: intent and lease in one event, or the refusal.
@@ -186,6 +188,7 @@ impl Run {
             lease_usd: prepared.ask.money,
             lease_tokens: prepared.ask.tokens,
             max_output_tokens: prepared.call.max_output_tokens,
+            opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
         Some(call)
@@ -237,6 +240,7 @@ impl Run {
         let words = wanted.words();
         let (description, row) = self.description(key);
         let mut dependencies = self.inputs(key);
+        let row_is_data = row.is_some();
         dependencies.extend(row);
         let mut tools: Vec<ToolSpec> = spec.offered(&self.tools).cloned().collect();
         let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
@@ -255,6 +259,9 @@ impl Run {
         };
         let limits = policy.tier(turn.tier).map(TierLimits::from).unwrap_or_default();
         let mut packed = context::pack(&parts, &limits);
+        if row_is_data && let Some(part) = packed.receipt.iter_mut().rfind(|part| part.name == format!("result of {}", spec.id)) {
+            part.name = "row".to_owned();
+        }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
         let mut deadlines = policy.limits.call;
@@ -536,20 +543,8 @@ fn to_review<'a>(there: &[&'a super::Task]) -> (Vec<&'a super::Task>, Option<Str
 
 /// Bytes of the whole serialised request, counted without making it; never too few tokens for it.
 fn request_bytes(call: &Call) -> usize {
-    let items: usize = call
-        .items
-        .iter()
-        .map(|item| {
-            ITEM_BYTES
-                + match item {
-                    Item::Message { text, .. } => text.len(),
-                    Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-                    Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
-                    Item::Opaque { raw } => raw.to_string().len(),
-                }
-        })
-        .sum();
-    let tools: usize = call.tools.iter().map(|t| ITEM_BYTES + t.name.len() + t.description.len() + t.parameters.text().get().len()).sum();
-    let format = call.format.as_ref().map_or(0, |f| f.name.len() + f.schema.text().get().len());
+    let items: usize = call.items.iter().map(|item| ITEM_BYTES + context::item_bytes(item)).sum();
+    let tools: usize = call.tools.iter().map(|tool| ITEM_BYTES + context::tool_bytes(tool)).sum();
+    let format = call.format.as_ref().map_or(0, context::format_bytes);
     FRAME_BYTES + call.instructions.len() + items + tools + format
 }

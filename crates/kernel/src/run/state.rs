@@ -347,6 +347,8 @@ pub struct Attempt {
     pub model: ModelRef,
     /// What was said after the packed opening: the model's items and the tools' outputs.
     pub items: Vec<Item>,
+    /// What it is shown is on record.
+    pub opened: bool,
     /// Answers received.
     pub turns: u32,
     /// Tools called.
@@ -572,6 +574,13 @@ impl State {
     /// The unit of a key.
     pub fn unit(&self, key: Key) -> super::event::Unit {
         super::event::Unit { subtask: self.task(key).spec.id.clone(), row: key.row }
+    }
+
+    /// Whether what a caller is shown at its start is on record already; a flagship's every call says it anew.
+    pub(super) fn is_opened(&self, caller: &Caller) -> bool {
+        let Caller::Executor { unit, .. } = caller else { return false };
+        let work = self.key(unit).and_then(|key| self.work.get(&key));
+        work.and_then(|work| work.attempt.as_ref()).is_some_and(|attempt| attempt.opened)
     }
 
     /// What everything cost so far.

@@ -74,6 +74,7 @@ impl State {
             tier: tier.clone(),
             model: model.clone(),
             items: Vec::new(),
+            opened: false,
             turns: 0,
             tool_calls: 0,
             repeated: (0, 0),
