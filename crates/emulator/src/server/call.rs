@@ -1,6 +1,6 @@
 //! One HTTP request from its first to its last byte.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,6 +113,9 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
     let (body, sent) = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
+            if let Some(kept) = &shared.bodies {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push((seq, body.clone()));
+            }
             let sent = decide(dialect, &head.headers, &body, seq, shared);
             (body, sent)
         }
