@@ -6,6 +6,8 @@
 mod continuing;
 #[path = "seeing/looking.rs"]
 mod looking;
+#[path = "seeing/prefixes.rs"]
+mod prefixes;
 #[path = "seeing/rows.rs"]
 mod rows;
 #[path = "seeing/servers.rs"]

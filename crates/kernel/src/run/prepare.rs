@@ -1,5 +1,7 @@
 //! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
 
+mod kit;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -87,6 +89,7 @@ struct Shape {
     who: Who,
     packed: context::Packed,
     tools: Vec<ToolSpec>,
+    allowed_tools: Vec<String>,
     format: Option<Format>,
     effort: Effort,
     verbosity: Option<Verbosity>,
@@ -146,7 +149,7 @@ impl Run {
             instructions: shape.packed.instructions,
             items: shape.packed.items,
             tools: shape.tools,
-            allowed_tools: Vec::new(),
+            allowed_tools: shape.allowed_tools,
             format: shape.format,
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
@@ -242,9 +245,10 @@ impl Run {
         let mut dependencies = self.inputs(key);
         let row_is_data = row.is_some();
         dependencies.extend(row);
-        let mut tools: Vec<ToolSpec> = spec.offered(&self.tools).cloned().collect();
-        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
-        tools.push(context::end_tool());
+        let own: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
+        let tool_calls = (!own.is_empty()).then(|| policy.max_tool_calls(turn.tier));
+        let front = rules.len() + wanted.format().map_or(0, context::format_bytes);
+        let (tools, allowed_tools) = self.kit(spec.kind, &own, turn, front);
         let parts = Parts {
             rules,
             shared: None,
@@ -275,6 +279,7 @@ impl Run {
             who,
             packed,
             tools,
+            allowed_tools,
             format: wanted.format().cloned(),
             effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), turn.tier)),
             verbosity: spec.verbosity.or_else(|| policy.verbosity(role, Some(spec.kind), turn.tier)),
@@ -391,6 +396,7 @@ impl Run {
             who,
             packed,
             tools: Vec::new(),
+            allowed_tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
             omit: state.desk.omit.clone(),

@@ -14,7 +14,7 @@ use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
-use crate::plan::Subtask;
+use crate::plan::{Subtask, TaskType};
 use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
@@ -48,6 +48,8 @@ pub struct State {
     pub tasks: Vec<Task>,
     /// Where each subtask stands in `tasks`.
     pub index: HashMap<SubtaskId, u32>,
+    /// What each type is granted, set by set, in the order they joined the plan.
+    pub grants: BTreeMap<TaskType, Vec<Grants>>,
     /// Dependencies named before the subtask they name was seen.
     pub forward: BTreeMap<SubtaskId, Vec<u32>>,
     /// Units that are neither waiting nor finished; boxed, for the table keeps the room of its fullest moment.
@@ -245,6 +247,15 @@ pub struct Task {
     pub sample: Vec<(u64, SubtaskStatus, Arc<str>)>,
     /// What it settles, if conflicting changes are the reason it is there.
     pub merge: Option<Merge>,
+}
+
+/// Subtasks of one type with the same grants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grants {
+    /// The first of them.
+    pub of: Arc<Subtask>,
+    /// How many units, estimated where there are rows.
+    pub units: u64,
 }
 
 /// How rows ended.

@@ -350,7 +350,8 @@ fn same(a: &State, b: &State) -> bool {
         && (a.phase, a.active, a.open, a.mended, a.tally) == (b.phase, b.active, b.open, b.mended, b.tally)
         && (&a.changes, &a.repairs, &a.merges, &a.composed) == (&b.changes, &b.repairs, &b.merges, &b.composed)
         && (&a.patch, &a.stop, &a.starved, a.reserve) == (&b.patch, &b.stop, &b.starved, b.reserve)
-        && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended) == (&b.usage, &b.notes, &b.index, &b.forward, &b.ended)
+        && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended, &a.grants)
+            == (&b.usage, &b.notes, &b.index, &b.forward, &b.ended, &b.grants)
 }
 
 /// What the receipts on record say was sent is what was sent, byte for byte.
