@@ -34,6 +34,8 @@ struct Entry<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encrypted_content: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +134,14 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
         "item_reference" => {
             entry.id.ok_or_else(|| missing("id"))?;
             piece(Kind::Other, Cow::Borrowed(""), None)
+        }
+        "compaction" => {
+            let content = entry.encrypted_content.ok_or_else(|| missing("encrypted_content"))?;
+            if !content.starts_with(super::compact::OURS) {
+                let param = param("encrypted_content");
+                return Err(Refusal::bad(&param, format!("'{param}' could not be verified.")).code("invalid_encrypted_content"));
+            }
+            piece(Kind::Other, content, None)
         }
         _ => piece(Kind::Other, Cow::Borrowed(raw.get()), None),
     })
