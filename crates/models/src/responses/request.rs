@@ -92,7 +92,7 @@ struct Reasoning {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Input<'a> {
+pub(super) enum Input<'a> {
     Message {
         role: &'static str,
         content: &'a str,
@@ -172,7 +172,7 @@ pub(crate) fn cache_key(key: &str) -> &str {
     &key[..key.floor_char_boundary(CACHE_KEY_BYTES)]
 }
 
-fn input(call: &Call) -> Vec<Input<'_>> {
+pub(super) fn input(call: &Call) -> Vec<Input<'_>> {
     call.items.iter().filter_map(|item| entry(item, call.model.as_str())).collect()
 }
 
