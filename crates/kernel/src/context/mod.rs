@@ -6,6 +6,7 @@
 //!
 //! Read first: [`Parts`] and [`pack`] for executors, [`Planning`] for the planner.
 
+mod compact;
 mod data;
 mod ending;
 mod executor;
@@ -22,6 +23,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use compact::{Chain, Compacting, compacted, compactor, conversation_tokens, due, shrunk};
 pub use data::{block, cut};
 pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
 pub use executor::{Evidence, Excerpt, Output, Parts, Shared, TierLimits, pack};
@@ -94,6 +96,13 @@ impl Message {
         items.push(Item::message(Speaker::User, self.text));
         Packed { instructions, items, receipt }
     }
+}
+
+/// A conversation as it is, and nothing new.
+pub fn replayed(rules: String, items: Vec<Item>) -> Packed {
+    let bytes = items.iter().map(item_bytes).sum();
+    let receipt = vec![PartReceipt::new("rules", rules.len(), 0), PartReceipt::new("earlier turns", bytes, 0)];
+    Packed { instructions: rules, items, receipt }
 }
 
 /// Shares `room` among parts of the given sizes: small ones whole, the rest evenly. Returns each one's share.

@@ -16,6 +16,7 @@
 
 mod action;
 mod apply;
+mod compact;
 mod event;
 mod hear;
 mod outcomes;
@@ -90,6 +91,8 @@ struct Session {
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
     known: Option<Arc<Known>>,
+    /// Providers that can condense a conversation.
+    compacting: HashSet<String>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

@@ -83,19 +83,19 @@ pub struct Prepared {
     pub receipt: Vec<PartReceipt>,
 }
 
-struct Shape {
-    tier: Tier,
-    model: ModelRef,
-    who: Who,
-    packed: context::Packed,
-    tools: Vec<ToolSpec>,
-    allowed_tools: Vec<String>,
-    format: Option<Format>,
-    effort: Effort,
-    verbosity: Option<Verbosity>,
-    doubled: bool,
-    omit: Vec<String>,
-    deadlines: Deadlines,
+pub(super) struct Shape {
+    pub(super) tier: Tier,
+    pub(super) model: ModelRef,
+    pub(super) who: Who,
+    pub(super) packed: context::Packed,
+    pub(super) tools: Vec<ToolSpec>,
+    pub(super) allowed_tools: Vec<String>,
+    pub(super) format: Option<Format>,
+    pub(super) effort: Effort,
+    pub(super) verbosity: Option<Verbosity>,
+    pub(super) doubled: bool,
+    pub(super) omit: Vec<String>,
+    pub(super) deadlines: Deadlines,
 }
 
 /// What an executor's next call takes from its attempt.
@@ -121,6 +121,7 @@ impl Run {
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
         let shape = match (caller, self.state.index_of(caller)) {
+            (Caller::Compactor { by }, _) => self.compaction_call(*by),
             (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
         };
@@ -141,7 +142,8 @@ impl Run {
         let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
-        let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
+        let limit =
+            policy.limits.output_tokens.of(if shape.who == Who::Compactor { Role::Executor } else { role }, shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
         let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
@@ -368,10 +370,13 @@ impl Run {
                 (Who::Reviewer, packed, structured("brigade_review", plan::schema::review()))
             }
             Caller::Replanner => {
-                let mut packed = replan_packed(state);
-                let message = packed.items.pop().filter(|_| !state.desk.asked);
-                packed.items = planner_base(state, &self.tools, fetched);
-                packed.items.extend(message);
+                let rules = context::instructions(Who::PlannerPatch, policy);
+                let mut packed = context::replayed(rules, planner_base(state, &self.tools, fetched));
+                if !state.desk.asked {
+                    let mut new = replan_packed(state);
+                    packed.items.append(&mut new.items);
+                    packed.receipt.extend(new.receipt.into_iter().skip(1)); // the rules stand there already
+                }
                 (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
             }
             _ => {
@@ -438,7 +443,7 @@ fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetc
 }
 
 /// The planner's conversation up to now.
-fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
+pub(super) fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
     let mut items = if state.start().planned {
         planner_packed(state, tools, "", fetched).items
     } else {
@@ -461,16 +466,12 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
     let results = state
         .tasks
         .iter()
-        .filter(|t| t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
-        .map(|t| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
+        .enumerate()
+        .filter(|(n, t)| state.desk.news.contains(&(*n as u32)) && t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
+        .map(|(_, t)| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
         .collect();
     context::replan(Replanning {
         rules: &rules,
-        earlier: if start.planned {
-            state.desk.turns.clone()
-        } else {
-            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-        },
         request: &start.request,
         standing,
         happened: &happened,

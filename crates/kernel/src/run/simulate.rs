@@ -164,7 +164,7 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
         Caller::Executor { unit, .. } => run.state().key(unit).map_or(Millis(0), |key| estimate(&run.state().task(key).spec)),
         Caller::Reviewer => Millis(0),
         // Only what cannot run at all comes back to the planner here.
-        Caller::Planner | Caller::Replanner => {
+        Caller::Planner | Caller::Replanner | Caller::Compactor { .. } => {
             return Err(match &run.state().desk.job {
                 Some(Job::Replan { reasons, .. }) => reasons.join("; "),
                 _ => "the planner would be asked".to_owned(),

@@ -12,7 +12,7 @@ use std::ops::Bound;
 use serde_json::Value;
 
 use super::action::Action;
-use super::event::{Caller, Event, Unit};
+use super::event::{Caller, CompactBy, Event, Unit};
 use super::state::{DeskStage, Key, Parked, PendingTool, Phase, Queue, Stage};
 use super::{Ask, Run};
 use crate::budget::Role;
@@ -296,8 +296,15 @@ impl Run {
             DeskStage::Parked => self.state.parked.iter().any(|(at, who)| *who == Parked::Desk && *at <= self.now),
             DeskStage::Idle | DeskStage::Calling(_) => false,
         };
-        let Some(caller) = self.desk_caller().filter(|c| due && !self.state.is_starved(c.role())) else { return };
-        if gate.enter(&self.desk_model().1) {
+        if !due {
+            return;
+        }
+        let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };
+        let model = match caller {
+            Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
+            _ => self.desk_model().1,
+        };
+        if gate.enter(&model) {
             actions.push(Action::Call { caller });
         }
     }

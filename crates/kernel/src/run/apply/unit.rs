@@ -184,6 +184,9 @@ impl State {
         if task.status.is_none() {
             self.open -= 1;
         }
+        if status == SubtaskStatus::Done {
+            self.desk.news.insert(key.task);
+        }
         task.status = Some(status);
         task.output = output.into();
         task.tier = tier;

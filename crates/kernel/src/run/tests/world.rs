@@ -690,6 +690,7 @@ pub fn usual(asked: &Asked<'_>) -> Reply_ {
     match asked.caller {
         Caller::Executor { unit, .. } => say(format!("ok {unit}")),
         Caller::Reviewer => say(review("approve").to_string()),
+        Caller::Compactor { .. } => say("in short: all is well"),
         Caller::Replanner => say(json!({"add": [], "drop": [], "change": [], "coordination_notes": null}).to_string()),
         Caller::Planner => say(json!({"coordination_notes": null, "subtasks": [planned("only", &[])]}).to_string()),
     }
