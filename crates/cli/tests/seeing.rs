@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "seeing/compaction.rs"]
+mod compaction;
 #[path = "seeing/continuing.rs"]
 mod continuing;
 #[path = "seeing/looking.rs"]

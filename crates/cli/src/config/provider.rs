@@ -7,7 +7,7 @@ use brigade_kernel::policy::{Policy, RouteTo, Setting, distance};
 
 use super::Env;
 
-const FIELDS: [&str; 4] = ["dialect", "base_url", "env_key", "chain"];
+const FIELDS: [&str; 5] = ["dialect", "base_url", "env_key", "chain", "compaction"];
 
 /// A configured provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Provider {
     pub base_url: String,
     /// The variable that holds its key; `None` = it takes none (local servers).
     pub env_key: Option<String>,
+    /// Whether it serves `/responses/compact`; `None` = as known of its address.
+    pub compaction: Option<bool>,
 }
 
 /// The format of requests and answers.
@@ -52,7 +54,10 @@ impl Provider {
             Some(name) => format!("{name} (not set)"),
             None => "(none)".to_owned(),
         };
-        vec![("base_url", self.base_url.clone()), ("dialect", dialect.to_owned()), ("env_key", key)]
+        let mut entries = vec![("base_url", self.base_url.clone())];
+        entries.extend(self.compaction.map(|can| ("compaction", can.to_string())));
+        entries.extend([("dialect", dialect.to_owned()), ("env_key", key)]);
+        entries
     }
 
     /// A key that would travel in clear.
@@ -68,13 +73,17 @@ pub(super) struct Draft {
     dialect: Dialect,
     base_url: Option<String>,
     env_key: Option<String>,
+    compaction: Option<bool>,
 }
 
 impl Draft {
     pub(super) fn finish(self, name: &str) -> Result<Provider, String> {
         let base_url =
             self.base_url.ok_or_else(|| format!("providers.{name}: base_url is missing, e.g. base_url = \"http://localhost:8080/v1\""))?;
-        Ok(Provider { dialect: self.dialect, base_url, env_key: self.env_key })
+        if self.compaction == Some(true) && self.dialect == Dialect::Chat {
+            return Err(format!("providers.{name}.compaction: the chat dialect has none; set dialect = \"responses\""));
+        }
+        Ok(Provider { dialect: self.dialect, base_url, env_key: self.env_key, compaction: self.compaction })
     }
 }
 
@@ -84,6 +93,7 @@ pub(super) fn built_in() -> BTreeMap<String, Draft> {
         dialect: Dialect::Responses,
         base_url: Some("https://api.openai.com/v1".to_owned()),
         env_key: Some("OPENAI_API_KEY".to_owned()),
+        compaction: None,
     };
     BTreeMap::from([("openai".to_owned(), openai)])
 }
@@ -114,6 +124,11 @@ pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &S
         }
         "base_url" => draft.base_url = Some(base_url(&key, text)?),
         "env_key" => draft.env_key = env_key(&key, text)?,
+        "compaction" => match text {
+            "true" => draft.compaction = Some(true),
+            "false" => draft.compaction = Some(false),
+            _ => return Err(format!("{key}: use true or false")),
+        },
         "chain" => match text {
             "false" => {}
             "true" => return Err(format!("not supported yet: {key}")),
