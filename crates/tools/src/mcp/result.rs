@@ -44,6 +44,11 @@ pub(super) fn output(result: &CallToolResult, schema: Option<&Value>) -> ToolOut
     ToolOutput { ok: error.is_none(), output: text, error, truncated }
 }
 
+/// An answer's bytes as a model is shown them; `None` where they are none.
+pub fn shown(answer: &[u8], schema: Option<&Value>) -> Option<ToolOutput> {
+    Some(output(&serde_json::from_slice(answer).ok()?, schema))
+}
+
 /// What is wrong with `value`, by a schema; `None` where it fits.
 pub(super) fn mismatch(schema: &Value, value: &Value) -> Option<String> {
     // Nor one whose cost nobody can tell; the server checks as well.
@@ -122,7 +127,7 @@ mod tests {
     use serde_json::json;
 
     fn shown(value: Value, schema: Option<&Value>) -> ToolOutput {
-        output(&serde_json::from_value(value).expect("a result"), schema)
+        super::shown(value.to_string().as_bytes(), schema).expect("a result")
     }
 
     #[test]

@@ -29,7 +29,7 @@ async fn arguments_are_refused_by_field_value_and_remedy() {
         ("search", "{\"args\": [\"x\", \"/etc\"]}", "absolute"),
         ("search", "{\"args\": [\"(\"]}", "escape special characters"),
         ("list_files", "{\"path\": \"..\"}", "`..`"),
-        ("list_files", "{\"glob\": \"/etc/*\"}", "leaves the workspace"),
+        ("list_files", "{\"glob\": \"/etc/*\"}", "is absolute; name a path relative to the workspace"),
         ("run_command", "{}", "not supported yet: run_command"),
         ("rm", "{}", "there is no tool \"rm\"; yours are: apply_patch, list_files, read_file, search, write_file"),
         ("read_file", "{\"path\": \"nowhere/here.txt\"}", "does not exist"),
