@@ -317,6 +317,7 @@ impl Engine {
                 let how = match caller {
                     Caller::Planner => Way::Streamed,
                     Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+                    _ if self.run.is_awaited(no) => Way::Awaited,
                     _ => Way::Whole,
                 };
                 jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });

@@ -48,6 +48,8 @@ pub enum Way {
     Whole,
     /// Its text is wanted while it arrives.
     Streamed,
+    /// Siblings wait for its first content.
+    Awaited,
     /// The provider condenses the conversation.
     Condensed,
 }
@@ -100,14 +102,19 @@ async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: Cancellation
     let mut first = None;
     let mut sink = |delta: Delta<'_>| {
         hit("at-first-delta");
-        first.get_or_insert_with(|| since(start));
+        if first.is_none() {
+            first = Some(since(start));
+            if how == Way::Awaited {
+                let _ = facts.send(Fact::FirstContent { call: no });
+            }
+        }
         if let (Way::Streamed, Delta::Text(text)) = (how, delta) {
             let _ = facts.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
         }
     };
     let asked = match how {
         Way::Condensed => answerer.compact(call),
-        Way::Whole | Way::Streamed => answerer.call(call, &mut sink),
+        Way::Whole | Way::Streamed | Way::Awaited => answerer.call(call, &mut sink),
     };
     let answer = tokio::select! {
         answer = asked => answer,

@@ -27,9 +27,9 @@ fn plan() -> String {
     plan
 }
 
-/// Runs the siblings and returns, for each, its body up to its own part, and what comes behind.
-fn siblings(dialect: &str, rules: &str) -> Vec<(String, String)> {
-    let stage = Stage::new(ANSWERS);
+/// Runs the siblings to the end, their executors told these rules.
+fn played(dialect: &str, rules: &str, answers: &str) -> Stage {
+    let stage = Stage::new(answers);
     for n in 0..6 {
         std::fs::write(stage.dir.path().join(format!("workspace/f{n}.txt")), format!("file {n}\n")).unwrap();
     }
@@ -44,6 +44,12 @@ fn siblings(dialect: &str, rules: &str) -> Vec<(String, String)> {
     let run = ["run", "--plan", "plan.toml", "-C", "workspace", "-q"];
     let output = stage.command(&run).env_remove("OPENAI_BASE_URL").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    stage
+}
+
+/// Runs the siblings and returns, for each, its body up to its own part, and what comes behind.
+fn siblings(dialect: &str, rules: &str) -> Vec<(String, String)> {
+    let stage = played(dialect, rules, ANSWERS);
     let bodies = stage.api.bodies().into_iter().map(|(_, body)| String::from_utf8(body).unwrap());
     let mut siblings: Vec<(String, String)> = bodies
         .filter(|body| !body.contains("brigade_review"))
@@ -96,4 +102,16 @@ fn in_the_chat_dialect_siblings_with_the_same_tools_share_every_byte_up_to_their
         assert!(front.contains(&format!("\"{}\"", ["search", "read_file"][n % 2])), "{front}");
         assert!(!front.contains(&format!("\"{}\"", ["read_file", "search"][n % 2])), "{front}");
     }
+}
+
+#[test]
+fn siblings_of_a_long_prefix_come_after_the_first_content_of_the_first() {
+    let slow = format!("[models.\"gpt-5.4-mini\"]\nfirst_token_ms = 400\n{ANSWERS}");
+    let stage = played("responses", &long_rules(), &slow);
+    let calls = stage.ledger().calls;
+    let siblings: Vec<_> = calls.iter().filter(|call| &*call.model == "gpt-5.4-mini").collect();
+    assert_eq!((siblings.len(), siblings[0].in_flight), (6, 1));
+    assert!(siblings[1..].iter().all(|call| call.at >= siblings[0].at + 400), "nothing was there to be read from the cache: {siblings:?}");
+    let together = played("responses", "Look.", &slow).ledger().calls;
+    assert!(together.iter().any(|call| &*call.model == "gpt-5.4-mini" && call.in_flight > 1), "a short prefix is not waited for");
 }

@@ -17,6 +17,7 @@ mod receipt;
 mod relevance;
 mod reviewer;
 mod rules;
+mod warm;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner,
 pub use receipt::{PartReceipt, format_bytes, item_bytes, tokens_est, tool_bytes, with_call};
 pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
 pub use rules::{cache_key, instructions};
+pub use warm::worth_waiting;
 
 use crate::call::{Item, Speaker};
 

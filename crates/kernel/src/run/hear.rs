@@ -32,7 +32,11 @@ impl Run {
                 self.reserve_for_review();
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
-            Fact::Answered { call, answer, ms, first_ms } => self.answered(call, answer, ms, first_ms),
+            Fact::FirstContent { call } => self.warmed(call),
+            Fact::Answered { call, answer, ms, first_ms } => {
+                self.warmed(call);
+                self.answered(call, answer, ms, first_ms);
+            }
             Fact::Gathered { unit, parts, tree, start, conflicts, sides } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
@@ -61,6 +65,7 @@ impl Run {
             }
             Fact::Reused { unit, earlier } => {
                 if let Some(key) = self.state.key(&unit) {
+                    self.leads_no_more(key);
                     self.reused(key, earlier);
                 }
             }

@@ -91,6 +91,8 @@ struct Session {
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
     known: Option<Arc<Known>>,
+    /// Prefixes shared by siblings, and who waits for them to be cached.
+    warmth: Vec<step::Warmth>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The patch is being applied.

@@ -177,10 +177,13 @@ impl Run {
     pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
         self.now = now;
         let role = prepared.caller.role();
+        let key = self.state.index_of(&prepared.caller);
         if self.state.is_starved(role) {
+            key.into_iter().for_each(|key| self.leads_no_more(key));
             return None; // said already
         }
         if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
+            key.into_iter().for_each(|key| self.leads_no_more(key));
             self.refused(&prepared.caller, &refused);
             return None;
         }
@@ -196,6 +199,7 @@ impl Run {
             opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
+        key.into_iter().for_each(|key| self.call_began(key, &prepared.call.model, call));
         Some(call)
     }
 

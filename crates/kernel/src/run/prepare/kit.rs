@@ -4,8 +4,11 @@ use super::Turn;
 use crate::call::Service;
 use crate::catalog::Day;
 use crate::context::{self, Alike, InputRates, tokens_est, tool_bytes};
+use crate::ids::{ModelRef, Tier};
 use crate::plan::TaskType;
+use crate::policy::Who;
 use crate::run::Run;
+use crate::run::state::Key;
 use crate::tool::ToolSpec;
 
 impl Run {
@@ -17,7 +20,7 @@ impl Run {
     pub(super) fn kit(&self, kind: TaskType, own: &[&ToolSpec], turn: &Turn<'_>, front: usize) -> (Vec<ToolSpec>, Vec<String>) {
         let offered = |tools: &[&ToolSpec]| std::iter::once(context::end_tool()).chain(tools.iter().map(|&tool| tool.clone())).collect();
         let sets = self.state.grants.get(&kind).map_or(&[][..], |sets| sets);
-        let Some(rates) = (sets.len() > 1).then(|| self.input_rates(turn)).flatten() else { return (offered(own), Vec::new()) };
+        let Some(rates) = (sets.len() > 1).then(|| self.input_rates(&turn.model)).flatten() else { return (offered(own), Vec::new()) };
         let mut all: Vec<&ToolSpec> = Vec::new();
         for tool in sets.iter().flat_map(|set| set.of.offered(&self.tools)) {
             if !all.iter().any(|known| known.name == tool.name) {
@@ -38,8 +41,19 @@ impl Run {
         (offered(&all), std::iter::once(context::END.to_owned()).chain(names).collect())
     }
 
-    fn input_rates(&self, turn: &Turn<'_>) -> Option<InputRates> {
-        let found = self.catalog.lookup(&turn.model, Day::of(self.now)).ok()?;
+    /// Estimated tokens of what all units of a type have in front of their own part, form aside.
+    pub(in crate::run) fn shared_tokens(&self, key: Key, tier: &Tier, model: &ModelRef) -> u64 {
+        let spec = &self.state.task(key).spec;
+        let own: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
+        let rules = self.openings.of(Who::Type(spec.kind), &self.state.start().policy);
+        let turn = Turn { tier, model: model.clone(), items: &[], doubled: false, omit: &[] };
+        let (tools, _) = self.kit(spec.kind, &own, &turn, rules.text.len());
+        tokens_est((rules.text.len() + tools.iter().map(tool_bytes).sum::<usize>()) as u64)
+    }
+
+    /// What input costs on a model today.
+    pub(in crate::run) fn input_rates(&self, model: &ModelRef) -> Option<InputRates> {
+        let found = self.catalog.lookup(model, Day::of(self.now)).ok()?;
         let rates = found.price.rates(Service::Default, 0);
         Some(InputRates { plain: rates.input, cached: rates.cached, write: rates.write })
     }

@@ -12,7 +12,7 @@ use crate::budget::Scope;
 use crate::call::{Call, End, ErrorClass, Item};
 use crate::context;
 use crate::plan::ForEach;
-use crate::policy::Slots;
+use crate::policy::{Slots, Who};
 use crate::run::*;
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
@@ -422,6 +422,10 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
     }
     if dice.chance(40) {
         policy.budget.run_usd = NanoUsd(60_000_000 + dice.roll(400_000_000));
+    }
+    if dice.chance(30) {
+        // Long enough for siblings to wait for the first of them.
+        policy.prompts.insert(Who::Executor, "Do as you are told. ".repeat(300));
     }
     if dice.chance(20) {
         policy.budget.planner_tokens = Some(60_000);

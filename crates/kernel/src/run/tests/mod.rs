@@ -11,4 +11,5 @@ mod merges;
 mod passes;
 mod plan;
 mod trouble;
+mod warm;
 mod world;
