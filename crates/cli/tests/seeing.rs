@@ -6,6 +6,8 @@
 mod compaction;
 #[path = "seeing/continuing.rs"]
 mod continuing;
+#[path = "seeing/costing.rs"]
+mod costing;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/prefixes.rs"]
@@ -20,6 +22,8 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/trusting.rs"]
+mod trusting;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
 #[path = "seeing/writers.rs"]

@@ -1,6 +1,6 @@
-//! The planner's chain grown long: when it is compacted, what a summary is made from, and what stands in its place.
+//! The planner's conversation grown long: when it is compacted, what a summary is made from, and what stands in its place.
 //!
-//! Only the chain shrinks: the request, the notes and the journal are as they were. The order of attempts is
+//! Only the conversation shrinks: the request, the notes and the journal are as they were. The order of attempts is
 //! bounded here ([`due`]); who compacts, and what came of it, is on record in the run.
 
 use crate::call::{Item, Speaker};
@@ -12,9 +12,9 @@ use super::{Message, Packed, shares};
 /// The plan as it stands is cut to this: about 12,000 tokens.
 const PLAN_BYTES: usize = 48_000;
 
-/// How large the planner's chain is, and what is known of earlier compactions.
+/// How large the planner's conversation is, and what is known of earlier compactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Chain {
+pub struct Conversation {
     /// Estimated tokens of the planner's next call.
     pub tokens: u64,
     /// The same when compaction was last tried; 0 before.
@@ -27,12 +27,12 @@ pub struct Chain {
     pub tries: u32,
 }
 
-/// Whether a chain is compacted before it is sent again: it has grown by the threshold since the last try, or holds more
+/// Whether a conversation is compacted before it is sent again: it has grown by the threshold since the last try, or holds more
 /// results than it should. After a try in vain only growth counts, and after `most` tries nothing does: so there are at
 /// most (tokens ever added / threshold) + (results ever told / their bound) tries, and never a loop.
-pub fn due(chain: Chain, threshold: u64, results: u32, most: u32) -> bool {
-    let grown = chain.tokens > chain.tokens_then.saturating_add(threshold);
-    chain.tries < most && (grown || (chain.results > results && !chain.in_vain))
+pub fn due(now: Conversation, threshold: u64, results: u32, most: u32) -> bool {
+    let grown = now.tokens > now.tokens_then.saturating_add(threshold);
+    now.tries < most && (grown || (now.results > results && !now.in_vain))
 }
 
 /// Whether what came back is worth having: a fifth shorter at least.
@@ -47,7 +47,7 @@ pub struct Compacting<'a> {
     pub rules: &'a str,
     /// The request, byte for byte.
     pub request: &'a str,
-    /// The chain, oldest first.
+    /// The turns to be replaced, oldest first.
     pub turns: &'a [Item],
     /// Bytes that the model's window has room for.
     pub room: usize,
@@ -65,7 +65,7 @@ pub fn compactor(compacting: &Compacting<'_>) -> Packed {
         let name = format!("turn {}: {speaker}", n + 1);
         message.add(name.clone(), &block(&name, &text), left_out);
     }
-    message.into_packed(compacting.rules.to_owned(), Vec::new())
+    message.into_packed(compacting.rules.to_owned(), None, Vec::new())
 }
 
 /// Who says what in a turn; an item that only its provider understands says nothing.
@@ -79,7 +79,7 @@ fn said(item: &Item) -> Option<(&str, &str)> {
     }
 }
 
-/// What opens the chain in place of what was compacted: the plan as it stands, and the summary where brigade has one.
+/// What opens the conversation in place of what was compacted: the plan as it stands, and the summary where brigade has one.
 pub fn compacted(plan: &str, summary: Option<&str>) -> Item {
     let (plan, _) = cut(plan, PLAN_BYTES);
     let mut text = format!("# The plan as it stands\nEarlier turns are condensed.\n{}", block("plan", &plan));

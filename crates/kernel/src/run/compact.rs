@@ -1,12 +1,12 @@
 //! The planner's conversation condensed: when, by whom, and what came of it. Nothing in the journal is lost by it, and
 //! a try in vain loses nothing but its own price: the planner is asked all the same.
 
-use super::prepare::{Shape, planner_base};
+use super::prepare::Shape;
 use super::state::{Job, Overflow, State};
 use super::{CompactBy, Event, Fetched, Run};
 use crate::call::{Answer, CallError, End, Item};
 use crate::catalog::Day;
-use crate::context::{self, Chain, Compacting};
+use crate::context::{self, Compacting, Conversation};
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
 use crate::policy::Who;
@@ -75,14 +75,14 @@ impl Run {
             Overflow::Seen => known.tries < limits.max_compactions,
             _ if desk.asked => false,
             _ => {
-                let chain = Chain {
+                let conversation = Conversation {
                     tokens: self.conversation_tokens(),
                     tokens_then: known.tokens_then,
                     results: known.results,
                     in_vain: known.in_vain,
                     tries: known.tries,
                 };
-                context::due(chain, limits.compact_tokens.into(), limits.compact_results, limits.max_compactions)
+                context::due(conversation, limits.compact_tokens.into(), limits.compact_results, limits.max_compactions)
             }
         };
         wanted.then(|| self.who_compacts())
@@ -98,7 +98,7 @@ impl Run {
 
     /// Estimated tokens of what the planner is sent next, its pending message aside.
     fn conversation_tokens(&self) -> u64 {
-        context::conversation_tokens(&planner_base(&self.state, &self.tools, &Fetched::default()))
+        context::conversation_tokens(&self.planner_base(&Fetched::default()))
     }
 
     /// Who writes the summary: whoever summarizes by default, however much there is to read.
@@ -136,8 +136,9 @@ impl Run {
             verbosity: policy.verbosity(Role::Executor, Some(TaskType::Summarize), &tier),
             tier,
             model,
-            who,
             packed,
+            cache_key: policy.prompt_cache(Role::Planner, None).then(|| self.cache_key(who)),
+            limited_as: (by == CompactBy::Summary).then_some(Role::Executor),
             tools: Vec::new(),
             allowed_tools: Vec::new(),
             format: None,

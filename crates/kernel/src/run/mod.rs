@@ -19,6 +19,7 @@ mod apply;
 mod compact;
 mod event;
 mod hear;
+mod instructed;
 mod outcomes;
 mod parts;
 mod prepare;
@@ -60,6 +61,7 @@ pub struct Run {
     now: Timestamp,
     session: Session,
     openings: prepare::Openings,
+    instructed: instructed::Instructed,
 }
 
 /// What this process holds for the run and the journal does not.
@@ -127,6 +129,7 @@ impl Run {
             now: Timestamp::default(),
             session: Session::default(),
             openings: prepare::Openings::default(),
+            instructed: instructed::Instructed::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine, Worked,
 };
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{self, reference::references};
@@ -37,7 +37,7 @@ const MOST_REVIEWED: u64 = 200_000;
 
 /// The stable opening of each role and type, made once: it is the same bytes for every call.
 #[derive(Debug, Default)]
-pub(super) struct Openings(Mutex<HashMap<Who, Arc<Opening>>>);
+pub(super) struct Openings(Mutex<HashMap<Whose, Arc<Opening>>>);
 
 #[derive(Debug)]
 struct Opening {
@@ -45,15 +45,21 @@ struct Opening {
     cache_key: String,
 }
 
+/// Whose opening it is, and whether the workspace's instructions follow it in the prefix.
+type Whose = (Who, bool);
+
 impl Openings {
-    fn of(&self, who: Who, policy: &Policy) -> Arc<Opening> {
+    fn of(&self, who: Who, policy: &Policy, shared: Option<&Shown>) -> Arc<Opening> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let text = context::instructions(who, policy);
-            let cache_key = context::cache_key(who, &text);
+            let cache_key = match shared {
+                Some(shared) => context::cache_key(who, &format!("{text}{}", shared.text)),
+                None => context::cache_key(who, &text),
+            };
             Arc::new(Opening { text, cache_key })
         };
-        made.entry(who).or_insert_with(make).clone()
+        made.entry((who, shared.is_some())).or_insert_with(make).clone()
     }
 }
 
@@ -86,8 +92,10 @@ pub struct Prepared {
 pub(super) struct Shape {
     pub(super) tier: Tier,
     pub(super) model: ModelRef,
-    pub(super) who: Who,
     pub(super) packed: context::Packed,
+    pub(super) cache_key: Option<String>,
+    /// The role whose output limit holds, where it is not the caller's.
+    pub(super) limited_as: Option<Role>,
     pub(super) tools: Vec<ToolSpec>,
     pub(super) allowed_tools: Vec<String>,
     pub(super) format: Option<Format>,
@@ -142,10 +150,8 @@ impl Run {
         let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
-        let limit =
-            policy.limits.output_tokens.of(if shape.who == Who::Compactor { Role::Executor } else { role }, shape.doubled).min(window);
+        let limit = policy.limits.output_tokens.of(shape.limited_as.unwrap_or(role), shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
-        let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
@@ -156,7 +162,7 @@ impl Run {
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
-            cache_key: Some(cache_key).filter(|_| !without("prompt_cache_key")),
+            cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
@@ -243,7 +249,8 @@ impl Run {
         let task = state.task(key);
         let spec = &task.spec;
         let who = Who::Type(spec.kind);
-        let opening = self.openings.of(who, policy);
+        let (shared, own) = (self.shared_with(key), self.own_instructions(key));
+        let opening = self.openings.of(who, policy, shared);
         let rules = &opening.text;
         let wanted = &task.wanted;
         let words = wanted.words();
@@ -251,13 +258,14 @@ impl Run {
         let mut dependencies = self.inputs(key);
         let row_is_data = row.is_some();
         dependencies.extend(row);
-        let own: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
-        let tool_calls = (!own.is_empty()).then(|| policy.max_tool_calls(turn.tier));
-        let front = rules.len() + wanted.format().map_or(0, context::format_bytes);
-        let (tools, allowed_tools) = self.kit(spec.kind, &own, turn, front);
+        let granted: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
+        let tool_calls = (!granted.is_empty()).then(|| policy.max_tool_calls(turn.tier));
+        let front = rules.len() + shared.map_or(0, |shared| shared.text.len()) + wanted.format().map_or(0, context::format_bytes);
+        let (tools, allowed_tools) = self.kit(spec.kind, &granted, turn, front);
         let parts = Parts {
             rules,
-            shared: None,
+            shared,
+            own: &own,
             description: &description,
             output_format: &words,
             writes: &spec.writes,
@@ -282,8 +290,9 @@ impl Run {
         Shape {
             tier: turn.tier.clone(),
             model: turn.model.clone(),
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
+            limited_as: None,
             tools,
             allowed_tools,
             format: wanted.format().cloned(),
@@ -375,7 +384,7 @@ impl Run {
             }
             Caller::Replanner => {
                 let rules = context::instructions(Who::PlannerPatch, policy);
-                let mut packed = context::replayed(rules, planner_base(state, &self.tools, fetched));
+                let mut packed = context::replayed(rules, self.planner_base(fetched));
                 if !state.desk.asked {
                     let mut new = replan_packed(state);
                     packed.items.append(&mut new.items);
@@ -385,7 +394,7 @@ impl Run {
             }
             _ => {
                 let rules = context::instructions(Who::Planner, policy);
-                let mut packed = planner_packed(state, &self.tools, &rules, fetched);
+                let mut packed = self.planner_packed(&rules, fetched);
                 let accepted = if state.desk.mends == 0 { state.tasks.len() } else { state.desk.frozen as usize };
                 if accepted > 0 {
                     let mut plan = self.plan();
@@ -402,8 +411,9 @@ impl Run {
             verbosity: policy.verbosity(role, None, &tier),
             tier,
             model,
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, None).then(|| self.cache_key(who)),
+            limited_as: None,
             tools: Vec::new(),
             allowed_tools: Vec::new(),
             format: Some(format),
@@ -411,6 +421,44 @@ impl Run {
             omit: state.desk.omit.clone(),
             deadlines: policy.limits.call,
         }
+    }
+
+    /// The hint by which a flagship's calls find their cache.
+    pub(super) fn cache_key(&self, who: Who) -> String {
+        self.openings.of(who, &self.state.start().policy, None).cache_key.clone()
+    }
+
+    fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
+        let (state, tools) = (&self.state, &self.tools);
+        let start = state.start();
+        let policy: &Policy = &start.policy;
+        context::planner(Planning {
+            rules,
+            earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
+            request: &start.request,
+            tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
+            // Servers join by a person's hand, and their words have no place among ours.
+            tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
+            workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
+            shared: self.shared(),
+            roles: &start.roles,
+            rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
+            notes: &state.notes,
+            max_subtasks: policy.limits.max_subtasks,
+            run_usd: Some(policy.budget.run_usd),
+        })
+    }
+
+    /// The planner's conversation up to now.
+    pub(super) fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
+        let start = self.state.start();
+        let mut items = if start.planned {
+            self.planner_packed("", fetched).items
+        } else {
+            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
+        };
+        items.extend(self.state.desk.turns.iter().cloned());
+        items
     }
 }
 
@@ -425,36 +473,6 @@ impl State {
 
 fn structured(name: &str, schema: Value) -> Format {
     Format { name: name.to_owned(), schema: schema.into(), strict: true }
-}
-
-fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetched) -> context::Packed {
-    let start = state.start();
-    let policy: &Policy = &start.policy;
-    context::planner(Planning {
-        rules,
-        earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
-        request: &start.request,
-        tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
-        // Servers join by a person's hand, and their words have no place among ours.
-        tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
-        workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
-        shared: None,
-        rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
-        notes: &state.notes,
-        max_subtasks: policy.limits.max_subtasks,
-        run_usd: Some(policy.budget.run_usd),
-    })
-}
-
-/// The planner's conversation up to now.
-pub(super) fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
-    let mut items = if state.start().planned {
-        planner_packed(state, tools, "", fetched).items
-    } else {
-        state.start().continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-    };
-    items.extend(state.desk.turns.iter().cloned());
-    items
 }
 
 /// The planner's next message about a run under way. Called alike when the call is made and when it is folded.

@@ -100,7 +100,7 @@ pub struct Contexts {
     /// Bytes that a single conversation would hold by now, files aside.
     said: u64,
     /// Files it would hold, each version once.
-    files: HashSet<(String, String)>,
+    files: HashSet<Version>,
     files_bytes: u64,
     /// Description of each subtask, in bytes: a row's own words are what goes beyond it.
     described: HashMap<SubtaskId, u64>,
@@ -109,6 +109,9 @@ pub struct Contexts {
     open: HashMap<Unit, Open>,
     calls: HashMap<CallNo, Unit>,
 }
+
+/// A path, and the hash of what stood there.
+type Version = (String, String);
 
 /// An attempt under way.
 #[derive(Debug)]
@@ -130,7 +133,7 @@ impl Contexts {
     /// work in turn. Everything is counted once and whole:
     ///
     /// - the attempt's own rules, tools and format, as they stood in its opening;
-    /// - the request, the workspace's listing and instructions as the planner was shown them, the plan with its
+    /// - the request, the workspace's listing as the planner was shown it, its instruction files, the plan with its
     ///   patches and reviews, and what a person said since;
     /// - of every attempt that had ended by then, of any subtask: its row, the files it was shown (each version of a
     ///   file once, untrimmed), its answers, tool calls and outputs, and the evidence of its checks;
@@ -141,8 +144,8 @@ impl Contexts {
     fn full_history(&self, unit: &Unit, opening: &[PartReceipt]) -> u64 {
         let system: u64 = opening.iter().filter(|part| SYSTEM.contains(&part.name.as_str())).map(|part| part.bytes).sum();
         let gathered = self.gathered.get(unit).map_or(&[][..], |parts| parts);
-        let new = gathered.iter().filter(|part| !self.files.contains(&version(part)));
-        system + self.said + self.files_bytes + new.map(|part| part.bytes).sum::<u64>() + self.row(unit, opening)
+        let new = gathered.iter().map(version).chain(instructions(opening)).filter(|(version, _)| !self.files.contains(version));
+        system + self.said + self.files_bytes + new.map(|(_, bytes)| bytes).sum::<u64>() + self.row(unit, opening)
     }
 
     /// Bytes of a unit's row in its opening: as data of its own, or filled into the description.
@@ -215,6 +218,7 @@ impl Contexts {
             if *caller == Caller::Planner && !std::mem::replace(&mut self.planner_seen, true) {
                 let told = |part: &&PartReceipt| part.name.starts_with("workspace") || part.name == "earlier turns";
                 self.said += opening.iter().filter(told).map(|part| part.bytes).sum::<u64>();
+                self.hold(instructions(opening));
             }
             return;
         };
@@ -273,15 +277,22 @@ impl Contexts {
     fn end(&mut self, unit: &Unit, ending: Option<Ending>, reused_from: Option<RunId>) {
         let Some(mut open) = self.open.remove(unit) else { return };
         self.said += open.said;
-        for part in self.gathered.get(unit).into_iter().flatten() {
-            if self.files.insert(version(part)) {
-                self.files_bytes += part.bytes;
-            }
-        }
+        let gathered = self.gathered.get(unit).into_iter().flatten().map(version);
+        let held: Vec<_> = gathered.chain(instructions(&open.shown.parts)).collect();
+        self.hold(held);
         self.sums.entry(unit.subtask.clone()).or_default().add(&open.shown);
         open.shown.ending = ending;
         open.shown.reused_from = reused_from;
         self.keep(open.shown);
+    }
+
+    /// Files that are history from now on.
+    fn hold(&mut self, versions: impl IntoIterator<Item = (Version, u64)>) {
+        for (version, bytes) in versions {
+            if self.files.insert(version) {
+                self.files_bytes += bytes;
+            }
+        }
     }
 
     fn keep(&mut self, shown: Shown) {
@@ -322,8 +333,14 @@ impl Contexts {
     }
 }
 
-fn version(part: &GatheredPart) -> (String, String) {
-    (part.path.clone(), part.blob.clone())
+fn version(part: &GatheredPart) -> (Version, u64) {
+    ((part.path.clone(), part.blob.clone()), part.bytes)
+}
+
+/// The workspace's instruction files in an opening: a conversation reads each once.
+fn instructions(opening: &[PartReceipt]) -> impl Iterator<Item = (Version, u64)> {
+    let of_workspace = |part: &&PartReceipt| part.name.starts_with("instructions ");
+    opening.iter().filter(of_workspace).map(|part| ((part.name.clone(), String::new()), part.bytes))
 }
 
 fn json_bytes(value: &impl serde::Serialize) -> u64 {

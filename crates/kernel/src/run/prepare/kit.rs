@@ -45,10 +45,12 @@ impl Run {
     pub(in crate::run) fn shared_tokens(&self, key: Key, tier: &Tier, model: &ModelRef) -> u64 {
         let spec = &self.state.task(key).spec;
         let own: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
-        let rules = self.openings.of(Who::Type(spec.kind), &self.state.start().policy);
+        let shared = self.shared_with(key);
+        let rules = self.openings.of(Who::Type(spec.kind), &self.state.start().policy, shared);
+        let front = rules.text.len() + shared.map_or(0, |shared| shared.text.len());
         let turn = Turn { tier, model: model.clone(), items: &[], doubled: false, omit: &[] };
-        let (tools, _) = self.kit(spec.kind, &own, &turn, rules.text.len());
-        tokens_est((rules.text.len() + tools.iter().map(tool_bytes).sum::<usize>()) as u64)
+        let (tools, _) = self.kit(spec.kind, &own, &turn, front);
+        tokens_est((front + tools.iter().map(tool_bytes).sum::<usize>()) as u64)
     }
 
     /// What input costs on a model today.

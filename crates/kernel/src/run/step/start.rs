@@ -162,7 +162,7 @@ impl Run {
         }
         let inputs: usize = task.deps.iter().map(|&d| self.output_of(key, d).map_or(0, |(_, text)| text.len())).sum();
         let row = self.item(key).map_or(0, |item| item.to_string().len());
-        facts.input_tokens = ((task.spec.description.len() + inputs + row) / 4) as u64;
+        facts.input_tokens = ((task.spec.description.len() + inputs + row + self.instruction_bytes(key)) / 4) as u64;
         route::start(&facts, &self.state.start().policy)
     }
 

@@ -5,6 +5,7 @@
 mod attempts;
 mod bulk;
 mod compaction;
+mod instructed;
 mod laws;
 mod mcp;
 mod merges;
