@@ -188,7 +188,12 @@ impl Example {
         }
         // An agent would ask its own provider: its models are asked for here instead.
         for name in std::mem::take(&mut config.agents).into_keys() {
-            let here = Provider { dialect: Dialect::Responses, base_url: self.api.base_url(), env_key: Some("OPENAI_API_KEY".to_owned()) };
+            let here = Provider {
+                dialect: Dialect::Responses,
+                base_url: self.api.base_url(),
+                env_key: Some("OPENAI_API_KEY".to_owned()),
+                compaction: None,
+            };
             config.providers.insert(name, here);
         }
         config.policy.agents.clear();

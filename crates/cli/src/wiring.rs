@@ -80,7 +80,9 @@ pub fn models(config: &Config, env: &Env) -> Result<Models, Failure> {
             Dialect::Chat => brigade_models::Dialect::Chat,
         };
         let key = provider.key(env).map(Secret::new);
-        let http = Http::new(Endpoint::new(name, dialect, &provider.base_url, key)).map_err(|e| Failure::usage(chain(&e)))?;
+        let mut endpoint = Endpoint::new(name, dialect, &provider.base_url, key);
+        endpoint.capabilities.compaction = provider.compaction.unwrap_or(endpoint.capabilities.compaction);
+        let http = Http::new(endpoint).map_err(|e| Failure::usage(chain(&e)))?;
         let model: Arc<dyn Model> = Arc::new(http);
         models.insert(name.clone(), model);
     }

@@ -6,12 +6,16 @@
 mod agents;
 #[path = "seeing/codex.rs"]
 mod codex;
+#[path = "seeing/compaction.rs"]
+mod compaction;
 #[path = "seeing/continuing.rs"]
 mod continuing;
 #[path = "seeing/costing.rs"]
 mod costing;
 #[path = "seeing/looking.rs"]
 mod looking;
+#[path = "seeing/prefixes.rs"]
+mod prefixes;
 #[path = "seeing/rows.rs"]
 mod rows;
 #[path = "seeing/servers.rs"]

@@ -15,7 +15,9 @@ use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, T
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
-use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
+use brigade_kernel::run::{
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
+};
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
@@ -29,7 +31,7 @@ use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::Rows;
-use crate::perform::{self, Answerer, Job};
+use crate::perform::{self, Answerer, Job, Way};
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse;
 use crate::rows::{self, key_of};
@@ -320,8 +322,13 @@ impl Engine {
             Some(no) => {
                 let cancel = CancellationToken::new();
                 self.calls.insert(no, (cancel.clone(), model));
-                let streams = caller == Caller::Planner;
-                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, streams });
+                let how = match caller {
+                    Caller::Planner => Way::Streamed,
+                    Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+                    _ if self.run.is_awaited(no) => Way::Awaited,
+                    _ => Way::Whole,
+                };
+                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
             }
             None => self.world.gates.give_back(&model, now),
         }
@@ -346,7 +353,7 @@ impl Engine {
                 }
                 Fetched { diff: self.diff.clone(), ..Fetched::default() }
             }
-            Caller::Planner | Caller::Replanner => Fetched { rows: self.first_rows(), ..Fetched::default() },
+            Caller::Planner | Caller::Replanner | Caller::Compactor { .. } => Fetched { rows: self.first_rows(), ..Fetched::default() },
         }
     }
 

@@ -46,11 +46,24 @@ pub enum Job {
         answerer: Answerer,
         /// Ends it early.
         cancel: CancellationToken,
-        /// Whether its text is wanted while it arrives.
-        streams: bool,
+        /// In which way.
+        how: Way,
     },
     /// Anything else.
     Do(Action),
+}
+
+/// In which way a model is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The answer is wanted when it is whole.
+    Whole,
+    /// Its text is wanted while it arrives.
+    Streamed,
+    /// Siblings wait for its first content.
+    Awaited,
+    /// The provider condenses the conversation.
+    Condensed,
 }
 
 fn since(start: Instant) -> Millis {
@@ -60,11 +73,11 @@ fn since(start: Instant) -> Millis {
 /// Starts a job. The fact it ends in comes back through `facts`; once `leaving` is cancelled, tools and checks end at once.
 pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>, leaving: CancellationToken) {
     match job {
-        Job::Call { no, call, answerer, cancel, streams } => {
+        Job::Call { no, call, answerer, cancel, how } => {
             let hands = world.hands.clone();
             tokio::spawn(async move {
                 let fact = match answerer {
-                    Answerer::Model(model) => ask(no, &call, &*model, cancel, streams.then(|| facts.clone())).await,
+                    Answerer::Model(model) => ask(no, &call, &*model, cancel, how, &facts).await,
                     Answerer::Agent(agent, place) => send(no, &call, &agent, &place, &hands, cancel).await,
                 };
                 let _ = facts.send(fact);
@@ -99,19 +112,28 @@ fn unit_of(action: &Action) -> Option<&Unit> {
     }
 }
 
-async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, said: Option<UnboundedSender<Fact>>) -> Fact {
+async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, how: Way, facts: &UnboundedSender<Fact>) -> Fact {
     hit("before-send");
     let start = Instant::now();
     let mut first = None;
     let mut sink = |delta: Delta<'_>| {
         hit("at-first-delta");
-        first.get_or_insert_with(|| since(start));
-        if let (Some(said), Delta::Text(text)) = (&said, delta) {
-            let _ = said.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
+        if first.is_none() {
+            first = Some(since(start));
+            if how == Way::Awaited {
+                let _ = facts.send(Fact::FirstContent { call: no });
+            }
+        }
+        if let (Way::Streamed, Delta::Text(text)) = (how, delta) {
+            let _ = facts.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
         }
     };
+    let asked = match how {
+        Way::Condensed => answerer.compact(call),
+        Way::Whole | Way::Streamed | Way::Awaited => answerer.call(call, &mut sink),
+    };
     let answer = tokio::select! {
-        answer = answerer.call(call, &mut sink) => answer,
+        answer = asked => answer,
         () = cancel.cancelled() => Err(cancelled()),
     };
     hit("after-answer");

@@ -93,6 +93,11 @@ impl Shared {
         }
     }
 
+    /// Providers that can condense a conversation.
+    fn compacting(&self) -> Vec<String> {
+        self.models.iter().filter(|(_, model)| model.compacts()).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Begins a run; `plan` is the fact that brings a plan file's subtasks.
     ///
     /// # Errors
@@ -106,6 +111,7 @@ impl Shared {
         let lock = self.home.lock(&start.run)?;
         let world = self.world(&start.run, &start.workspace);
         let mut run = Run::new(self.catalog.clone(), self.mcp.specs().into());
+        run.compacts_at(self.compacting());
         run.start(start, self.clock.now());
         let mut engine = Engine::new(run, 0, world, lock, show);
         if let Some(plan) = plan {
@@ -135,6 +141,7 @@ impl Shared {
         if let Some(input) = &run.state().start().input {
             input::recheck(input)?;
         }
+        run.compacts_at(self.compacting());
         let world = self.world(id, &run.state().start().workspace);
         if let Some(policy) = policy {
             run.repin(Arc::new(policy), self.clock.now());

@@ -8,7 +8,7 @@ use brigade_tools::agent::{self, AgentConfig};
 
 use super::Env;
 
-const FIELDS: [&str; 4] = ["dialect", "base_url", "env_key", "chain"];
+const FIELDS: [&str; 5] = ["dialect", "base_url", "env_key", "chain", "compaction"];
 
 /// A configured provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Provider {
     pub base_url: String,
     /// The variable that holds its key; `None` = it takes none (local servers).
     pub env_key: Option<String>,
+    /// Whether it serves `/responses/compact`; `None` = as known of its address.
+    pub compaction: Option<bool>,
 }
 
 /// The format of requests and answers.
@@ -53,7 +55,10 @@ impl Provider {
             Some(name) => format!("{name} (not set)"),
             None => "(none)".to_owned(),
         };
-        vec![("base_url", self.base_url.clone()), ("dialect", dialect.to_owned()), ("env_key", key)]
+        let mut entries = vec![("base_url", self.base_url.clone())];
+        entries.extend(self.compaction.map(|can| ("compaction", can.to_string())));
+        entries.extend([("dialect", dialect.to_owned()), ("env_key", key)]);
+        entries
     }
 
     /// A key that would travel in clear.
@@ -72,6 +77,7 @@ pub(super) struct Draft {
     /// Its dialect is `agent`: it is no address but a program.
     is_agent: bool,
     agent: agent::Draft,
+    compaction: Option<bool>,
 }
 
 /// What a provider turned out to be.
@@ -98,7 +104,10 @@ impl Draft {
         }
         let base_url =
             self.base_url.ok_or_else(|| format!("providers.{name}: base_url is missing, e.g. base_url = \"http://localhost:8080/v1\""))?;
-        Ok(Finished::Endpoint(Provider { dialect: self.dialect, base_url, env_key: self.env_key }))
+        if self.compaction == Some(true) && self.dialect == Dialect::Chat {
+            return Err(format!("providers.{name}.compaction: the chat dialect has none; set dialect = \"responses\""));
+        }
+        Ok(Finished::Endpoint(Provider { dialect: self.dialect, base_url, env_key: self.env_key, compaction: self.compaction }))
     }
 }
 
@@ -144,6 +153,11 @@ pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &S
         }
         "base_url" => draft.base_url = Some(base_url(&key, text)?),
         "env_key" => draft.env_key = env_key(&key, text)?,
+        "compaction" => match text {
+            "true" => draft.compaction = Some(true),
+            "false" => draft.compaction = Some(false),
+            _ => return Err(format!("{key}: use true or false")),
+        },
         "chain" => match text {
             "false" => {}
             "true" => return Err(format!("not supported yet: {key}")),

@@ -224,7 +224,12 @@ fn openai_base_url_moves_the_provider_and_stands_below_brigades_own_variables() 
     let config = resolve(&sources, &no_prompts).unwrap();
     assert_eq!(
         config.providers["openai"],
-        Provider { dialect: Dialect::Responses, base_url: "http://localhost:9/v1".into(), env_key: Some("OPENAI_API_KEY".into()) }
+        Provider {
+            dialect: Dialect::Responses,
+            base_url: "http://localhost:9/v1".into(),
+            env_key: Some("OPENAI_API_KEY".into()),
+            compaction: None
+        }
     );
     assert_eq!(config.providers["openai"].key(&sources.env), Some("sk-canary-123456"));
     let shown = format!("{:?} {config:?}", config.rows(&sources.env));

@@ -164,6 +164,15 @@ impl Progress {
                     &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()),
                 );
             }
+            Event::Compacted { by, before, after, why, .. } => {
+                use brigade_kernel::run::CompactBy;
+                let by = if *by == CompactBy::Endpoint { "by its provider" } else { "by a summary" };
+                let how = match why {
+                    None => format!("is condensed {by}: about {before} tokens, now {after}"),
+                    Some(why) => format!("could not be condensed {by}: {why}"),
+                };
+                self.line("condensed", "36", &format!("the planner's conversation {how}"));
+            }
             Event::MergePlanned { subtask, files, .. } => {
                 let sides: Vec<&str> = subtask.depends_on.iter().map(|id| id.as_str()).collect();
                 self.line("conflict", "33", &format!("{} changed {}: {} merges them", sides.join(" and "), files.join(", "), subtask.id));

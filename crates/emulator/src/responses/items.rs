@@ -151,6 +151,15 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes) -> Res
             entry.id.ok_or_else(|| missing("id"))?;
             piece(Kind::Other, Cow::Borrowed(""), None)
         }
+        "compaction" => {
+            let content = entry.encrypted_content.ok_or_else(|| missing("encrypted_content"))?;
+            let content: Cow<'_, str> = serde_json::from_str(content.get()).unwrap_or_default();
+            if !content.starts_with(super::compact::OURS) {
+                let param = param("encrypted_content");
+                return Err(Refusal::bad(&param, format!("'{param}' could not be verified.")).code("invalid_encrypted_content"));
+            }
+            piece(Kind::Other, content, None)
+        }
         _ => piece(Kind::Other, Cow::Borrowed(raw.get()), None),
     })
 }

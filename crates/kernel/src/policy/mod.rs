@@ -163,6 +163,8 @@ pub enum Who {
     Planner,
     /// The planner when it adjusts a plan under way.
     PlannerPatch,
+    /// Whoever condenses the planner's conversation.
+    Compactor,
     /// The reviewer.
     Reviewer,
     /// Every executor.
@@ -177,6 +179,7 @@ impl Who {
         match self {
             Self::Planner => "planner",
             Self::PlannerPatch => "planner_patch",
+            Self::Compactor => "compactor",
             Self::Reviewer => "reviewer",
             Self::Executor => "executor",
             Self::Type(kind) => kind.as_str(),
@@ -188,6 +191,7 @@ impl Who {
         match name {
             "planner" => Some(Self::Planner),
             "planner_patch" => Some(Self::PlannerPatch),
+            "compactor" => Some(Self::Compactor),
             "reviewer" => Some(Self::Reviewer),
             "executor" => Some(Self::Executor),
             _ => TaskType::parse(name).map(Self::Type),

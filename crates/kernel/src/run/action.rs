@@ -205,6 +205,11 @@ pub enum Fact {
         /// The text.
         text: String,
     },
+    /// The first content of a call that siblings wait for.
+    FirstContent {
+        /// Which call.
+        call: CallNo,
+    },
     /// A call ended.
     Answered {
         /// Which call.

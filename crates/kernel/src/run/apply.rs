@@ -12,14 +12,15 @@ use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
+    Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
-use crate::route::Repair;
+use crate::route::{GiveUp, Repair};
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
 
@@ -109,6 +110,7 @@ impl State {
                 self.patch_plan(patch, *by);
                 self.desk.mends = 0;
             }
+            Event::Compacted { by, before, after, turns, .. } => self.compacted(*by, *before, *after, turns),
             Event::PlannerAsked { unit, reason } => {
                 let unit = self.key(unit);
                 if let Some(key) = unit {
@@ -150,12 +152,19 @@ impl State {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
                             work.stage = Stage::Calling(*call);
+                            if let Some(attempt) = &mut work.attempt {
+                                attempt.opened = true;
+                            }
                         }
                     }
                     None => {
                         self.parked.retain(|(_, who)| *who != Parked::Desk);
                         if *caller == Caller::Replanner && !self.desk.asked {
-                            self.desk.turns.extend(super::prepare::replan_packed(self).items.pop());
+                            let message = super::prepare::replan_packed(self);
+                            let told = message.receipt.iter().filter(|part| part.name.starts_with("result of ")).count();
+                            self.desk.compaction.results += told as u32;
+                            self.desk.news.clear();
+                            self.desk.turns.extend(message.items);
                             self.desk.asked = true;
                         }
                         if *caller == Caller::Planner && self.desk.mends == 0 {
@@ -409,6 +418,11 @@ impl State {
     fn desk_answered(&mut self, caller: &Caller, result: &CallResult) {
         self.desk.stage = DeskStage::Call;
         match result {
+            // What became of it is an event of its own.
+            _ if matches!(caller, Caller::Compactor { .. }) => {}
+            CallResult::Failed { repair: Repair::GiveUp(GiveUp::TooLong), .. } if *caller == Caller::Replanner && self.may_shrink() => {
+                self.desk.compaction.overflow = Overflow::Seen;
+            }
             CallResult::Answered { text, items, end, .. } => {
                 self.desk.trouble = 0;
                 if *end == End::Length && !self.desk.doubled {
@@ -490,6 +504,7 @@ impl State {
         self.desk.trouble = 0;
         self.desk.doubled = false;
         self.desk.asked = false;
+        self.desk.compaction.overflow = Overflow::No;
         if !self.desk.reasons.is_empty() {
             let reasons = std::mem::take(&mut self.desk.reasons);
             let units = reasons.iter().filter_map(|r| r.unit).collect();

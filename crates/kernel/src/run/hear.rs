@@ -31,7 +31,9 @@ impl Run {
                 self.reserve_for_review();
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
+            Fact::FirstContent { call } => self.warmed(call),
             Fact::Answered { call, mut answer, ms, first_ms, worked } => {
+                self.warmed(call);
                 if let Some(worked) = worked {
                     self.errand_ended(call, &mut answer, *worked);
                 }
@@ -65,6 +67,7 @@ impl Run {
             }
             Fact::Reused { unit, earlier } => {
                 if let Some(key) = self.state.key(&unit) {
+                    self.leads_no_more(key);
                     self.reused(key, earlier);
                 }
             }

@@ -16,6 +16,7 @@
 
 mod action;
 mod apply;
+mod compact;
 mod errand;
 mod event;
 mod hear;
@@ -94,6 +95,10 @@ struct Session {
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
     known: Option<Arc<Known>>,
+    /// Prefixes shared by siblings, and who waits for them to be cached.
+    warmth: Vec<step::Warmth>,
+    /// Providers that can condense a conversation.
+    compacting: HashSet<String>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

@@ -124,6 +124,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::Repinned { .. }
         | Event::PlannerAsked { .. }
         | Event::ContextGathered { .. }
+        | Event::Compacted { .. }
         | Event::CallStarted { .. }
         | Event::CallEnded { .. }
         | Event::AgentWorked { .. }

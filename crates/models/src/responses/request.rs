@@ -23,8 +23,6 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<ToolChoice<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
@@ -40,6 +38,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     instructions: &'a str,
     input: Vec<Input<'a>>,
+    /// Behind all that siblings share: which of the tools may be called is each one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice<'a>>,
 }
 
 #[derive(Serialize)]
@@ -91,7 +92,7 @@ struct Reasoning {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Input<'a> {
+pub(super) enum Input<'a> {
     Message {
         role: &'static str,
         content: &'a str,
@@ -171,7 +172,7 @@ pub(crate) fn cache_key(key: &str) -> &str {
     &key[..key.floor_char_boundary(CACHE_KEY_BYTES)]
 }
 
-fn input(call: &Call) -> Vec<Input<'_>> {
+pub(super) fn input(call: &Call) -> Vec<Input<'_>> {
     call.items.iter().filter_map(|item| entry(item, call.model.as_str())).collect()
 }
 

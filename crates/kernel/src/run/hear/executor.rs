@@ -29,6 +29,10 @@ impl Run {
         } else if !matches!(caller, Caller::Executor { .. }) {
             items = marked(&answer.items);
         }
+        if matches!(caller, Caller::Compactor { .. }) {
+            text.clear(); // it stands in the event that follows, with what it is worth
+            items.clear();
+        }
         CallResult::Answered {
             text,
             refusal: answer.refusal.clone(),
@@ -64,6 +68,11 @@ impl Run {
             }
             _ => tries,
         };
+        if matches!(flight.caller, Caller::Compactor { .. }) {
+            // Not worth waiting for: the planner is asked as it is.
+            let (class, message, param) = (error.class, error.message.clone(), error.param.clone());
+            return CallResult::Failed { class, message, param, repair: Repair::GiveUp(GiveUp::BadRequest) };
+        }
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
         CallResult::Failed {
             class: error.class,

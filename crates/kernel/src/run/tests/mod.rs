@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bulk;
+mod compaction;
 mod errands;
 mod instructed;
 mod laws;
@@ -12,4 +13,5 @@ mod merges;
 mod passes;
 mod plan;
 mod trouble;
+mod warm;
 mod world;

@@ -64,6 +64,8 @@ impl Asked<'_> {
 pub struct Reply_ {
     pub answer: Result<Answer, CallError>,
     pub ms: u64,
+    /// When its first content comes, where somebody waits for it.
+    pub first: u64,
     /// Pieces of a planner's answer and when they arrive.
     pub stream: Vec<(u64, String)>,
 }
@@ -72,7 +74,7 @@ pub fn say(text: impl Into<String>) -> Reply_ {
     let text = text.into();
     let items = vec![Item::message(Speaker::Assistant, text.clone())];
     let usage = Some(Usage { input_tokens: 300, output_tokens: 50, ..Usage::default() });
-    Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, stream: Vec::new() }
+    Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, first: 40, stream: Vec::new() }
 }
 
 pub fn call_tool(id: &str, name: &str, arguments: Value) -> Reply_ {
@@ -107,12 +109,16 @@ pub fn error(class: ErrorClass) -> Reply_ {
         sent: true,
         provider_request_id: None,
     };
-    Reply_ { answer: Err(error), ms: 50, stream: Vec::new() }
+    Reply_ { answer: Err(error), ms: 50, first: 50, stream: Vec::new() }
 }
 
 impl Reply_ {
     pub fn after(mut self, ms: u64) -> Self {
         self.ms = ms;
+        self
+    }
+    pub fn first(mut self, ms: u64) -> Self {
+        self.first = ms;
         self
     }
     pub fn ends(mut self, end: End) -> Self {
@@ -454,6 +460,9 @@ impl World {
         for (at, text) in reply.stream {
             self.later(at, Fact::PlannerSaid { call: no, text });
         }
+        if self.run.is_awaited(no) && reply.first < reply.ms {
+            self.later(reply.first, Fact::FirstContent { call: no });
+        }
         let worked = self.errand(prepared, reply.answer.is_ok());
         self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None, worked });
     }
@@ -720,6 +729,7 @@ pub fn usual(asked: &Asked<'_>) -> Reply_ {
     match asked.caller {
         Caller::Executor { unit, .. } => say(format!("ok {unit}")),
         Caller::Reviewer => say(review("approve").to_string()),
+        Caller::Compactor { .. } => say("in short: all is well"),
         Caller::Replanner => say(json!({"add": [], "drop": [], "change": [], "coordination_notes": null}).to_string()),
         Caller::Planner => say(json!({"coordination_notes": null, "subtasks": [planned("only", &[])]}).to_string()),
     }
