@@ -461,8 +461,11 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
         .filter(|t| t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
         .map(|t| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
         .collect();
+    // With a plan by hand this is the planner's first word of them.
+    let shared = if start.planned { None } else { context::chain::shared(&start.instructions) };
     context::replan(Replanning {
         rules: &rules,
+        shared: shared.as_ref(),
         earlier: if start.planned {
             state.desk.turns.clone()
         } else {
