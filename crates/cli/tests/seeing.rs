@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "seeing/agents.rs"]
+mod agents;
+#[path = "seeing/codex.rs"]
+mod codex;
 #[path = "seeing/continuing.rs"]
 mod continuing;
 #[path = "seeing/costing.rs"]

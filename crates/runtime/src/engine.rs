@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
+use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::Rows;
-use crate::perform::{self, Job};
+use crate::perform::{self, Answerer, Job};
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse;
 use crate::rows::{self, key_of};
@@ -79,6 +80,8 @@ pub struct World {
     pub journal: Arc<dyn Journal>,
     /// Answers.
     pub models: Arc<Models>,
+    /// Answer and touch.
+    pub agents: Arc<Agents>,
     /// Touches.
     pub hands: SharedHands,
     /// Servers of others, started at their first call.
@@ -302,7 +305,12 @@ impl Engine {
             }
             self.works.insert(unit.clone(), work);
         }
-        let Some(answerer) = self.world.models.get(model.provider()).cloned() else {
+        let agent = self.world.agents.get(model.provider()).cloned();
+        let answerer = match agent {
+            Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
+            None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
+        };
+        let Some(answerer) = answerer else {
             self.world.gates.give_back(&model, now);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);

@@ -6,20 +6,32 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Part, Run, Unit, uses_view};
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
 use brigade_kernel::time::Millis;
 use brigade_kernel::tool::mcp_parts;
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;
+use brigade_tools::agent::Agent;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Laid;
 use crate::engine::World;
+use crate::errand::Place;
 use crate::failpoint::hit;
+use crate::hands::Hands;
 use crate::land;
 use crate::mcp::{self, McpCall};
 use crate::schema;
+
+/// Who answers a call.
+#[derive(Debug, Clone)]
+pub enum Answerer {
+    /// A provider, over the wire.
+    Model(Arc<dyn Model>),
+    /// A program on this machine, in a view.
+    Agent(Arc<Agent>, Place),
+}
 
 /// What is done once its intent is durable.
 #[derive(Debug)]
@@ -31,7 +43,7 @@ pub enum Job {
         /// What is asked.
         call: Box<Call>,
         /// Who answers.
-        answerer: Arc<dyn Model>,
+        answerer: Answerer,
         /// Ends it early.
         cancel: CancellationToken,
         /// Whether its text is wanted while it arrives.
@@ -49,8 +61,12 @@ fn since(start: Instant) -> Millis {
 pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>, leaving: CancellationToken) {
     match job {
         Job::Call { no, call, answerer, cancel, streams } => {
+            let hands = world.hands.clone();
             tokio::spawn(async move {
-                let fact = ask(no, &call, &*answerer, cancel, streams.then(|| facts.clone())).await;
+                let fact = match answerer {
+                    Answerer::Model(model) => ask(no, &call, &*model, cancel, streams.then(|| facts.clone())).await,
+                    Answerer::Agent(agent, place) => send(no, &call, &agent, &place, &hands, cancel).await,
+                };
                 let _ = facts.send(fact);
             });
         }
@@ -99,7 +115,19 @@ async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: Cancellation
         () = cancel.cancelled() => Err(cancelled()),
     };
     hit("after-answer");
-    Fact::Answered { call: no, answer, ms: since(start), first_ms: first }
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: first, worked: None }
+}
+
+/// Sends an agent on an errand.
+async fn send(no: CallNo, call: &Call, agent: &Agent, place: &Place, hands: &Hands, cancel: CancellationToken) -> Fact {
+    hit("before-send");
+    let start = Instant::now();
+    let (answer, worked) = tokio::select! {
+        came = hands.errand(agent, call, place) => came,
+        () = cancel.cancelled() => (Err(cancelled()), Handiwork::default()),
+    };
+    hit("after-answer");
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: None, worked: Some(Box::new(worked)) }
 }
 
 fn cancelled() -> CallError {

@@ -13,6 +13,7 @@ use brigade_kernel::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::engine::{Engine, Models, World};
+use crate::errand::Agents;
 use crate::gates::Gates;
 use crate::hands::Hands;
 use crate::home::Home;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     /// Providers by name.
     pub models: Arc<Models>,
+    /// Providers that are agents, by name.
+    pub agents: Arc<Agents>,
     /// MCP servers that subtasks may join.
     pub mcp: Mcp,
     /// One gate per account.
@@ -82,6 +85,7 @@ impl Shared {
         World {
             journal: self.home.journal(),
             models: self.models.clone(),
+            agents: self.agents.clone(),
             hands: Arc::new(hands),
             servers: Arc::new(self.mcp.of_run(&self.home, workspace)),
             gates: self.gates.clone(),

@@ -248,7 +248,10 @@ fn local_servers_need_no_key_and_unknown_providers_are_named() {
 #[test]
 fn provider_faults_name_the_remedy_and_never_repeat_a_key() {
     let of = |line: &str| faults(&format!("[providers.x]\n{line}\n"));
-    assert!(of("dialect = \"agent\"").contains("not supported yet: providers.x.dialect = \"agent\""));
+    assert!(of("dialect = \"agent\"").contains("providers.x: it says neither which agent nor which command"));
+    assert!(of("dialect = \"agent\"\nagent = \"codex\"\ntimeuot = \"1m\"").contains("did you mean timeout?"));
+    assert!(of("base_url = \"http://h/v1\"\nbilling = \"quota\"").contains("add dialect = \"agent\""));
+    assert!(of("dialect = \"agent\"\nagent = \"codex\"\nbilling = \"free\"").contains("providers.x.billing: write \"tokens\""));
     assert!(of("chain = true").contains("not supported yet: providers.x.chain"));
     assert!(of("base_ulr = \"https://a/v1\"").contains("did you mean base_url?"));
     assert!(of("env_key = \"MY_KEY\"").contains("providers.x: base_url is missing"));

@@ -188,6 +188,16 @@ impl Progress {
                     &format!("{unit} {name}: {}", if output.ok { "ok" } else { output.error.as_deref().unwrap_or("failed") }),
                 );
             }
+            Event::AgentWorked { caller, deeds, .. } if verbose => {
+                let who = match caller {
+                    brigade_kernel::run::Caller::Executor { unit, .. } => unit.to_string(),
+                    other => other.role().to_string(),
+                };
+                for deed in deeds {
+                    let ended = if deed.ok == Some(false) { ": failed" } else { "" };
+                    self.line("agent", "2", &format!("{who} {} {}{ended}", deed.kind, deed.what.lines().next().unwrap_or_default()));
+                }
+            }
             Event::CheckEnded { unit, check, verdict, evidence, .. } if verbose || unit.row.is_none() => {
                 use brigade_kernel::run::Verdict;
                 let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };

@@ -34,6 +34,8 @@ struct Entry<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encrypted_content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -56,17 +58,27 @@ pub(crate) fn text_of<'a>(raw: &'a RawValue, param: &str) -> Result<Cow<'a, str>
     Ok(if rest.is_empty() { first } else { format!("{first}\n{}", rest.join("\n")).into() })
 }
 
+/// Which of its own items a model may be shown under their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echoes {
+    /// Those that are kept here.
+    Stored,
+    /// Also those that come whole. Codex (0.169.0) never has anything stored and sends back every message and call with its id,
+    /// and the service takes them from it.
+    Whole,
+}
+
 /// Reads `input`.
-pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store) -> Result<Vec<Piece<'a>>, Refusal> {
+pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store, echoes: Echoes) -> Result<Vec<Piece<'a>>, Refusal> {
     if raw.get().starts_with('"') {
         let text = parse::<Name<'a>>(raw, "input")?.0;
         return Ok(vec![Piece { kind: Kind::Message, text, call_id: None }]);
     }
     let entries: Vec<&'a RawValue> = parse(raw, "input")?;
-    entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store)).collect()
+    entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store, echoes)).collect()
 }
 
-fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, Refusal> {
+fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes) -> Result<Piece<'a>, Refusal> {
     let param = |name: &str| format!("input[{at}].{name}");
     let missing = |name: &str| {
         let param = param(name);
@@ -81,7 +93,13 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store) -> Result<Piece<'a>, R
     if let Some(id) = &entry.id {
         // callers may name their own messages and outputs; what a model has said must be kept here
         let said = !kind.ends_with("_output") && entry.role.as_deref().is_none_or(|role| role == "assistant");
-        if said && !store.has_item(id) {
+        let whole = match kind {
+            "message" => entry.content.is_some(),
+            "function_call" => entry.arguments.is_some(),
+            "custom_tool_call" => entry.input.is_some(),
+            _ => entry.encrypted_content.is_some(),
+        };
+        if said && !store.has_item(id) && !(whole && echoes == Echoes::Whole) {
             return Err(Refusal::not_found(format!(
                 "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
                  Try again with `store` set to true, or remove this item from your input."

@@ -5,6 +5,7 @@
 //!
 //! Read first: [`Policy`], then [`Settings::set`].
 
+mod agents;
 mod entries;
 mod escalation;
 mod keys;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
+pub use agents::{AgentPolicy, Billing};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
@@ -70,6 +72,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Providers that are agents, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, AgentPolicy>,
 }
 
 /// One rung: a model and what it may be given.
@@ -230,6 +235,7 @@ impl Policy {
             escalation: Escalation::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            agents: BTreeMap::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::time::Millis;
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
+use super::errand::Handiwork;
 use super::event::{BulkRules, CallNo};
 
 /// Something that should be in flight and is not.
@@ -214,6 +215,8 @@ pub enum Fact {
         ms: Millis,
         /// How long to the first content.
         first_ms: Option<Millis>,
+        /// What else came of it, when an agent was asked.
+        worked: Option<Box<Handiwork>>,
     },
     /// Parts for a unit are at hand.
     Gathered {

@@ -184,6 +184,8 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
+                    let units = self.start().policy.agent(&flight.model).map(|agent| agent.units_of(&flight.model));
+                    self.usage.count(&flight.tier, units.unwrap_or_default());
                     self.all_flagship += *flagship_usd;
                 }
                 self.weather(&flight, result, at);
@@ -194,6 +196,19 @@ impl State {
                 match flight.key {
                     Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
                     None => self.desk_answered(&flight.caller, result),
+                }
+            }
+            Event::AgentWorked { caller, tree, touched, .. } => {
+                if let Caller::Executor { unit, attempt: no } = caller
+                    && let Some(key) = self.key(unit)
+                    && let Some(attempt) = self.work.get_mut(&key).and_then(|w| w.attempt.as_mut()).filter(|a| a.no == *no)
+                {
+                    if tree.is_some() {
+                        attempt.tree.clone_from(tree);
+                    }
+                    if let Some(touched) = touched {
+                        attempt.touched.clone_from(touched);
+                    }
                 }
             }
             Event::ToolStarted { unit, call_id, .. } => {
@@ -503,8 +518,13 @@ impl State {
 
 /// Whether a subtask works in a view of its own: it writes, runs commands, or is checked by one.
 pub fn uses_view(spec: &Subtask) -> bool {
+    may_write(spec) || !spec.checks.is_empty()
+}
+
+/// Whether a subtask may leave its view other than it was: it writes, or runs commands.
+pub fn may_write(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
-    !spec.writes.is_empty() || !spec.checks.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
+    !spec.writes.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
 }
 
 fn caps(budget: &BudgetPolicy) -> Caps {

@@ -3,6 +3,7 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod deeds;
 mod files;
 mod started;
 
@@ -22,6 +23,7 @@ use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 
+pub use deeds::*;
 pub use files::*;
 pub use started::*;
 
@@ -330,6 +332,20 @@ pub enum Event {
         /// From sending to the first content, when streamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_ms: Option<Millis>,
+    },
+    /// What an agent did on the errand that ends with the next event.
+    #[serde(rename = "agent.worked")]
+    AgentWorked {
+        call: CallNo,
+        #[serde(flatten)]
+        caller: Caller,
+        /// Hash of the view afterwards, when it could write and came to an answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        touched: Option<Touched>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deeds: Vec<Deed>,
     },
     /// Intent of a tool call that writes.
     #[serde(rename = "tool.started")]

@@ -16,6 +16,7 @@
 
 mod action;
 mod apply;
+mod errand;
 mod event;
 mod hear;
 mod instructed;
@@ -34,7 +35,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, RowRead};
-pub use apply::uses_view;
+pub use apply::{may_write, uses_view};
+pub use errand::Handiwork;
 pub use event::*;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::event::{Caller, Event, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{CallNo, Run};
+use super::{CallNo, Run, errand};
 use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
@@ -168,7 +168,11 @@ impl Run {
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
-        Ok(Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt })
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
+        if let Some(agent) = policy.agent(&prepared.call.model) {
+            errand::bound(&mut prepared, agent, found.price);
+        }
+        Ok(prepared)
     }
 
     /// Takes the lease: intent and lease in one event, or the refusal.
@@ -217,7 +221,10 @@ impl Run {
         let cap = self.state.ledger.balance(&Scope::Run).and_then(|b| b.cap).unwrap_or(u64::MAX);
         let open = u64::from(self.state.open).min(MOST_REVIEWED / RESULT_BYTES);
         let bytes = request_bytes(&review.call) as u64 + open * RESULT_BYTES;
-        let worst = catalog::worst_case(found.price, InputSize::Bytes(bytes), review.call.max_output_tokens, review.call.service);
+        let worst = match self.state.start().policy.agent(&review.call.model) {
+            Some(_) => review.ask.money,
+            None => catalog::worst_case(found.price, InputSize::Bytes(bytes), review.call.max_output_tokens, review.call.service),
+        };
         let review_usd = NanoUsd(worst.0.min(cap / 4));
         if review_usd != self.state.reserve {
             self.record(Event::Reserved { review_usd });
@@ -245,7 +252,12 @@ impl Run {
         let mut dependencies = self.inputs(key);
         dependencies.extend(row);
         let mut tools: Vec<ToolSpec> = spec.offered(&self.tools).cloned().collect();
-        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
+        let agent = policy.agent(&turn.model).is_some();
+        if agent {
+            // It has tools of its own, and none to open a result with.
+            dependencies.iter_mut().for_each(|output| output.reference = None);
+        }
+        let tool_calls = (!tools.is_empty() && !agent).then(|| policy.max_tool_calls(turn.tier));
         tools.push(context::end_tool());
         let parts = Parts {
             rules,

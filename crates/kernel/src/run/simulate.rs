@@ -93,7 +93,7 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
             };
             let ms = at - flight.since;
             let answer = Answer { text, usage: wire.answers.remove(&call), ..Answer::default() };
-            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None }, clock);
+            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None, worked: None }, clock);
         }
     }
     let graph = graph(plan);

@@ -129,6 +129,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::ContextGathered { .. }
         | Event::CallStarted { .. }
         | Event::CallEnded { .. }
+        | Event::AgentWorked { .. }
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::RowsEnded { .. }

@@ -69,7 +69,11 @@ impl Run {
             class: error.class,
             message: error.message.clone(),
             param: error.param.clone(),
-            repair: route::after_trouble(&trouble, self.now).repair,
+            repair: if self.has_had_its_try(&flight.model, error.class) {
+                Repair::GiveUp(GiveUp::BadRequest)
+            } else {
+                route::after_trouble(&trouble, self.now).repair
+            },
         }
     }
 
@@ -80,6 +84,9 @@ impl Run {
                 let CallResult::Failed { repair: Repair::GiveUp(how), .. } = result else { return };
                 match how {
                     GiveUp::TooLong => self.attempt_failed(key, Ending::Failed, Failure::ContextTooLong, error.message),
+                    GiveUp::BadRequest if error.class == ErrorClass::TimedOut => {
+                        self.attempt_failed(key, Ending::Failed, Failure::TooManyTurns, error.to_string());
+                    }
                     GiveUp::BadRequest => self.attempt_failed(key, Ending::Failed, Failure::Refusal, error.to_string()),
                     how => self.give_up(how, &error),
                 }

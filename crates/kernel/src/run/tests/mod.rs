@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bulk;
+mod errands;
 mod instructed;
 mod laws;
 mod mcp;

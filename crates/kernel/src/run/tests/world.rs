@@ -149,6 +149,7 @@ pub type Files = BTreeMap<String, String>;
 /// The tree without changes.
 pub const BASE: &str = "t0";
 pub type ComposedScript = Box<dyn FnMut(&Unit, &[String], &Files) -> (Verdict, String)>;
+pub type ErrandScript = Box<dyn FnMut(&str, u32) -> Vec<(&'static str, String)>>;
 pub type CheckScript = Box<dyn FnMut(&Unit, u32, &Check) -> (Verdict, String)>;
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +164,8 @@ pub struct World {
     pub script: Script,
     pub on_tool: ToolScript,
     pub on_check: CheckScript,
+    /// What an agent writes in an attempt: path and text.
+    pub on_errand: ErrandScript,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
     pub rows: Vec<Value>,
@@ -264,6 +267,7 @@ impl World {
             durable: Vec::new(),
             script: Box::new(usual),
             mute: Vec::new(),
+            on_errand: Box::new(|_, _| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -450,7 +454,25 @@ impl World {
         for (at, text) in reply.stream {
             self.later(at, Fact::PlannerSaid { call: no, text });
         }
-        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None });
+        let worked = self.errand(prepared, reply.answer.is_ok());
+        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None, worked });
+    }
+
+    /// As runtime does it: the view is set to the tree on record, and counts only with an answer.
+    fn errand(&mut self, prepared: &Prepared, answered: bool) -> Option<Box<Handiwork>> {
+        self.run.state().start().policy.agent(&prepared.call.model)?;
+        let mut worked =
+            Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
+        self.views.remove(unit);
+        for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
+            self.view(unit).insert(path.to_owned(), text);
+        }
+        let spec = self.run.state().key(unit).map(|key| self.run.state().task(key).spec.clone());
+        if answered && spec.is_some_and(|spec| may_write(&spec)) {
+            (worked.tree, worked.changed) = self.measured(unit);
+        }
+        Some(Box::new(worked))
     }
 
     fn act(&mut self, action: Action) {
