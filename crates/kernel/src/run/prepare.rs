@@ -503,8 +503,11 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
         .filter(|(n, t)| state.desk.news.contains(&(*n as u32)) && t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
         .map(|(_, t)| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
         .collect();
+    // With a plan by hand this is the planner's first word of them.
+    let shared = if start.planned { None } else { context::chain::shared(&start.instructions) };
     context::replan(Replanning {
         rules: &rules,
+        shared: shared.as_ref(),
         request: &start.request,
         standing,
         happened: &happened,
