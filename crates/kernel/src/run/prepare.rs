@@ -174,12 +174,11 @@ impl Run {
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
-        let mut receipt = shape.packed.receipt;
-        context::with_call(&mut receipt, &call.tools, call.format.as_ref());
-        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt };
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
         if let Some(agent) = policy.agent(&prepared.call.model) {
             errand::bound(&mut prepared, agent, found.price);
         }
+        context::with_call(&mut prepared.receipt, &prepared.call.tools, prepared.call.format.as_ref());
         Ok(prepared)
     }
 
