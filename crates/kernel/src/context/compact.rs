@@ -91,5 +91,5 @@ pub fn compacted(plan: &str, summary: Option<&str>) -> Item {
 
 /// Estimated tokens of a conversation.
 pub fn conversation_tokens(items: &[Item]) -> u64 {
-    tokens_est(items.iter().map(item_bytes).sum::<usize>() as u64)
+    tokens_est(items.iter().map(item_bytes).sum())
 }

@@ -176,6 +176,7 @@ pub(super) fn model(who: Who, text: &str, ground: &Ground<'_>, state: &mut Colle
                 None => vec![bind(ground.policy.reviewer())],
             }
         }
+        Who::Compactor => vec![Effect::Refused("whoever summarizes condenses the planner's conversation: name summarize".to_owned())],
         Who::Executor => match rung {
             Some(tier) => vec![Effect::sets("roles.executor", tier.as_str())],
             None if ground.executors() == ground.policy.planner() => {
