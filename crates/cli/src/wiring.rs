@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use brigade_kernel::catalog::{Catalog, Day};
 use brigade_kernel::ids::ModelRef;
+use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::{Policy, Rung};
+use brigade_kernel::run;
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
 use brigade_runtime::{Clock, Home, Mcp, Models, Shared};
@@ -111,6 +113,15 @@ pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<
         gates: Gates::default(),
         clock: Clock::start(),
     })
+}
+
+/// Refuses, before anything is spent, subtasks that show images to tiers that take none.
+///
+/// # Errors
+/// Exit 2, by subtask and field, with the remedy.
+pub fn check_sight(plan: &Plan, policy: &Policy, catalog: &Catalog, mcp: &Mcp) -> Result<(), Failure> {
+    let faults: Vec<String> = run::unseen(plan, policy, catalog, &mcp.specs()).iter().map(ToString::to_string).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Failure::usage(faults.join("\n"))) }
 }
 
 /// Every model that a policy may call.

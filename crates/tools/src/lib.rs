@@ -6,6 +6,7 @@
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
 pub mod branch;
+mod brought;
 pub mod command;
 mod excerpts;
 mod files;
@@ -13,15 +14,18 @@ pub mod gate;
 pub mod mcp;
 pub mod output;
 pub mod patch;
+mod picture;
 pub mod sandbox;
 mod screen;
 pub mod search;
 pub mod toolbox;
 pub mod view;
 
+pub use brought::{Brought, Whole};
 pub use excerpts::{excerpts, listing};
 pub use gate::{Globs, Refusal, RelPath, Scope};
 pub use patch::Patch;
+pub use picture::{Picture, judge as judge_image, pictures};
 pub use screen::escape_for_screen;
 pub use toolbox::{Grant, Toolbox};
 pub use view::View;

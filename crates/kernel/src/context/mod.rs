@@ -29,6 +29,7 @@ pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
 pub use rules::{cache_key, instructions};
 
 use crate::call::{Item, Speaker};
+use crate::image::Image;
 
 /// A call's opening and conversation, and where its size comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,21 @@ impl PartReceipt {
     fn new(name: impl Into<String>, bytes: usize, trimmed: usize) -> Self {
         Self { name: name.into(), bytes: bytes as u64, tokens_est: tokens_est(bytes), trimmed: trimmed as u64 }
     }
+
+    fn of(picture: &Picture) -> Self {
+        Self { name: format!("image {}", picture.name), bytes: picture.image.bytes, tokens_est: picture.tokens, trimmed: 0 }
+    }
+}
+
+/// An image to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// What it is called: a path, or its place among the request's.
+    pub name: String,
+    /// The image.
+    pub image: Image,
+    /// What it counts as at the most, for the model at hand.
+    pub tokens: u64,
 }
 
 /// Tokens of a text of so many bytes, estimated: four bytes each, rounded up. English and code come near it;
@@ -78,6 +94,7 @@ pub fn tokens_est(bytes: usize) -> u64 {
 struct Message {
     text: String,
     receipt: Vec<PartReceipt>,
+    images: Vec<Image>,
 }
 
 impl Message {
@@ -94,6 +111,18 @@ impl Message {
         self.receipt.push(PartReceipt::new(name, self.text.len() - before, trimmed));
     }
 
+    /// Shows images with the message, named in order.
+    fn show(&mut self, pictures: &[Picture]) {
+        if pictures.is_empty() {
+            return;
+        }
+        let line = |(n, picture): (usize, &Picture)| format!("\n{}. {} ({})", n + 1, data::one_line(&picture.name), picture.image);
+        let lines: String = pictures.iter().enumerate().map(line).collect();
+        self.add("list of images", &format!("# Images shown with this message, in order{lines}"), 0);
+        self.receipt.extend(pictures.iter().map(PartReceipt::of));
+        self.images.extend(pictures.iter().map(|picture| picture.image.clone()));
+    }
+
     fn into_packed(self, instructions: String, mut items: Vec<Item>) -> Packed {
         let mut receipt = vec![PartReceipt::new("rules", instructions.len(), 0)];
         if !items.is_empty() {
@@ -101,7 +130,7 @@ impl Message {
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
-        items.push(Item::message(Speaker::User, self.text));
+        items.push(Item::Message { speaker: Speaker::User, text: self.text, phase: None, images: self.images });
         Packed { instructions, items, receipt }
     }
 }
@@ -110,7 +139,7 @@ fn size(item: &Item) -> usize {
     match item {
         Item::Message { text, .. } => text.len(),
         Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-        Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
+        Item::ToolOutput { call_id, output, .. } => call_id.len() + output.len(),
         Item::Opaque { raw } => raw.to_string().len(),
     }
 }

@@ -18,10 +18,12 @@ mod action;
 mod apply;
 mod event;
 mod hear;
+mod open;
 mod outcomes;
 mod parts;
 mod prepare;
 mod rows;
+mod sight;
 mod simulate;
 mod state;
 mod step;
@@ -32,12 +34,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use action::{Action, Changed, Check, Earlier, Fact, Kept, RowRead};
+pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::uses_view;
 pub use event::*;
+pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
+pub use sight::unseen;
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;

@@ -5,16 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::event::{Caller, Event, Side, SubtaskStatus};
+use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{CallNo, Run};
+use super::{CallNo, Run, sight};
 use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
 };
 use crate::ids::{ModelRef, Tier};
+use crate::image::{Image, Pictures};
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
@@ -136,6 +137,8 @@ impl Run {
     fn priced(&self, caller: &Caller, shape: Shape) -> Result<Prepared, catalog::Refusal> {
         let policy = &self.state.start().policy;
         let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
+        let mut items = shape.packed.items;
+        sight::newest_images(&mut items);
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
@@ -144,7 +147,7 @@ impl Run {
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
-            items: shape.packed.items,
+            items,
             tools: shape.tools,
             allowed_tools: Vec::new(),
             format: shape.format,
@@ -155,8 +158,10 @@ impl Run {
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
+            pictures: Pictures::default(),
         };
-        let bytes = request_bytes(&call) as u64;
+        let seen: u64 = call.images().map(|image| found.model.image_tokens(image.width, image.height)).sum();
+        let bytes = request_bytes(&call) as u64 + seen;
         let ask = Ask {
             role,
             subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
@@ -249,6 +254,7 @@ impl Run {
             writes: &spec.writes,
             checks: &spec.checks,
             tool_calls,
+            images: self.shown(key, &turn.model),
             excerpts: fetched.excerpts.clone(),
             dependencies,
             evidence: self.evidence(key, turn.tier),
@@ -275,6 +281,17 @@ impl Run {
             omit: turn.omit.to_vec(),
             deadlines,
         }
+    }
+
+    /// The images a unit is shown, each with what it counts as for its model.
+    fn shown(&self, key: Key, model: &ModelRef) -> Vec<Picture> {
+        let images = self.state.work.get(&key).map_or(&[][..], |work| &work.images);
+        let picture = |shown: &GatheredImage| Picture {
+            name: shown.path.clone(),
+            image: shown.image.clone(),
+            tokens: self.image_tokens(model, &shown.image),
+        };
+        images.iter().map(picture).collect()
     }
 
     /// The description as the executor reads it; a row that it does not mention follows as data.
@@ -358,13 +375,13 @@ impl Run {
             Caller::Replanner => {
                 let mut packed = replan_packed(state);
                 let message = packed.items.pop().filter(|_| !state.desk.asked);
-                packed.items = planner_base(state, &self.tools, fetched);
+                packed.items = self.planner_base(fetched);
                 packed.items.extend(message);
                 (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
             }
             _ => {
                 let rules = context::instructions(Who::Planner, policy);
-                let mut packed = planner_packed(state, &self.tools, &rules, fetched);
+                let mut packed = self.planner_packed(&rules, fetched);
                 let accepted = if state.desk.mends == 0 { state.tasks.len() } else { state.desk.frozen as usize };
                 if accepted > 0 {
                     let mut plan = self.plan();
@@ -392,6 +409,46 @@ impl Run {
     }
 }
 
+impl Run {
+    fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
+        let (state, start) = (&self.state, self.state.start());
+        let policy: &Policy = &start.policy;
+        let model = self.desk_model().1;
+        let picture = |(n, image): (usize, &Image)| {
+            let (name, tokens) = (format!("image {} of the request", n + 1), self.image_tokens(&model, image));
+            Picture { name, image: image.clone(), tokens }
+        };
+        let tools = self.assignable();
+        context::planner(Planning {
+            rules,
+            earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
+            request: &start.request,
+            images: start.images.iter().enumerate().map(picture).collect(),
+            tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
+            // Servers join by a person's hand, and their words have no place among ours.
+            tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
+            workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
+            shared: None,
+            rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
+            notes: &state.notes,
+            max_subtasks: policy.limits.max_subtasks,
+            run_usd: Some(policy.budget.run_usd),
+        })
+    }
+
+    /// The planner's conversation up to now.
+    fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
+        let start = self.state.start();
+        let mut items = if start.planned {
+            self.planner_packed("", fetched).items
+        } else {
+            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
+        };
+        items.extend(self.state.desk.turns.iter().cloned());
+        items
+    }
+}
+
 impl State {
     fn index_of(&self, caller: &Caller) -> Option<Key> {
         match caller {
@@ -403,36 +460,6 @@ impl State {
 
 fn structured(name: &str, schema: Value) -> Format {
     Format { name: name.to_owned(), schema: schema.into(), strict: true }
-}
-
-fn planner_packed(state: &State, tools: &[ToolSpec], rules: &str, fetched: &Fetched) -> context::Packed {
-    let start = state.start();
-    let policy: &Policy = &start.policy;
-    context::planner(Planning {
-        rules,
-        earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
-        request: &start.request,
-        tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
-        // Servers join by a person's hand, and their words have no place among ours.
-        tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
-        workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
-        shared: None,
-        rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
-        notes: &state.notes,
-        max_subtasks: policy.limits.max_subtasks,
-        run_usd: Some(policy.budget.run_usd),
-    })
-}
-
-/// The planner's conversation up to now.
-fn planner_base(state: &State, tools: &[ToolSpec], fetched: &Fetched) -> Vec<Item> {
-    let mut items = if state.start().planned {
-        planner_packed(state, tools, "", fetched).items
-    } else {
-        state.start().continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-    };
-    items.extend(state.desk.turns.iter().cloned());
-    items
 }
 
 /// The planner's next message about a run under way. Called alike when the call is made and when it is folded.
@@ -544,7 +571,7 @@ fn request_bytes(call: &Call) -> usize {
                 + match item {
                     Item::Message { text, .. } => text.len(),
                     Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-                    Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
+                    Item::ToolOutput { call_id, output, .. } => call_id.len() + output.len(),
                     Item::Opaque { raw } => raw.to_string().len(),
                 }
         })

@@ -141,6 +141,7 @@ impl Run {
             view: super::uses_view(&task.spec),
             start: self.state.start_of(key),
             onto: work.and_then(|w| w.onto.clone()),
+            images: task.spec.images.clone(),
         }
     }
 
@@ -189,6 +190,13 @@ impl Run {
                 }
                 _ if writes && writing => {}
                 name => {
+                    let opens = match (name == super::open::OPEN_OUTPUT).then(|| self.opens(key, &call.arguments)) {
+                        Some(Err(why)) => {
+                            self.tool_refused(&unit, no, call, why);
+                            continue;
+                        }
+                        opens => opens.and_then(Result::ok),
+                    };
                     let again = call.started;
                     if writes && !again {
                         let (call_id, name) = (call.call_id.clone(), call.name.clone());
@@ -204,6 +212,7 @@ impl Run {
                         arguments: call.arguments,
                         writes,
                         reset_to: tree.clone().filter(|_| again),
+                        opens,
                     };
                     self.hand_out(actions, action);
                 }
@@ -225,6 +234,7 @@ impl Run {
             call_id: call.call_id,
             name: call.name,
             output: ToolOutput::refused(why),
+            saved: None,
             tree: None,
             touched: None,
             ms: Millis(0),
@@ -277,10 +287,7 @@ impl Run {
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt calls");
         match attempt.alternate {
             0 => attempt.model.clone(),
-            n => {
-                let tier = self.state.start().policy.tier(&attempt.tier);
-                tier.and_then(|t| t.alternates.get(n as usize - 1)).unwrap_or(&attempt.model).clone()
-            }
+            n => (*self.stand_ins(Some(key), &attempt.tier).get(n as usize - 1).unwrap_or(&&attempt.model)).clone(),
         }
     }
 
@@ -311,9 +318,9 @@ impl Run {
         };
         let bound = policy.tier(tier).expect("a policy's roles are on its ladder");
         let model = match self.state.desk.alternate {
-            0 => &bound.model,
-            n => bound.alternates.get(n as usize - 1).unwrap_or(&bound.model),
+            0 => bound.model.clone(),
+            n => (*self.stand_ins(None, tier).get(n as usize - 1).unwrap_or(&&bound.model)).clone(),
         };
-        (tier.clone(), model.clone())
+        (tier.clone(), model)
     }
 }

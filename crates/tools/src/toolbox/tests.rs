@@ -6,7 +6,7 @@ use super::*;
 
 async fn call(dir: &std::path::Path, grant: &Grant, name: &str, arguments: &str) -> ToolOutput {
     let view = View::in_place(dir).expect("a workspace");
-    Toolbox::with_output_chars(1_000).call(&view, grant, name, arguments).await
+    Toolbox::with_output_chars(1_000).call(&view, grant, name, arguments).await.output
 }
 
 #[tokio::test]
@@ -30,8 +30,7 @@ async fn arguments_are_refused_by_field_value_and_remedy() {
         ("search", "{\"args\": [\"(\"]}", "escape special characters"),
         ("list_files", "{\"path\": \"..\"}", "`..`"),
         ("list_files", "{\"glob\": \"/etc/*\"}", "leaves the workspace"),
-        ("run_command", "{}", "not supported yet: run_command"),
-        ("rm", "{}", "there is no tool \"rm\"; yours are: apply_patch, list_files, read_file, search, write_file"),
+        ("rm", "{}", "there is no tool \"rm\"; yours are: apply_patch, list_files, read_file, search, view_image, write_file"),
         ("read_file", "{\"path\": \"nowhere/here.txt\"}", "does not exist"),
     ] {
         let answer = call(dir.path(), &Grant::whole(), name, arguments).await;

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod bulk;
+mod images;
 mod laws;
 mod mcp;
 mod merges;
