@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "seeing/browser.rs"]
+mod browser;
 #[path = "seeing/continuing.rs"]
 mod continuing;
+#[path = "seeing/images.rs"]
+mod images;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/rows.rs"]
