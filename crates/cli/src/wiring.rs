@@ -124,6 +124,18 @@ pub fn check_sight(plan: &Plan, policy: &Policy, catalog: &Catalog, mcp: &Mcp) -
     if faults.is_empty() { Ok(()) } else { Err(Failure::usage(faults.join("\n"))) }
 }
 
+/// Refuses images of a request where the planner takes none.
+///
+/// # Errors
+/// Exit 2 with the remedy.
+pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Failure> {
+    let Some(blind) = policy.tier(policy.planner()).map(|tier| &tier.model).filter(|model| !catalog.sees(model)) else { return Ok(()) };
+    Err(Failure::usage(format!(
+        "--image: the planner's model {blind} takes no images: give [roles] planner a tier whose model does (`brigade models --json`), \
+         or say that it does: [models.\"{blind}\"] supports = [\"vision\"]"
+    )))
+}
+
 /// Every model that a policy may call.
 pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
     policy.ladder.iter().filter_map(|t| policy.tier(t)).flat_map(|t| std::iter::once(&t.model).chain(&t.alternates))

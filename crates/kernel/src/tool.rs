@@ -33,6 +33,9 @@ pub struct ToolSpec {
     pub images: bool,
 }
 
+/// The tool that shows what was cut, or is a result of another subtask.
+pub const OPEN_OUTPUT: &str = "open_output";
+
 /// What the names of tools from MCP servers begin with; the server's name and `__` follow.
 const MCP: &str = "mcp__";
 

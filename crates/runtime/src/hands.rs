@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Changed, Unit, Verdict, uses_view};
-use brigade_kernel::tool::{ToolOutput, ToolSpec};
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolOutput, ToolSpec};
 use brigade_tools::gate::Hash;
 use brigade_tools::sandbox::{Profile, Sandbox};
 use brigade_tools::view::{Store, ViewError};
@@ -257,7 +257,7 @@ impl Hands {
                 return ToolOutput::refused(format!("{name} was not granted to this subtask")).into();
             }
             let ran = self.command(unit, &view, arguments).await;
-            return if spec.grants("open_output") { ran } else { ran.closed("run it again with less output to see it") };
+            return if spec.grants(OPEN_OUTPUT) { ran } else { ran.closed("run it again with less output to see it") };
         }
         self.toolbox.call(&view, &grant, name, arguments).await
     }

@@ -10,7 +10,7 @@ use brigade_journal::Stream;
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Fact, Unit};
 use brigade_kernel::time::Millis;
-use brigade_kernel::tool::ToolSpec;
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolSpec};
 use brigade_tools::mcp::{Called, Grounds, Pins, Reach, ServerConfig, Servers};
 use sha2::{Digest, Sha256};
 
@@ -98,7 +98,7 @@ pub(crate) async fn call(world: &World, stream: &Stream, spec: &Subtask, call: M
     hit("after-tool");
     match called {
         Called::Answered(brought) => {
-            let brought = if spec.grants("open_output") { brought } else { brought.closed("ask for less, or for a part") };
+            let brought = if spec.grants(OPEN_OUTPUT) { brought } else { brought.closed("ask for less, or for a part") };
             let (output, saved) = keep(brought, world, stream).await;
             let ms = Millis(start.elapsed().as_millis() as u64);
             Fact::ToolDone { unit, attempt, call_id, output, saved, tree: None, changed: None, ms }

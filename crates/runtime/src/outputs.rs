@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::Call;
 use brigade_kernel::run::{Opened, Opening, Saved};
-use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec};
+use brigade_kernel::tool::{Effect, OPEN_OUTPUT, ToolOutput, ToolSpec};
 use brigade_tools::{Brought, output};
 
 use crate::engine::World;
@@ -14,7 +14,7 @@ use crate::engine::World;
 /// The tool that shows what was cut.
 pub fn open_output() -> ToolSpec {
     ToolSpec {
-        name: "open_output".to_owned(),
+        name: OPEN_OUTPUT.to_owned(),
         description: "Shows in full what was shown in part: the result of another subtask, or the output of a tool. \
                       Give the id that stands where something was left out."
             .to_owned(),

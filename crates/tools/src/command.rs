@@ -247,6 +247,12 @@ impl Ran {
         } else {
             full
         };
+        if out.dropped() > 0 {
+            let bytes = out.dropped();
+            text.push_str(&format!(
+                "\n[{bytes} bytes in the middle were not kept: have the command write to a file, and read parts of that]"
+            ));
+        }
         if !out.is_utf8() {
             text.push_str("\n[the output is not UTF-8: bytes that are not are shown as \u{fffd}]");
         }

@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use brigade_kernel::image::Pictures;
-use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec};
+use brigade_kernel::tool::{Effect, OPEN_OUTPUT, ToolOutput, ToolSpec};
 use serde_json::{Map, Value, json};
 
 use crate::brought::Brought;
@@ -151,9 +151,11 @@ impl Toolbox {
             Ok(admitted) => admitted,
             Err(refused) => return ToolOutput::refused(refused).into(),
         };
+        let opens = grant.tools.contains(OPEN_OUTPUT);
         let (view, scope, limit) = (view.clone(), grant.scope.clone(), self.output_chars);
         let done = tokio::task::spawn_blocking(move || perform(tool, &view, &scope, &fields, limit)).await;
-        done.unwrap_or_else(|_| ToolOutput::refused(format!("{name} broke down; try other arguments")).into())
+        let brought = done.unwrap_or_else(|_| ToolOutput::refused(format!("{name} broke down; try other arguments")).into());
+        if opens { brought } else { brought.closed("search [\"-o\", PATTERN, PATH] shows parts of it") }
     }
 }
 
@@ -174,10 +176,17 @@ fn perform(tool: Builtin, view: &View, scope: &Scope, fields: &Map<String, Value
     let text = |field: &str| fields.get(field).and_then(Value::as_str);
     let must = |field: &str| text(field).unwrap_or_default();
     let number = |field: &str| fields.get(field).and_then(Value::as_u64);
+    let mut kept = None;
     let result = match tool {
         Builtin::Search => searched(view, scope, fields, limit),
         Builtin::ListFiles => files::list(view, scope, text("path"), text("glob"), limit),
-        Builtin::ReadFile => files::read(view, scope, must("path"), number("start_line"), number("end_line"), limit),
+        Builtin::ReadFile => match files::read(view, scope, must("path"), number("start_line"), number("end_line"), limit) {
+            Ok((text, whole)) => {
+                kept = whole;
+                Ok(text)
+            }
+            Err(why) => Err(why),
+        },
         Builtin::ApplyPatch => patched(view, scope, must("patch")),
         Builtin::WriteFile => files::write(view, scope, must("path"), must("content")),
         Builtin::ViewImage => match picture::read(view, scope, must("path")) {
@@ -186,7 +195,10 @@ fn perform(tool: Builtin, view: &View, scope: &Scope, fields: &Map<String, Value
         },
     };
     match result {
-        Ok((output, truncated)) => ToolOutput { ok: true, output, truncated, ..ToolOutput::default() }.into(),
+        Ok((output, truncated)) => {
+            let output = ToolOutput { ok: true, output, truncated, ..ToolOutput::default() };
+            Brought { output, whole: kept, ..Brought::default() }
+        }
         Err(error) => ToolOutput::refused(output::cut(&error, 4_000, |_, _, _| "…".to_owned()).unwrap_or(error)).into(),
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test | bench`: what a developer and `.ci/run` do to the whole house.
+//! `cargo xtask test | bench | fuzz`: what a developer and `.ci/run` do to the whole house.
 //!
 //! No product code, and nothing is installed from here: what a machine lacks is named, with the way to get it.
 //! A verb is one file with one function; to add one, write it and name it in [`VERBS`].
@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod fuzz;
 mod house;
 mod licence;
 mod process;
@@ -34,8 +35,11 @@ struct Verb {
     run: fn(&[String]) -> Ended,
 }
 
-const VERBS: [Verb; 2] =
-    [Verb { name: "test", usage: test::USAGE, run: test::run }, Verb { name: "bench", usage: bench::USAGE, run: bench::run }];
+const VERBS: [Verb; 3] = [
+    Verb { name: "test", usage: test::USAGE, run: test::run },
+    Verb { name: "bench", usage: bench::USAGE, run: bench::run },
+    Verb { name: "fuzz", usage: fuzz::USAGE, run: fuzz::run },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -71,11 +75,12 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_answered_with_the_right_ones() {
         for (given, named) in [
-            (&[][..], "test, bench"),
-            (&["tset"], "unknown verb `tset`; the verbs are test, bench"),
+            (&[][..], "test, bench, fuzz"),
+            (&["tset"], "unknown verb `tset`; the verbs are test, bench, fuzz"),
             (&["test", "--quick"], "`--quick`"),
             (&["test", "-p"], "-p needs a crate"),
             (&["bench", "no-such-bench"], "journal-append"),
+            (&["fuzz", "no-such-target"], "patch"),
         ] {
             let given: Vec<String> = given.iter().map(|word| (*word).to_owned()).collect();
             match dispatch(&given) {

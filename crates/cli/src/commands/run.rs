@@ -219,15 +219,7 @@ fn request_images(files: &[PathBuf], given: bool, policy: &Policy, catalog: &Cat
     if given {
         return refuse("it is for the planner, and a plan was given: name images in its subtasks, images = [\"PATH\"]".to_owned());
     }
-    let planner = policy.planner();
-    if let Some(tier) = policy.tier(planner).filter(|tier| !catalog.sees(&tier.model)) {
-        return refuse(format!(
-            "the planner's model {} takes no images: give [roles] planner a tier whose model does (`brigade models`), \
-             or say that it does: [models.{:?}] supports = [\"vision\"]",
-            tier.model,
-            tier.model.as_str()
-        ));
-    }
+    wiring::check_planner_sees(policy, catalog)?;
     if files.len() > MAX_CALL_IMAGES {
         return refuse(format!("{} files, a call shows at most {MAX_CALL_IMAGES}", files.len()));
     }

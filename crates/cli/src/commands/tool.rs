@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use brigade_kernel::tool::ToolOutput;
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolOutput};
 use brigade_runtime::hands;
 use brigade_tools::sandbox::{Profile, Sandbox};
 use brigade_tools::toolbox::MAX_ARGUMENT_BYTES;
@@ -98,7 +98,7 @@ fn call(name: &str, arguments: &str, directory: &Path) -> Result<ToolOutput, Fai
         "ask" => {
             return Ok(ToolOutput::refused("ask puts a question into the inbox of a run (`brigade inbox`); here there is no run to wait"));
         }
-        "open_output" => return Ok(outputs.open(arguments)),
+        OPEN_OUTPUT => return Ok(outputs.open(arguments)),
         _ => {}
     }
     let view = View::in_place(directory).map_err(|e| Failure::usage(format!("-C {}: {}", directory.display(), chain(&e))))?;
@@ -107,7 +107,9 @@ fn call(name: &str, arguments: &str, directory: &Path) -> Result<ToolOutput, Fai
         if name == "run_command" {
             return Ok(outputs.keep(run_command(&view, arguments).await?));
         }
-        Ok(Toolbox::with_output_chars(OUTPUT_CHARS).call(&view, &Grant::whole(), name, arguments).await.output)
+        let mut grant = Grant::whole();
+        grant.tools.insert(OPEN_OUTPUT.to_owned());
+        Ok(outputs.keep(Toolbox::with_output_chars(OUTPUT_CHARS).call(&view, &grant, name, arguments).await))
     })
 }
 

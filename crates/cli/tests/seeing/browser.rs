@@ -27,7 +27,7 @@ fn serve() -> u16 {
 }
 
 /// Installs the server beside the home; `false` where it cannot be tried.
-#[expect(clippy::disallowed_methods, reason = "the test installs what a user would")]
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the test installs what a user would, and says when it cannot")]
 fn installed(dir: &Path) -> bool {
     let npm = || Command::new("npm");
     if !Path::new(CHROMIUM).exists() || npm().arg("--version").output().is_err() {

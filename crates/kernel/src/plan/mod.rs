@@ -33,6 +33,7 @@ pub use gate::{Author, Format, MAX_PLAN_BYTES, Parsed, parse, parse_answer, pars
 pub use read::unsupported;
 pub use review::{Review, Reviewed, Revision, Verdict, review};
 pub(crate) use scope::outside;
+pub use scope::{BadGlob, Globs};
 pub use stream::{PlanStream, Streamed, startable_while_streaming};
 pub use subtask::{Complexity, ForEach, Stops, Subtask, TaskType};
 pub use text::{parse_span, usd_from_f64, write_span};

@@ -327,6 +327,9 @@ impl Scan {
                 }
                 return Ok(true);
             }
+            b'}' if self.depth == 2 => {
+                return Err(fault(Code::BadValue, "a } among the subtasks closes nothing; answer with one JSON object".to_owned()));
+            }
             b'"' => self.quoted = true,
             b'{' | b'[' => self.deeper()?,
             b'}' | b']' => self.depth -= 1,

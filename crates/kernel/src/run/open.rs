@@ -7,9 +7,6 @@ use super::action::Opened;
 use super::state::Key;
 use super::{Run, SubtaskStatus};
 
-/// The tool's name.
-pub(super) const OPEN_OUTPUT: &str = "open_output";
-
 /// What a call of it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

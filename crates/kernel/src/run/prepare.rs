@@ -19,7 +19,7 @@ use crate::image::{Image, Pictures};
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
-use crate::tool::{ToolSpec, mcp_parts};
+use crate::tool::{OPEN_OUTPUT, ToolSpec, mcp_parts};
 use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
@@ -313,7 +313,7 @@ impl Run {
         if let Some(merge) = &task.merge {
             return merge.sides.iter().filter_map(|side| self.side(side)).collect();
         }
-        let can_open = task.spec.tools.iter().any(|t| t == "open_output");
+        let can_open = task.spec.tools.iter().any(|t| t == OPEN_OUTPUT);
         let input = |&dep: &u32| {
             let id = self.state.tasks[dep as usize].spec.id.clone();
             let (status, text) = self.output_of(key, dep)?;

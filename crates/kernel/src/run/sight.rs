@@ -50,7 +50,7 @@ pub fn unseen(plan: &Plan, policy: &Policy, catalog: &Catalog, tools: &[ToolSpec
         look(&mut facts, spec, tools, policy, catalog);
         let stuck = route::start(&facts, policy).err()?;
         let message = format!(
-            "{field} shows images, and {stuck}. Give a tier a model that takes them (`brigade models`), \
+            "{field} shows images, and {stuck}. Give a tier a model that takes them (`brigade models --json`), \
              or say that one does: [models.\"NAME\"] supports = [\"vision\"]"
         );
         Some(Fault { code: Code::BadValue, subtask: Some(spec.id.to_string()), field: Some(field.to_owned()), message })

@@ -18,7 +18,7 @@ use super::{Ask, Run};
 use crate::budget::Role;
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
-use crate::tool::{Effect, ToolOutput};
+use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
 
 /// Units looked at in one step that have to wait, before the rest is left to the next step.
@@ -190,7 +190,7 @@ impl Run {
                 }
                 _ if writes && writing => {}
                 name => {
-                    let opens = match (name == super::open::OPEN_OUTPUT).then(|| self.opens(key, &call.arguments)) {
+                    let opens = match (name == OPEN_OUTPUT).then(|| self.opens(key, &call.arguments)) {
                         Some(Err(why)) => {
                             self.tool_refused(&unit, no, call, why);
                             continue;

@@ -1,70 +1,39 @@
 //! What one subtask may read and write: globs, checked before anything is opened.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use brigade_kernel::plan;
 
 use super::{Refusal, RelPath, Want, protect};
 
-/// Most patterns one set takes.
-const MAX_PATTERNS: usize = 1_000;
-
-/// A set of globs relative to the workspace; a pattern also covers everything beneath what it names.
+/// A set of globs relative to the workspace, and how they were written.
 #[derive(Debug, Clone)]
 pub struct Globs {
-    set: Option<GlobSet>,
+    set: plan::Globs,
     written: Vec<String>,
 }
 
 impl Globs {
     /// Everything.
     pub fn all() -> Self {
-        Self { set: None, written: vec!["**".to_owned()] }
+        Self { set: plan::Globs::all(), written: vec!["**".to_owned()] }
     }
 
     /// Nothing.
     pub fn none() -> Self {
-        Self { set: Some(GlobSet::empty()), written: Vec::new() }
+        Self { set: plan::Globs::none(), written: Vec::new() }
     }
 
     /// The patterns given; an empty list is [`Globs::none`].
     ///
     /// # Errors
-    /// [`Refusal::BadGlob`] naming the pattern: absolute, with `..`, or not a glob.
+    /// [`Refusal::BadGlob`] naming the pattern, as [`plan::Globs::new`] says.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, Refusal> {
-        let bad = |glob: &str, why: String| Refusal::BadGlob { glob: super::path::cut(glob), why };
-        if patterns.len() > MAX_PATTERNS {
-            return Err(bad("…", format!("{} patterns given, at most {MAX_PATTERNS} taken", patterns.len())));
-        }
-        let mut set = GlobSetBuilder::new();
-        let mut written = Vec::new();
-        for pattern in patterns {
-            let given = pattern.as_ref();
-            if given.starts_with('/') || given.split('/').any(|part| part == "..") {
-                return Err(bad(given, "leaves the workspace; write it relative, like src/**".to_owned()));
-            }
-            if given.len() > super::path::MAX_PATH_BYTES || given.chars().any(char::is_control) {
-                return Err(bad(given, "is too long or holds a control character".to_owned()));
-            }
-            let mut plain = given;
-            while let Some(rest) = plain.strip_prefix("./") {
-                plain = rest;
-            }
-            let plain = plain.trim_end_matches('/');
-            if plain.is_empty() || plain == "." {
-                return Ok(Self::all());
-            }
-            for text in [plain.to_owned(), format!("{plain}/**")] {
-                let glob = GlobBuilder::new(&text).literal_separator(true).build();
-                set.add(glob.map_err(|e| bad(given, e.kind().to_string()))?);
-            }
-            written.push(given.to_owned());
-        }
-        let set = set.build().map_err(|e| bad("…", e.kind().to_string()))?;
-        Ok(Self { set: Some(set), written })
+        let set = plan::Globs::new(patterns).map_err(|bad| Refusal::BadGlob { glob: bad.glob, why: bad.why })?;
+        Ok(Self { set, written: patterns.iter().map(|pattern| pattern.as_ref().to_owned()).collect() })
     }
 
     /// Whether `path` is in the set.
     pub fn holds(&self, path: &str) -> bool {
-        self.set.as_ref().is_none_or(|set| set.is_match(path))
+        self.set.hold(path)
     }
 
     fn shown(&self) -> String {

@@ -32,6 +32,7 @@ pub use config::{Draft, Origin, Reach, ServerConfig, Variable};
 pub use import::{Imported, import};
 pub use offer::Offered;
 pub use pins::{Pin, Pins, PinsError, Standing};
+pub use result::shown;
 pub use server::Trouble;
 
 use crate::brought::Brought;

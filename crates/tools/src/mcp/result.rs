@@ -56,6 +56,11 @@ pub(super) fn brought(result: &CallToolResult, schema: Option<&Value>, blot: imp
     Brought { output, pictures: seen.pictures, whole }
 }
 
+/// An answer's bytes as a model is shown them; `None` where they are none.
+pub fn shown(answer: &[u8], schema: Option<&Value>) -> Option<ToolOutput> {
+    Some(brought(&serde_json::from_slice(answer).ok()?, schema, |text| text).output)
+}
+
 /// What is wrong with `value`, by a schema; `None` where it fits.
 pub(super) fn mismatch(schema: &Value, value: &Value) -> Option<String> {
     // Nor one whose cost nobody can tell; the server checks as well.
@@ -168,7 +173,7 @@ mod tests {
     use serde_json::json;
 
     fn shown(value: Value, schema: Option<&Value>) -> ToolOutput {
-        brought(&serde_json::from_value(value).expect("a result"), schema, |text| text).output
+        super::shown(value.to_string().as_bytes(), schema).expect("a result")
     }
 
     #[test]

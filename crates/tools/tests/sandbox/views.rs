@@ -23,6 +23,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("ignored_output_stays_for_the_next_command_and_is_no_part_of_the_tree", ignored),
     ("a_hundred_thousand_files_are_refused_whole", flood),
     ("two_views_never_see_each_other", apart),
+    ("no_escape_works_from_a_mounted_view", escapes),
     ("a_command_that_was_cancelled_leaves_nothing", cancelled),
     ("where_nothing_can_be_mounted_a_command_works_on_a_copy", copied),
 ];
@@ -228,6 +229,67 @@ fn apart() {
     });
     assert_eq!((read(&one, "top").as_deref(), read(&two, "top").as_deref()), (Some("one\n"), Some("two\n")));
     assert_eq!((read(&one, "two"), read(&two, "one")), (None, None));
+}
+
+/// The attacks that a plain folder withstands, from inside a view whose layers are mounted over the workspace.
+fn escapes() {
+    let desk = Desk::new();
+    let view = desk.view("one");
+    let other = desk.view("two");
+    desk.sh(&other, "echo other > theirs");
+    let before = listing(&desk.user);
+    let home = desk.world.outside("home");
+    let secret = desk.world.outside("secret");
+    let user = desk.world.outside("user");
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp_at = tcp.local_addr().unwrap().to_string();
+    let engine = std::process::id().to_string();
+    let _socket = std::os::unix::net::UnixListener::bind(desk.world.outside("outer")).unwrap();
+    let outer = desk.world.outside("outer");
+    let theirs = format!("{home}/views/two/theirs");
+    for (attack, args) in [
+        (
+            "read",
+            vec![
+                secret.as_str(),
+                &user,
+                &home,
+                &theirs,
+                "/etc/shadow",
+                "../secret",
+                "/proc/self/cwd/../secret",
+                ".env",
+                ".git/HEAD",
+                "out",
+            ],
+        ),
+        ("write", vec![&secret, &format!("{user}/owned"), &format!("{home}/owned"), "/etc/owned", ".git/config", ".brigade/config.toml"]),
+        ("append", vec![&secret, &format!("{user}/top"), "/etc/hosts"]),
+        ("rename", vec![".git", "mine"]),
+        ("mkdir", vec!["/x", &home]),
+        ("hardlink", vec!["/etc/passwd", "copy"]),
+        ("symlink_then_write", vec![&home, "owned"]),
+        ("unix", vec![&outer, "socket", "/var/run/docker.sock"]),
+        ("tcp", vec![&tcp_at, "169.254.169.254:80"]),
+        ("socket", vec![]),
+        ("kernel", vec![]),
+        ("set_uid", vec![]),
+        ("ptrace", vec![&engine]),
+        ("tty", vec![]),
+    ] {
+        let argv: Vec<String> = [desk.world.attacker.as_str(), "__attack", attack].iter().chain(&args).map(|w| (*w).to_owned()).collect();
+        let place = Place { view: view.clone(), scratch_dir: None, writable: true };
+        let checked = runtime().block_on(command::check(&desk.sandbox, &place, &argv, Duration::from_secs(60))).unwrap();
+        let said: Vec<&str> = checked.evidence.lines().skip(1).collect();
+        assert!(checked.ok && !said.is_empty(), "{attack}: {}", checked.evidence);
+        assert!(said.iter().all(|line| line.starts_with("DENIED")), "{attack}: {}", checked.evidence);
+    }
+    assert_eq!(desk.store.unmountable(), None, "the layers were mounted");
+    assert_eq!(listing(&desk.user), before);
+    assert_eq!((read(&other, "theirs").as_deref(), fs::read_to_string(secret).unwrap().as_str()), (Some("other\n"), "CANARY-OUTSIDE"));
+    // Nor do the names of the layers show where they lie.
+    let mounts = desk.sh(&view, "cat /proc/self/mountinfo /proc/mounts");
+    assert!(!mounts.contains(&home) && !mounts.contains(&user), "{mounts}");
 }
 
 fn copied() {

@@ -138,7 +138,8 @@ impl Run {
         let last = work.and_then(|w| w.tried.last());
         match (self.next_after_failure(key), last) {
             (Some(Next::TierUp(up)), Some(last)) => (up, format!("{} on {}", words(last), last.tier)),
-            (Some(Next::SameTierWithEvidence), Some(last)) => (last.tier.clone(), format!("{}; once more with the evidence", words(last))),
+            // Unless its model was exchanged meanwhile for one that does not see.
+            (Some(Next::SameTierWithEvidence), Some(last)) if route.ladder.contains(&last.tier) => (last.tier.clone(), format!("{}; once more with the evidence", words(last))),
             _ => (route.tier.clone(), route.why.clone()),
         }
     }

@@ -207,6 +207,24 @@ fn a_revision_of_one_side_has_the_merge_done_again() {
 }
 
 #[test]
+fn what_is_done_again_counts_for_nothing_until_it_is_done() {
+    let mut again = writer("a", &[], &["a"], &[]);
+    again["tools"] = json!(["write_file", "ask"]);
+    let mut world = World::given(json!([again, writer("b", &[], &["b"], &[])])).script(|asked| match asked.caller {
+        Caller::Reviewer => {
+            let mut said = review("revise");
+            said["revisions"] = json!([{"subtask": "a", "instructions": "better"}]);
+            say(said.to_string())
+        }
+        Caller::Executor { attempt: 2, .. } => call_tool("q", "ask", json!({"question": "how much better?"})),
+        _ => writes(asked),
+    });
+    assert_eq!(world.go().status, RunStatus::NeedsPerson);
+    let parts: Vec<String> = world.run.state().parts().iter().map(|part| part.unit.to_string()).collect();
+    assert_eq!(parts, ["b"], "a is being done again, and what it made before is no accepted work");
+}
+
+#[test]
 fn rows_that_write_conflict_and_are_merged_like_subtasks() {
     let plan = json!([
         {"id": "a", "type": "generate", "writes": ["f"], "tools": ["write_file"], "for_each": "input"},

@@ -8,6 +8,7 @@ mod images;
 mod laws;
 mod mcp;
 mod merges;
+mod open;
 mod passes;
 mod plan;
 mod trouble;
