@@ -14,7 +14,7 @@ use brigade_runtime::gates::Gates;
 use brigade_runtime::{Clock, Home, Mcp, Models, Shared};
 use brigade_tools::mcp::Pins;
 
-use crate::config::{self, Config, Dialect, Env, Flag};
+use crate::config::{self, Config, Dialect, Env, Flag, Sources};
 use crate::exit::{Failure, chain};
 
 /// The process's variables.
@@ -38,7 +38,9 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
             max_context_tokens: t.max_context_tokens.and_then(|n| u32::try_from(n).ok()),
         })
         .collect();
-    let mut config = config::load(flags, env.clone(), workspace, &rungs)?;
+    let now = Clock::start().now();
+    let sources = Sources { flags, env: env.clone(), rungs: &rungs, catalog: Some(&catalog), now, ..Sources::default() };
+    let mut config = config::load(sources, workspace)?;
     if config.policy.budget.confirm_above_usd.is_some() {
         config.notices.push("not supported yet: budget.confirm_above_usd; runs start without asking, up to their cap".to_owned());
     }

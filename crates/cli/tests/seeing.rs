@@ -6,6 +6,8 @@
 mod browser;
 #[path = "seeing/continuing.rs"]
 mod continuing;
+#[path = "seeing/costing.rs"]
+mod costing;
 #[path = "seeing/images.rs"]
 mod images;
 #[path = "seeing/looking.rs"]
@@ -20,6 +22,8 @@ mod stage;
 mod steering;
 #[path = "seeing/stopping.rs"]
 mod stopping;
+#[path = "seeing/trusting.rs"]
+mod trusting;
 #[path = "seeing/unreachable.rs"]
 mod unreachable;
 #[path = "seeing/writers.rs"]

@@ -2,23 +2,25 @@
 //!
 //! What is offered comes from configuration and pins; nothing is started before the first call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use brigade_journal::Stream;
+use brigade_journal::{Journal, Stream};
+use brigade_kernel::ids::RunId;
 use brigade_kernel::plan::Subtask;
-use brigade_kernel::run::{Fact, Unit};
+use brigade_kernel::run::{Event, Fact, Unit};
 use brigade_kernel::time::Millis;
-use brigade_kernel::tool::{OPEN_OUTPUT, ToolSpec};
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolSpec, mcp_parts};
 use brigade_tools::mcp::{Called, Grounds, Pins, Reach, ServerConfig, Servers};
 use sha2::{Digest, Sha256};
 
 use crate::engine::World;
 use crate::failpoint::hit;
 use crate::hands;
-use crate::home::Home;
+use crate::home::{Home, events_of};
 use crate::outputs::keep;
+use crate::record::{LoadError, decode};
 
 /// Longer than any server's own deadline.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
@@ -76,6 +78,35 @@ impl Mcp {
         self.servers(home.dir(), Path::new(workspace))
     }
 }
+
+/// Events looked at of one run: enough for any but a huge bulk run, whose first rows tell as much.
+const MOST_EVENTS: u64 = 200_000;
+
+/// The servers whose tools a run called.
+///
+/// # Errors
+/// The journal's.
+pub fn called_in(journal: &dyn Journal, run: &RunId) -> Result<BTreeSet<String>, LoadError> {
+    const PAGE: usize = 4_096;
+    let (stream, mut next, mut servers) = (events_of(run), 1, BTreeSet::new());
+    while next <= MOST_EVENTS {
+        let page = journal.read(&stream, next, PAGE)?;
+        let Some(last) = page.last() else { break };
+        next = last.seq + 1;
+        // Only records that name such a tool are worth reading.
+        for stored in page.iter().filter(|stored| stored.bytes.windows(PREFIX.len()).any(|bytes| bytes == PREFIX)) {
+            if let Event::ToolEnded { name, .. } | Event::ToolStarted { name, .. } = decode(run, stored.seq, &stored.bytes)?.event
+                && let Some((server, _)) = mcp_parts(&name)
+            {
+                servers.insert(server.to_owned());
+            }
+        }
+    }
+    Ok(servers)
+}
+
+/// How the name of such a tool begins in a record.
+const PREFIX: &[u8] = b"\"mcp__";
 
 /// One call of a server's tool, on record before it is made.
 #[derive(Debug)]

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use brigade_kernel::policy::Setting;
 use serde_json::{Map, Value, json};
 
+use crate::config::Config;
+use crate::config::agents::{Effect, Line};
 use crate::exit::{Exit, Failure};
 use crate::screen::{Column, Table};
 use crate::{screen, wiring};
@@ -49,7 +52,12 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
             true => json!({"value": row.value, "origin": row.origin}),
             false => Value::from(row.value.clone()),
         };
-        let all: Map<String, Value> = rows.iter().map(|row| (row.key.clone(), value(row))).collect();
+        let mut all: Map<String, Value> = rows.iter().map(|row| (row.key.clone(), value(row))).collect();
+        if *origin {
+            let line =
+                |line: &Line| json!({"line": format!("{}:{}", line.path, line.line), "says": line.says, "does": does(line, &config)});
+            all.insert("workspace_lines".to_owned(), config.lines.iter().map(line).collect());
+        }
         screen::print(&screen::json_line(&all));
         return Ok(Exit::Done);
     }
@@ -57,5 +65,41 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let mut table = Table::new(&headings[..if *origin { 3 } else { 2 }]);
     rows.into_iter().for_each(|row| table.row([row.key, row.value, row.origin]));
     screen::print(&table.shown());
+    if *origin && !config.lines.is_empty() {
+        let mut table = Table::new(&[("line", Column::Whole), ("says", Column::Text(60)), ("does", Column::Whole)]);
+        for line in &config.lines {
+            for (n, does) in does(line, &config).into_iter().enumerate() {
+                let (at, says) = if n == 0 { (format!("{}:{}", line.path, line.line), line.says.clone()) } else { Default::default() };
+                table.row([at, says, does]);
+            }
+        }
+        screen::print("\n");
+        screen::print(&table.shown());
+    }
     Ok(Exit::Done)
+}
+
+/// What a line of the workspace's files does in this configuration, in words.
+fn does(line: &Line, config: &Config) -> Vec<String> {
+    let word = |effect: &Effect| match effect {
+        Effect::Sets(key, value) => {
+            let value = match value {
+                Setting::Text(text) if key.starts_with("additions.") => format!("({} bytes)", text.len()),
+                Setting::Text(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let place = format!("{}:{}", config.repository.root.join(&line.path).display(), line.line);
+            let origin = config.origin(key).to_string();
+            // Texts and grounds add up over lines: the last of them is where the key came from.
+            let adds = key.starts_with("additions.") || key == "escalation.only_on";
+            let ours =
+                origin == place || (adds && config.lines.iter().any(|other| origin.ends_with(&format!("{}:{}", other.path, other.line))));
+            let hidden = if ours { String::new() } else { format!(" (hidden: {origin} says {key} too)") };
+            format!("{key} = {value}{hidden}")
+        }
+        Effect::Always(how) => format!("always so: {how}"),
+        Effect::Refused(why) => format!("refused: {why}"),
+        Effect::NotUnderstood(why) => format!("nothing, not understood: {why}"),
+    };
+    line.effects.iter().map(word).collect()
 }

@@ -1,4 +1,10 @@
-//! `brigade doctor`: what works, what is missing, how to mend it. It spends no token and mends nothing itself.
+//! `brigade doctor`: what works, what is missing, how to mend it. It spends no token and mends nothing itself:
+//! `--fix` prints a diff, for a person to read and apply.
+
+mod diff;
+mod fix;
+mod instructions;
+mod lean;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -7,11 +13,12 @@ use std::time::Duration;
 
 use brigade_journal::Sqlite;
 use brigade_kernel::catalog::{Catalog, Day};
-use brigade_kernel::view::count;
 use brigade_models::{Endpoint, Http, Probe, Secret};
 use brigade_tools::mcp::Standing as Pinned;
 use brigade_tools::sandbox::{Profile, Sandbox, State, harden_self};
 use serde::Serialize;
+
+use instructions::Lately;
 
 use crate::config::{Config, Dialect, Env, Provider};
 use crate::exit::{Exit, Failure, chain};
@@ -28,9 +35,10 @@ pub struct Args {
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
-    /// Mend what can be mended (not supported yet)
-    #[arg(long)]
-    fix: bool,
+    /// Print a leaner version as a diff: of the workspace's AGENTS.md (for git apply), or of the configuration (for patch)
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "workspace",
+          value_parser = ["workspace", "config"], conflicts_with = "json")]
+    fix: Option<String>,
 }
 
 /// What a look at one thing found.
@@ -70,12 +78,12 @@ impl Report {
 /// Does it. Exit 0 if a run could work, 1 otherwise.
 ///
 /// # Errors
-/// Exit 2 for `--fix`; everything else is in the report.
+/// Exit 2 where `--fix` cannot read the configuration; everything else is in the report.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    if args.fix {
-        return Err(Failure::usage("not supported yet: doctor --fix"));
-    }
     let env = wiring::env();
+    if let Some(what) = &args.fix {
+        return fix::propose(what, &env);
+    }
     let mut report = Report::default();
     home(&env, &mut report);
     match wiring::configure(&[], &env, std::env::current_dir().ok().as_deref()) {
@@ -85,6 +93,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
                 report.bad(Standing::Warning, "configuration", notice.clone(), "see the note");
             }
             models(&config, &catalog, &mut report);
+            instructions::check(&config, &catalog, &mut report);
             servers(&config, &env, &mut report);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -230,10 +239,11 @@ fn servers(config: &Config, env: &Env, report: &mut Report) {
         Ok(mcp) => mcp,
         Err(failure) => return report.bad(Standing::Warning, "mcp", failure.message, "no MCP server can be joined until then"),
     };
+    let lately = if mcp.configs().is_empty() { Lately::default() } else { Lately::of(env) };
     for (name, server) in mcp.configs() {
         let (check, trust) = (format!("mcp {name}"), format!("brigade mcp trust {name}"));
         match mcp.pins().standing(server) {
-            Pinned::Pinned(pin) => report.ok(&check, format!("trusted with {}", count(pin.tools.len() as u64, "tool", "tools"))),
+            Pinned::Pinned(pin) => instructions::server(server, &pin, &lately, report),
             Pinned::Untrusted => report.bad(Standing::Warning, &check, "not trusted, no subtask can join it", trust),
             Pinned::Changed(why) => report.bad(Standing::Warning, &check, why, trust),
         }

@@ -25,6 +25,7 @@ pub mod show;
 pub mod simulate;
 pub mod tell;
 pub mod tool;
+pub mod trust;
 pub mod undo;
 
 use std::ffi::OsString;
@@ -76,6 +77,8 @@ pub enum Verb {
     Tool(tool::Args),
     /// List MCP servers, or trust one as it is
     Mcp(mcp::Args),
+    /// Trust a workspace's instructions and settings as they are
+    Trust(trust::Args),
     /// Show tiers and models: windows, prices, dates
     Models(models::Args),
     /// Show the effective configuration
@@ -118,6 +121,7 @@ impl Verb {
             Self::Decode(args) => decode::run(&args),
             Self::Tool(args) => tool::run(&args),
             Self::Mcp(args) => mcp::run(&args),
+            Self::Trust(args) => trust::run(&args),
             Self::Models(args) => models::run(&args),
             Self::Config(args) => config::run(&args),
             Self::Init(args) => init::run(&args),

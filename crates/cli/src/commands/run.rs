@@ -166,6 +166,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         planned: plan.is_none(),
         workspace: workspace.display().to_string(),
         listing,
+        instructions: config.repository.chain().into(),
+        roles: config.roles.clone(),
         policy: Arc::new(config.policy),
         input,
         apply: apply == "auto",

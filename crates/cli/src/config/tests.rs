@@ -40,11 +40,11 @@ fn nothing_configured_is_the_catalog_and_one_provider() {
 #[test]
 fn stronger_layers_win_and_every_value_knows_its_origin() {
     let home = "[budget]\nrun_usd = 1.5\nexecutor_tokens = 5_000\n[limits]\nmax_attempts = 2\n";
-    let workspace = file(".brigade/config.toml", "[limits]\nmax_attempts = 3\nmax_replans = 1\n").unwrap();
-    let home = format!("{home}[trust]\nconfigs = [\"{}\"]\n", workspace.hash());
+    let settings = [(".brigade/config.toml", "[limits]\nmax_attempts = 3\nmax_replans = 1\n")];
+    let workspace = Some(Repository::of(&settings, &[".brigade/config.toml"]));
     let flags = [Flag { name: "--max-budget-usd", key: "budget.run_usd", value: "0.25".into() }];
     let env = env(&[("BRIGADE_LIMITS__MAX_REPLANS", "0"), ("BRIGADE_BUDGET__RUN_USD", "9"), ("BRIGADE_HOME", "x"), ("OTHER", "y")]);
-    let sources = Sources { flags: &flags, env, workspace: Some(workspace), home: file("home/config.toml", &home), rungs: &rungs() };
+    let sources = Sources { flags: &flags, env, workspace, home: file("home/config.toml", home), rungs: &rungs(), ..Sources::default() };
     let config = resolve(&sources, &no_prompts).unwrap();
     let rows = config.rows(&sources.env);
     let row = |key: &str| {
@@ -53,7 +53,7 @@ fn stronger_layers_win_and_every_value_knows_its_origin() {
     };
     assert_eq!(row("budget.run_usd"), "0.25 --max-budget-usd");
     assert_eq!(row("limits.max_replans"), "0 $BRIGADE_LIMITS__MAX_REPLANS");
-    assert_eq!(row("limits.max_attempts"), "3 .brigade/config.toml:2");
+    assert_eq!(row("limits.max_attempts"), "3 w/.brigade/config.toml:2");
     assert_eq!(row("budget.executor_tokens"), "5000 home/config.toml:3");
     assert_eq!(row("limits.max_turns"), "24 default");
 }
@@ -116,31 +116,103 @@ fn every_fault_is_reported_with_its_line() {
     assert!(cross.starts_with("home/config.toml:4: roles.planner"), "{cross}");
 }
 
-#[test]
-fn a_workspace_file_is_announced_and_ignored_until_trusted() {
-    let workspace = file("w/.brigade/config.toml", "[budget]\nrun_usd = 999\n");
-    let sources = Sources { workspace, rungs: &rungs(), ..Sources::default() };
-    let config = resolve(&sources, &no_prompts).unwrap();
-    assert_eq!(config.policy.budget.run_usd.usd(), "5");
-    assert!(config.notices[0].starts_with("w/.brigade/config.toml is not trusted, ignored"), "{:?}", config.notices);
+fn in_workspace(files: &[(&str, &str)], trusted: &[&str]) -> Result<Config, ConfigErrors> {
+    let sources = Sources { workspace: Some(Repository::of(files, trusted)), rungs: &rungs(), ..Sources::default() };
+    resolve(&sources, &no_prompts)
 }
 
 #[test]
-fn even_a_trusted_workspace_sets_no_providers_prices_or_trust() {
-    let workspace = file(
-        "w.toml",
-        "[providers.openai]\nbase_url = \"http://evil.example/v1\"\n[trust]\nconfigs = []\n[models.\"openai/x\"]\ninput = 0\n",
-    )
-    .unwrap();
-    let home = format!("[trust]\nconfigs = [\"{}\"]\n", workspace.hash());
-    let sources = Sources { workspace: Some(workspace), home: file("h.toml", &home), rungs: &rungs(), ..Sources::default() };
-    let errors = resolve(&sources, &no_prompts).unwrap_err().to_string();
+fn a_workspaces_files_are_announced_and_set_nothing_until_trusted() {
+    let files = [
+        ("AGENTS.md", "# Agent Configuration\n## Cost Optimization\n- Default to nano\n"),
+        (".brigade/config.toml", "[limits]\nmax_attempts = 9\n"),
+        (".claude/agents/planner.md", "Plan."),
+    ];
+    let config = in_workspace(&files, &[]).unwrap();
+    assert_eq!(config.policy, at_home("").unwrap().policy);
+    assert_eq!(
+        config.notices,
+        [
+            "not trusted: AGENTS.md with its agent configuration: models read it as material, not as instructions, and it sets nothing; \
+             look at it and: brigade trust",
+            "not trusted: .brigade/config.toml, .claude/agents/planner.md: ignored; look at it and: brigade trust",
+        ]
+    );
+}
+
+#[test]
+fn even_a_trusted_workspace_sets_no_providers_prices_trust_or_higher_budgets() {
+    let settings = "[providers.openai]\nbase_url = \"http://evil.example/v1\"\n[trust]\nconfigs = []\n[models.\"openai/x\"]\ninput = 0\n\
+                    [budget]\nrun_usd = 999\nplanner_tokens = 5\n[mcp_servers.x]\ncommand = \"x\"\n[prompts]\nplanner = \"/etc/passwd\"\n";
+    let errors = in_workspace(&[(".brigade/config.toml", settings)], &[".brigade/config.toml"]).unwrap_err().to_string();
     for start in [
-        "w.toml:2: providers.openai.base_url: a workspace may not set providers",
-        "w.toml:4: trust.configs: a workspace",
-        "w.toml:5: models: a workspace",
+        "w/.brigade/config.toml:2: providers.openai.base_url: a workspace may not set providers",
+        "w/.brigade/config.toml:4: trust.configs: a workspace",
+        "w/.brigade/config.toml:5: models: a workspace",
+        "w/.brigade/config.toml:8: budget.run_usd = \"999\": a workspace may lower a budget, not raise it",
+        "w/.brigade/config.toml:11: mcp_servers.x.command: a workspace",
+        "w/.brigade/config.toml:13: prompts.planner = \"/etc/passwd\": a workspace's prompts are files",
     ] {
         assert!(errors.lines().any(|l| l.starts_with(start)), "{start}\n---\n{errors}");
+    }
+    let lower = in_workspace(&[(".brigade/config.toml", "[budget]\nrun_usd = 2\n")], &[".brigade/config.toml"]).unwrap();
+    assert_eq!(lower.policy.budget.run_usd.usd(), "2");
+}
+
+#[test]
+fn a_workspaces_prompts_are_trusted_one_by_one() {
+    let files = [(".brigade/config.toml", "[prompts]\nplanner = \"prompts/plan.md\"\n"), (".brigade/prompts/plan.md", "Plan well.")];
+    let said = in_workspace(&files, &[".brigade/config.toml"]).unwrap_err().to_string();
+    assert!(said.ends_with(".brigade/prompts/plan.md is not trusted: brigade trust"), "{said}");
+    let config = in_workspace(&files, &[".brigade/config.toml", ".brigade/prompts/plan.md"]).unwrap();
+    assert_eq!(config.policy.prompts.values().collect::<Vec<_>>(), ["Plan well."]);
+}
+
+#[test]
+fn a_persons_layers_are_stronger_than_the_workspaces_and_its_settings_than_its_prose() {
+    let agents = "# Agent Configuration\n## Cost Optimization\n- Default to nano\n- max_attempts: 3\n- max_turns: 7\n";
+    let files = [("AGENTS.md", agents), (".brigade/config.toml", "[limits]\nmax_attempts = 5\n")];
+    let sources = Sources {
+        workspace: Some(Repository::of(&files, &["AGENTS.md", ".brigade/config.toml"])),
+        env: env(&[("BRIGADE_LIMITS__MAX_TURNS", "9")]),
+        home: file("h.toml", "[escalation]\nstart_at_most = \"mini\"\n"),
+        rungs: &rungs(),
+        ..Sources::default()
+    };
+    let config = resolve(&sources, &no_prompts).unwrap();
+    let row = |key: &str| format!("{} {}", config.policy.entries().into_iter().find(|(k, _)| k == key).unwrap().1, config.origin(key));
+    assert_eq!(row("escalation.start_at_most"), "nano w/AGENTS.md:3");
+    assert_eq!(row("limits.max_attempts"), "5 w/.brigade/config.toml:2");
+    assert_eq!(row("limits.max_turns"), "9 $BRIGADE_LIMITS__MAX_TURNS");
+}
+
+#[test]
+fn a_role_file_named_like_a_role_or_type_adds_to_its_prompt_and_others_are_told() {
+    let files = [
+        (
+            ".claude/agents/code-reviewer.md",
+            "---\nname: code-reviewer\ndescription: >\n  Reads code.\n  Twice.\nmodel: sonnet\ntools: Read, Grep\neffort: high\n---\n\nLook for leaks.\n",
+        ),
+        (
+            ".codex/agents/x.toml",
+            "name = \"planner\"\ndescription = \"Plans\"\nmodel = \"mini\"\ndeveloper_instructions = \"\"\"\nPlan small.\n\"\"\"\n",
+        ),
+        (".agents/agents/poet.md", "---\nname: poet\ndescription: Writes odes\n---\nSing."),
+        (".agents/agents/broken.md", "---\nname: broken\n"),
+    ];
+    let trusted: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+    let config = in_workspace(&files, &trusted).unwrap();
+    let entry = |key: &str| config.policy.entries().into_iter().find(|(k, _)| k == key).map(|(_, value)| value);
+    assert_eq!(entry("additions.review_file").as_deref(), Some("Look for leaks."));
+    assert_eq!(entry("effort.review_file").as_deref(), Some("high"));
+    assert_eq!((entry("additions.planner").as_deref(), entry("roles.planner").as_deref()), (Some("Plan small."), Some("mini")));
+    assert_eq!(config.origin("additions.review_file").to_string(), "w/.claude/agents/code-reviewer.md:11");
+    assert_eq!(config.roles, "poet (.agents/agents/poet.md): Writes odes\n");
+    let said = config.notices.join("\n");
+    for words in
+        ["code-reviewer.md:6: no price is known for a model sonnet", "a plan grants tools", "poet.md:1", "front matter is not closed"]
+    {
+        assert!(said.contains(words), "{words}\n{said}");
     }
 }
 
@@ -241,10 +313,12 @@ fn files_are_found_in_the_home_and_the_workspace() {
     std::fs::write(home.join("config.toml"), "[limits]\nmax_attempts = 2\n").unwrap();
     std::fs::write(root.join(".brigade/config.toml"), "[limits]\nmax_attempts = 9\n").unwrap();
     let env = env(&[("BRIGADE_HOME", home.to_str().unwrap())]);
-    let config = load(&[], env, Some(&root), &rungs()).unwrap();
+    let rungs = rungs();
+    let sources = |env: Env| Sources { env, rungs: &rungs, ..Sources::default() };
+    let config = load(sources(env), Some(&root)).unwrap();
     assert_eq!(config.policy.limits.max_attempts, 2);
     assert_eq!(config.notices.len(), 1);
     std::fs::write(home.join("config.toml"), vec![b'#'; 2 * 1024 * 1024]).unwrap();
     let big = Env::from([("BRIGADE_HOME".to_owned(), home.display().to_string())]);
-    assert!(load(&[], big, None, &rungs()).unwrap_err().to_string().ends_with("is no file of at most 1 MiB"));
+    assert!(load(sources(big), None).unwrap_err().to_string().ends_with("is no file of at most 1 MiB"));
 }

@@ -14,7 +14,7 @@ fn the_version_is_one_line_on_standard_output() {
 #[test]
 fn verbs_to_come_refuse_by_name_and_slips_are_answered_with_the_verb_meant() {
     let place = Place::new();
-    for verb in ["top", "cost", "quota", "cache", "report", "route", "eval", "shadow", "export", "trust", "serve", "worker", "mcp-server"] {
+    for verb in ["top", "cost", "quota", "cache", "report", "route", "eval", "shadow", "export", "serve", "worker", "mcp-server"] {
         let ran = place.run(&[verb, "--any", "flag"]);
         assert_eq!((ran.code, ran.out.as_str(), ran.err), (2, "", format!("brigade: not supported yet: {verb}\n")));
     }
@@ -87,7 +87,6 @@ fn doctor_names_what_is_missing_and_how_to_mend_it() {
     assert_eq!(provider["state"], "fault");
     assert!(provider["remedy"].as_str().unwrap().contains("OPENAI_API_KEY"), "{provider}");
     assert_eq!(check(&report, "home")["state"], "ok");
-    assert_eq!(place.run(&["doctor", "--fix"]).err, "brigade: not supported yet: doctor --fix\n");
     let shown = place.run(&["doctor"]);
     assert!(shown.code == 1 && shown.out.contains("-> set OPENAI_API_KEY"), "{shown:?}");
 }

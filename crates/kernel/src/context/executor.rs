@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{block, cut, one_line};
 use super::relevance::choose;
-use super::{Message, Packed, Picture, shares};
+use super::{Message, Packed, Picture, Shown, shares};
 use crate::ids::{SubtaskId, Tier};
 use crate::policy::TierPolicy;
 
@@ -21,8 +21,10 @@ const EXCERPT_SHARE: usize = 3;
 pub struct Parts<'a> {
     /// [`super::instructions`] of its type: the same bytes for all siblings.
     pub rules: &'a str,
-    /// The workspace's shared instructions.
-    pub shared: Option<Shared<'a>>,
+    /// The workspace's instructions for everybody: the same bytes for all siblings.
+    pub shared: Option<&'a Shown>,
+    /// The workspace's instructions for its files.
+    pub own: &'a [Shown],
     /// The description, byte for byte.
     pub description: &'a str,
     /// What to return, in words; empty where a schema says it all.
@@ -41,15 +43,6 @@ pub struct Parts<'a> {
     pub dependencies: Vec<Output>,
     /// What was wrong with earlier attempts, oldest first.
     pub evidence: Vec<Evidence>,
-}
-
-/// Instructions that belong to the workspace (AGENTS.md).
-#[derive(Debug, Clone, Copy)]
-pub struct Shared<'a> {
-    /// The text.
-    pub text: &'a str,
-    /// Whether a person trusts it by its hash: then it is an instruction, else it is material.
-    pub trusted: bool,
 }
 
 /// A part of a file.
@@ -115,11 +108,14 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     let mut message = Message::default();
     match parts.shared {
         Some(shared) if shared.trusted => {
-            rules = format!("{}\n\n# Instructions of this workspace\n{}", rules.trim_end(), shared.text);
+            rules = format!("{}\n\n{}", rules.trim_end(), shared.text);
         }
         // First in the message: the same for all siblings of the run.
-        Some(shared) => message.add("workspace instructions (not trusted)", &block("workspace instructions", shared.text), 0),
+        Some(shared) => message.add(shared.name(), &shared.text, shared.left_out),
         None => {}
+    }
+    for own in parts.own {
+        message.add(own.name(), &own.text, own.left_out);
     }
     message.add("task", parts.description, 0);
     message.add("form", &form(parts), 0);
@@ -177,7 +173,7 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
             message.receipt.extend(part.receipt);
         }
     }
-    message.into_packed(rules, Vec::new())
+    message.into_packed(rules, parts.shared.filter(|shared| shared.trusted), Vec::new())
 }
 
 fn form(parts: &Parts<'_>) -> String {

@@ -6,6 +6,7 @@
 //!
 //! Read first: [`Parts`] and [`pack`] for executors, [`Planning`] for the planner.
 
+pub mod chain;
 mod data;
 mod ending;
 mod executor;
@@ -20,9 +21,10 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use chain::{Instructions, Shown};
 pub use data::{block, cut};
 pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
-pub use executor::{Evidence, Excerpt, Output, Parts, Shared, TierLimits, pack};
+pub use executor::{Evidence, Excerpt, Output, Parts, TierLimits, pack};
 pub use format::{Wanted, wanted};
 pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner, replan, the_rest};
 pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
@@ -123,8 +125,11 @@ impl Message {
         self.images.extend(pictures.iter().map(|picture| picture.image.clone()));
     }
 
-    fn into_packed(self, instructions: String, mut items: Vec<Item>) -> Packed {
-        let mut receipt = vec![PartReceipt::new("rules", instructions.len(), 0)];
+    /// `shared` is the part of the instructions, at their end, that the workspace gives.
+    fn into_packed(self, instructions: String, shared: Option<&Shown>, mut items: Vec<Item>) -> Packed {
+        let given = shared.map_or(0, |shared| shared.text.len());
+        let mut receipt = vec![PartReceipt::new("rules", instructions.len() - given, 0)];
+        receipt.extend(shared.map(|shared| PartReceipt::new(shared.name(), given, shared.left_out)));
         if !items.is_empty() {
             let bytes = items.iter().map(size).sum();
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));

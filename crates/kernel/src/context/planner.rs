@@ -7,13 +7,15 @@ use crate::plan::Plan;
 use crate::units::NanoUsd;
 
 use super::data::{block, cut};
-use super::executor::{Output, Shared};
-use super::{Message, Packed, Picture, shares};
+use super::executor::Output;
+use super::{Message, Packed, Picture, Shown, shares};
 
 /// The summary of a workspace is cut to this: about 6,000 tokens.
 const WORKSPACE_BYTES: usize = 24_000;
 /// All results shown in one later turn: about 16,000 tokens.
 const RESULTS_BYTES: usize = 64_000;
+/// Names and descriptions of roles.
+const ROLES_BYTES: usize = 4_000;
 /// A sample of input rows.
 const SAMPLE_BYTES: usize = 4_000;
 
@@ -34,8 +36,10 @@ pub struct Planning<'a> {
     pub tools: Vec<(String, String)>,
     /// What is in the workspace: names, build files; tainted.
     pub workspace: Option<&'a str>,
-    /// The workspace's shared instructions.
-    pub shared: Option<Shared<'a>>,
+    /// The workspace's instructions for everybody.
+    pub shared: Option<&'a Shown>,
+    /// Roles that the workspace describes and that are bound to no type; tainted.
+    pub roles: &'a str,
     /// The rows of `--input`.
     pub rows: Option<Rows<'a>>,
     /// Notes of earlier planner turns.
@@ -111,11 +115,11 @@ pub fn planner(planning: Planning<'_>) -> Packed {
     message.add("limits", &limits, 0);
     add_notes(&mut message, planning.notes);
     if let Some(shared) = planning.shared {
-        if shared.trusted {
-            message.add("workspace instructions", &format!("# Instructions of this workspace\n{}", shared.text), 0);
-        } else {
-            message.add("workspace instructions (not trusted)", &block("workspace instructions", shared.text), 0);
-        }
+        message.add(shared.name(), &shared.text, shared.left_out);
+    }
+    if !planning.roles.is_empty() {
+        let (text, left_out) = cut(planning.roles, ROLES_BYTES);
+        message.add("roles", &format!("# Roles this workspace describes\n{}", block("role files", &text)), left_out);
     }
     if let Some(workspace) = planning.workspace {
         let (text, left_out) = cut(workspace, WORKSPACE_BYTES);
@@ -126,7 +130,7 @@ pub fn planner(planning: Planning<'_>) -> Packed {
         let count = rows.count.map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
         message.add("input rows", &format!("# Input\n{count} of rows, the first of them:\n{}", block("input rows", &sample)), left_out);
     }
-    message.into_packed(planning.rules.to_owned(), planning.earlier)
+    message.into_packed(planning.rules.to_owned(), None, planning.earlier)
 }
 
 /// What a change of a plan under way is made from.
@@ -186,7 +190,7 @@ pub fn replan(replanning: Replanning<'_>) -> Packed {
     add_results(&mut message, &replanning.results, RESULTS_BYTES);
     // Last and whole, however long the run has been.
     message.add("request", &format!("# The request\n{}", replanning.request), 0);
-    message.into_packed(replanning.rules.to_owned(), replanning.earlier)
+    message.into_packed(replanning.rules.to_owned(), None, replanning.earlier)
 }
 
 /// The turn that hands an answer back with its faults: appended to the items it was asked with.

@@ -103,5 +103,5 @@ pub fn reviewer(reviewing: &Reviewing<'_>, limits: &TierLimits) -> Packed {
         .filter(|o| !o.text.is_empty())
         .collect();
     add_results(&mut message, &outputs, left);
-    message.into_packed(reviewing.rules.to_owned(), Vec::new())
+    message.into_packed(reviewing.rules.to_owned(), None, Vec::new())
 }

@@ -34,8 +34,23 @@ fn built_in(who: Who) -> &'static str {
     }
 }
 
-/// What a role is told, the same bytes in every run of one policy. A type's are the executor's and its own.
+/// What a role is told, the same bytes in every run of one policy. A type's are the executor's and its own; what
+/// configuration adds follows, the more general first.
 pub fn instructions(who: Who, policy: &Policy) -> String {
+    let mut told = prompt(who, policy);
+    let adds: &[Who] = match who {
+        Who::Planner | Who::PlannerPatch => &[Who::Planner],
+        Who::Type(_) => &[Who::Executor, who],
+        Who::Reviewer | Who::Executor => &[who],
+    };
+    let added: Vec<&str> = adds.iter().filter_map(|who| policy.additions.get(who)).map(|text| text.trim()).collect();
+    if !added.is_empty() {
+        told.push_str(&format!("\n# Your role in this workspace\n{}\n", added.join("\n\n")));
+    }
+    told
+}
+
+fn prompt(who: Who, policy: &Policy) -> String {
     let text = |who: Who| policy.prompts.get(&who).map_or_else(|| built_in(who), String::as_str).trim_end();
     match who {
         Who::Type(_) => format!("{}\n\n{}\n", text(Who::Executor), text(who)),

@@ -123,12 +123,22 @@ fn long_results_become_capsules_that_say_how_to_open_the_rest() {
 
 #[test]
 fn untrusted_instructions_are_material_and_trusted_ones_are_rules() {
-    let shared = |trusted| Some(Shared { text: "Use tabs.", trusted });
-    let trusted = pack(&Parts { rules: "R\n", description: "d", shared: shared(true), ..Parts::default() }, &nano());
-    assert_eq!(trusted.instructions, "R\n\n# Instructions of this workspace\nUse tabs.");
-    let not = pack(&Parts { rules: "R\n", description: "d", shared: shared(false), ..Parts::default() }, &nano());
-    assert_eq!(not.instructions, "R\n");
-    assert!(text(&not).starts_with("<data from=\"workspace instructions\""));
+    let shown = |path: &str, trusted| {
+        let text = "Use tabs.".to_owned();
+        let file = Instructions { path: path.to_owned(), sha256: String::new(), trusted, bytes: text.len() as u64, text };
+        chain::shared(&[Instructions { path: "AGENTS.md".to_owned(), ..file }]).unwrap()
+    };
+    let (trusted, not) = (shown("AGENTS.md", true), shown("AGENTS.md", false));
+    let packed = pack(&Parts { rules: "R\n", description: "d", shared: Some(&trusted), ..Parts::default() }, &nano());
+    assert_eq!(packed.instructions, "R\n\n# Instructions for this workspace\nUse tabs.");
+    let names: Vec<&str> = packed.receipt.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["rules", "instructions AGENTS.md", "task"]);
+    let own = [trusted.clone()];
+    let packed = pack(&Parts { rules: "R\n", description: "d", shared: Some(&not), own: &own, ..Parts::default() }, &nano());
+    assert_eq!(packed.instructions, "R\n");
+    let shown = text(&packed);
+    assert!(shown.starts_with("<data from=\"instructions for this workspace"), "{shown}");
+    assert!(shown.find("# Instructions for").unwrap() < shown.rfind("\n\nd").unwrap(), "{shown}");
 }
 
 #[test]

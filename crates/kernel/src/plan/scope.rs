@@ -75,7 +75,7 @@ impl Globs {
 }
 
 /// As paths are read: `./` and doubled slashes say nothing.
-fn plain(glob: &str) -> String {
+pub(super) fn plain(glob: &str) -> String {
     glob.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/")
 }
 

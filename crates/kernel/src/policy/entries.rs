@@ -1,12 +1,14 @@
 //! A policy as the settings that would make it: what `config show` prints.
 
-use super::{Policy, RouteTo, Slots};
+use std::collections::BTreeSet;
+
+use super::{Ground, Policy, RouteTo, Slots};
 use crate::ids::Tier;
 use crate::plan::write_span;
 
 impl Policy {
     /// Every effective setting, key and value as they would be written; those that are at a limitless or
-    /// undecided default stand as `none` where the key takes it. Prompts show their text.
+    /// undecided default stand as `none` where the key takes it. Prompts and additions show their text.
     pub fn entries(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |key: String, value: String| rows.push((key, value));
@@ -33,6 +35,10 @@ impl Policy {
         }
         row("roles.planner".into(), self.planner().to_string());
         row("roles.reviewer".into(), self.reviewer().to_string());
+        row("roles.executor".into(), or_none(self.roles.executor.as_ref()));
+        row("escalation.start_at_most".into(), or_none(self.escalation.start_at_most.as_ref()));
+        let grounds = |grounds: &BTreeSet<Ground>| grounds.iter().map(|ground| ground.as_str()).collect::<Vec<_>>().join(",");
+        row("escalation.only_on".into(), self.escalation.only_on.as_ref().map_or_else(|| "any".to_owned(), grounds));
         for (kind, route) in &self.routes {
             let to = match route {
                 RouteTo::Tier(tier) => tier.to_string(),
@@ -51,6 +57,12 @@ impl Policy {
         }
         for (who, text) in &self.prompts {
             row(format!("prompts.{}", who.as_str()), text.clone());
+        }
+        for (who, text) in &self.additions {
+            row(format!("additions.{}", who.as_str()), text.clone());
+        }
+        for (who, on) in &self.prompt_cache {
+            row(format!("prompt_cache.{}", who.as_str()), on.to_string());
         }
         self.bounds(&mut row);
         rows

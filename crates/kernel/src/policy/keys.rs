@@ -1,7 +1,7 @@
 //! The list of configuration keys: name, kind and meaning; and the list of those that are not built yet.
 
-use super::Who;
 use super::settings::Fault;
+use super::{Ground, Who};
 use crate::plan::TaskType;
 
 /// One key, or a family of keys with one free segment (`*`).
@@ -20,6 +20,7 @@ pub struct Key {
 #[allow(missing_docs)]
 pub enum Kind {
     Tier,
+    MaybeTier,
     Tiers,
     Model,
     Models,
@@ -34,6 +35,8 @@ pub enum Kind {
     MaybeSpan,
     Slots,
     Types,
+    Grounds,
+    Switch,
     Text,
 }
 
@@ -42,6 +45,7 @@ impl Kind {
     pub fn form(self) -> String {
         match self {
             Self::Tier => "a tier's name, e.g. \"mini\"".to_owned(),
+            Self::MaybeTier => "a tier's name, e.g. \"mini\", or \"none\"".to_owned(),
             Self::Tiers => "a list of tiers, lowest first, e.g. [\"nano\", \"mini\"]".to_owned(),
             Self::Model => "\"PROVIDER/MODEL\"".to_owned(),
             Self::Models => "a list of \"PROVIDER/MODEL\"".to_owned(),
@@ -58,6 +62,11 @@ impl Kind {
             Self::MaybeSpan => "a span from 1s to 30d, e.g. \"90s\", or \"none\"".to_owned(),
             Self::Slots => "\"auto\" or a whole number from 1 to 100000".to_owned(),
             Self::Types => "a list of subtask types, e.g. [\"debug\"]".to_owned(),
+            Self::Grounds => {
+                let names: Vec<&str> = Ground::ALL.iter().map(|ground| ground.as_str()).collect();
+                format!("\"any\" or a list of {}", names.join(", "))
+            }
+            Self::Switch => "true or false".to_owned(),
             Self::Text => "a text".to_owned(),
         }
     }
@@ -92,11 +101,16 @@ pub const KEYS: &[Key] = &[
     key("tiers.*.never", Kind::Types, "types that never run on a tier"),
     key("roles.planner", Kind::Tier, "the tier that plans"),
     key("roles.reviewer", Kind::Tier, "the tier that reviews"),
+    key("roles.executor", Kind::MaybeTier, "the tier on which executors start, in place of the table's"),
     key("routes.*", Kind::Route, "where a type starts"),
     key("ladders.*", Kind::Tiers, "the tiers of a type, lowest first"),
     key("effort.*", Kind::Effort, "reasoning effort of a role or type"),
     key("verbosity.*", Kind::Verbosity, "verbosity of a role or type"),
     key("prompts.*", Kind::Text, "replaces the built-in prompt of a role or type"),
+    key("additions.*", Kind::Text, "is added to the prompt of a role or type"),
+    key("prompt_cache.*", Kind::Switch, "whether calls of a role or type ask for the provider's prompt cache"),
+    key("escalation.start_at_most", Kind::MaybeTier, "work whose start nobody named starts here at most"),
+    key("escalation.only_on", Kind::Grounds, "what may raise a tier"),
     key("limits.max_concurrent_subagents", Kind::Slots, "attempts in flight at once"),
     key("limits.max_attempts", count(1, 100), "attempts of one subtask over all tiers"),
     key("limits.max_replans", count(0, 1_000), "plan patches of one run"),
@@ -170,8 +184,8 @@ fn lookup(name: &str) -> Option<Found> {
                 Some(kind) => key.name.replace('*', kind.as_str()),
                 None => continue,
             },
-            ("effort.*" | "verbosity.*" | "prompts.*", free) => match Who::parse(free) {
-                // One effort serves all of the planner's turns, so that its cache holds.
+            ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*", free) => match Who::parse(free) {
+                // One of each serves all of the planner's turns, so that its cache holds.
                 Some(Who::PlannerPatch) if key.name != "prompts.*" => continue,
                 Some(who) => key.name.replace('*', who.as_str()),
                 None => continue,

@@ -6,6 +6,7 @@
 //! Read first: [`Policy`], then [`Settings::set`].
 
 mod entries;
+mod escalation;
 mod keys;
 mod limits;
 mod settings;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
+pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
 pub use settings::{Fault, Rung, Setting, Settings};
@@ -53,6 +55,15 @@ pub struct Policy {
     /// Texts that replace the built-in prompts of `crates/kernel/prompts`.
     #[serde(default)]
     pub prompts: BTreeMap<Who, String>,
+    /// Texts that are added to a role's or type's prompt.
+    #[serde(default)]
+    pub additions: BTreeMap<Who, String>,
+    /// Whether calls ask for the provider's prompt cache, where configured; they do unless told otherwise.
+    #[serde(default)]
+    pub prompt_cache: BTreeMap<Who, bool>,
+    /// What may raise a tier.
+    #[serde(default)]
+    pub escalation: Escalation,
     /// Bounds on everything that could go on.
     #[serde(default)]
     pub limits: Limits,
@@ -117,14 +128,16 @@ impl TierPolicy {
     }
 }
 
-/// Which tier plays which role. `None` = the top of the ladder.
+/// Which tier plays which role.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Roles {
-    /// Cuts the request into subtasks and mends the plan.
+    /// Cuts the request into subtasks and mends the plan. `None` = the top of the ladder.
     pub planner: Option<Tier>,
-    /// Judges the results.
+    /// Judges the results. `None` = the top of the ladder.
     pub reviewer: Option<Tier>,
+    /// Where executors start, in place of the table's tier. `None` = by the table.
+    pub executor: Option<Tier>,
 }
 
 /// Where a type starts.
@@ -212,6 +225,9 @@ impl Policy {
             effort: BTreeMap::new(),
             verbosity: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            additions: BTreeMap::new(),
+            prompt_cache: BTreeMap::new(),
+            escalation: Escalation::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
         }
@@ -263,6 +279,12 @@ impl Policy {
         let configured = |who| self.verbosity.get(&who).copied();
         let rung = || self.tiers.get(tier).and_then(|t| t.verbosity);
         own(role, kind).and_then(configured).or_else(rung).or_else(|| configured(of(role))).or(fallback)
+    }
+
+    /// Whether a call asks for the provider's prompt cache.
+    pub fn prompt_cache(&self, role: Role, kind: Option<TaskType>) -> bool {
+        let configured = |who| self.prompt_cache.get(&who).copied();
+        own(role, kind).and_then(configured).or_else(|| configured(of(role))).unwrap_or(true)
     }
 
     /// Tool calls one attempt on this rung may make.

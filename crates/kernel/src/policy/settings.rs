@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Kind, find};
-use super::{Policy, RouteTo, Slots, TierPolicy, Who};
+use super::{Ground, Policy, RouteTo, Slots, TierPolicy, Who};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{TaskType, parse_span};
@@ -131,6 +131,9 @@ pub(super) enum Value {
     Span(Option<Millis>),
     Slots(Slots),
     Types(BTreeSet<TaskType>),
+    MaybeTier(Option<Tier>),
+    Grounds(Option<BTreeSet<Ground>>),
+    Switch(bool),
     Text(String),
 }
 
@@ -237,9 +240,14 @@ fn fits(policy: &Policy) -> Result<(), Fault> {
             Err(Fault::bad(&key, &format!("{tier:?}"), format!("no such tier: use one of {rungs}")))
         }
     };
-    for (role, tier) in [("planner", &policy.roles.planner), ("reviewer", &policy.roles.reviewer)] {
+    for (key, tier) in [
+        ("roles.planner", &policy.roles.planner),
+        ("roles.reviewer", &policy.roles.reviewer),
+        ("roles.executor", &policy.roles.executor),
+        ("escalation.start_at_most", &policy.escalation.start_at_most),
+    ] {
         if let Some(tier) = tier {
-            on(format!("roles.{role}"), tier)?;
+            on(key.to_owned(), tier)?;
         }
     }
     for (kind, route) in &policy.routes {
@@ -284,6 +292,15 @@ fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -
             "reviewer" => policy.roles.reviewer = Some(tier.clone()),
             _ => return None,
         },
+        ("roles", Value::MaybeTier(tier)) if rest == "executor" => policy.roles.executor.clone_from(tier),
+        ("escalation", Value::MaybeTier(tier)) if rest == "start_at_most" => policy.escalation.start_at_most.clone_from(tier),
+        ("escalation", Value::Grounds(grounds)) if rest == "only_on" => policy.escalation.only_on.clone_from(grounds),
+        ("additions", Value::Text(text)) => {
+            policy.additions.insert(Who::parse(rest)?, text.clone());
+        }
+        ("prompt_cache", Value::Switch(on)) => {
+            policy.prompt_cache.insert(Who::parse(rest)?, *on);
+        }
         ("routes", Value::Route(route)) => {
             policy.routes.insert(TaskType::parse(rest)?, route.clone());
         }
@@ -375,6 +392,23 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
     let absent = |text: &str| text.eq_ignore_ascii_case("none");
     match kind {
         Kind::Tier => Tier::new(text()?).map(Value::Tier).map_err(|_| wrong()),
+        Kind::MaybeTier => match text()? {
+            text if absent(text) => Ok(Value::MaybeTier(None)),
+            text => Tier::new(text).map(|tier| Value::MaybeTier(Some(tier))).map_err(|_| wrong()),
+        },
+        Kind::Grounds => match list().as_slice() {
+            [any] if any.eq_ignore_ascii_case("any") => Ok(Value::Grounds(None)),
+            // An empty list is one: nothing raises a tier.
+            names => {
+                let grounds: Option<BTreeSet<Ground>> = names.iter().map(|name| Ground::parse(name)).collect();
+                grounds.map(|grounds| Value::Grounds(Some(grounds))).ok_or_else(wrong)
+            }
+        },
+        Kind::Switch => match text()? {
+            "true" => Ok(Value::Switch(true)),
+            "false" => Ok(Value::Switch(false)),
+            _ => Err(wrong()),
+        },
         Kind::Tiers => {
             let tiers: Vec<Tier> = list().iter().map(|t| Tier::new(t).map_err(|_| wrong())).collect::<Result<_, _>>()?;
             let distinct: BTreeSet<&Tier> = tiers.iter().collect();

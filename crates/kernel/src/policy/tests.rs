@@ -50,6 +50,9 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Span | Kind::MaybeSpan => "77s",
         Kind::Slots => "9",
         Kind::Types => "debug, rank",
+        Kind::MaybeTier => "mini",
+        Kind::Grounds => "check,conflict",
+        Kind::Switch => "false",
         Kind::Text => "Be brief.",
     }
 }
@@ -143,6 +146,11 @@ fn what_is_shown_of_a_policy_makes_the_same_policy() {
         ("budget.confirm_above_usd", "0.5"),
         ("roles.planner", "mini"),
         ("roles.reviewer", "flagship"),
+        ("roles.executor", "nano"),
+        ("escalation.start_at_most", "mini"),
+        ("escalation.only_on", "form,check"),
+        ("additions.planner", "You plan."),
+        ("prompt_cache.executor", "false"),
     ];
     let policy = settings(&pairs).finish(&catalog()).unwrap();
     let mut again = Settings::default();
@@ -158,7 +166,7 @@ fn what_is_shown_of_a_policy_makes_the_same_policy() {
 
 #[test]
 fn roles_and_routes_must_be_on_the_ladder() {
-    for key in ["roles.planner", "routes.classify", "ladders.classify"] {
+    for key in ["roles.planner", "roles.executor", "escalation.start_at_most", "routes.classify", "ladders.classify"] {
         let fault = settings(&[(key, "huge")]).finish(&catalog()).unwrap_err();
         assert!(fault.to_string().contains("no such tier: use one of nano, mini, flagship"), "{fault}");
     }

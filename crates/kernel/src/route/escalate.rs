@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Tier;
+use crate::policy::Ground;
 
 /// An attempt that ended with an answer, and a bad one. Attempts that got no answer are not listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,20 @@ impl Failure {
         matches!(self, Self::Check | Self::Unsure | Self::Form)
     }
 
+    /// What configuration calls it.
+    pub fn ground(self) -> Ground {
+        match self {
+            Self::Check => Ground::Check,
+            Self::Unsure => Ground::Unsure,
+            Self::Form => Ground::Form,
+            Self::Review => Ground::Review,
+            Self::Length => Ground::Length,
+            Self::TooManyTurns | Self::Loop => Ground::Turns,
+            Self::ContextTooLong => Ground::Context,
+            Self::Refusal => Ground::Refusal,
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Check => "a check failed",
@@ -69,6 +84,8 @@ pub struct Bounds {
     pub max_attempts: u32,
     /// Whether there is a planner that may still be asked: the run has one, and replans are left.
     pub may_replan: bool,
+    /// Whether what went wrong last may raise the tier.
+    pub may_rise: bool,
 }
 
 /// Where a failed subtask goes.
@@ -111,9 +128,12 @@ pub fn after_failure(tried: &[Tried], ladder: &[Tier], bounds: Bounds) -> Decisi
         return higher_up(bounds, &format!("{what}, and {} is not on the ladder", last.tier));
     };
     match ladder.get(here + 1) {
-        Some(up) => Decision { next: Next::TierUp(up.clone()), why: format!("{what} on {}: {up} takes over with the evidence", last.tier) },
-        // The reviewer's instructions are new work, which the top has seen only once.
-        None if last.failure == Failure::Review && !tried[..tried.len() - 1].iter().any(|t| t.tier == last.tier) => again(),
+        Some(up) if bounds.may_rise => {
+            Decision { next: Next::TierUp(up.clone()), why: format!("{what} on {}: {up} takes over with the evidence", last.tier) }
+        }
+        // The reviewer's instructions are new work, which this tier has seen only once.
+        _ if last.failure == Failure::Review && !tried[..tried.len() - 1].iter().any(|t| t.tier == last.tier) => again(),
+        Some(_) => higher_up(bounds, &format!("{what} on {}, for which escalation.only_on raises no tier", last.tier)),
         None => higher_up(bounds, &format!("{what} on {}, and there is no higher tier", last.tier)),
     }
 }

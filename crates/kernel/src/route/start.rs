@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{Complexity, Subtask, TaskType, write_span};
-use crate::policy::{Policy, RouteTo};
+use crate::policy::{Ground, Policy, RouteTo};
 use crate::time::Millis;
 use crate::units::NanoUsd;
 
@@ -171,6 +171,26 @@ fn place(rank: Rank, ladder: &[Tier]) -> usize {
     })
 }
 
+/// The place on a ladder where work starts that nobody routed: the table's or the executors' own rung, within
+/// [`crate::policy::Escalation::start_at_most`].
+fn by_default(facts: &Facts, policy: &Policy, ladder: &[Tier]) -> (usize, String) {
+    let at = |tier: &Tier| ladder.iter().position(|t| t == tier);
+    let (rank, mut why) = table(facts);
+    let mut index = place(rank, ladder);
+    let merge = facts.kind == TaskType::Merge;
+    let complex = facts.complexity == Complexity::High && rank == Rank::Flagship;
+    if let Some(own) = policy.roles.executor.as_ref().and_then(at).filter(|_| !merge && !complex) {
+        (index, why) = (own, "configured: roles.executor".to_owned());
+    }
+    let named = (merge && policy.escalation.names(Ground::Conflict)) || (complex && policy.escalation.names(Ground::Complexity));
+    match policy.escalation.start_at_most.as_ref() {
+        Some(most) if !named && at(most).is_some_and(|most| most < index) => {
+            (at(most).unwrap_or(index), format!("{why}, but work starts on {most} at most: escalation.start_at_most"))
+        }
+        _ => (index, why),
+    }
+}
+
 /// Where a subtask starts.
 ///
 /// The plan's `model`, `tier` and `ladder` win over `[routes]`, which wins over the table; only deadline and
@@ -184,10 +204,7 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
         policy.tier(tier).ok_or_else(|| unknown(tier))?;
     }
     let mut ladder = if facts.ladder.is_empty() { policy.ladder_of(facts.kind).to_vec() } else { facts.ladder.clone() };
-    let by_table = |ladder: &[Tier]| {
-        let (rank, why) = table(facts);
-        (place(rank, ladder), why)
-    };
+    let by_table = |ladder: &[Tier]| by_default(facts, policy, ladder);
     let place_of_model = |ladder: &[Tier], model: &ModelRef| ladder.iter().position(|t| policy.tier(t).is_some_and(|b| b.model == *model));
 
     let mut chosen_model = None;

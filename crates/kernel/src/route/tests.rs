@@ -6,7 +6,7 @@ use super::*;
 use crate::call::ErrorClass;
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{Complexity, TaskType};
-use crate::policy::{Policy, RouteTo};
+use crate::policy::{Ground, Policy, RouteTo};
 use crate::time::{Millis, Timestamp};
 use crate::units::NanoUsd;
 
@@ -129,9 +129,52 @@ fn deadline_and_cost_filter_rungs_and_explain_themselves() {
 }
 
 #[test]
+fn executors_start_on_the_rung_they_were_given_and_still_not_below_what_it_bears() {
+    let mut policy = usual();
+    policy.roles.executor = Some(tier("nano"));
+    assert_eq!(started(&facts("search"), &policy), "nano");
+    assert_eq!(started(&facts("general"), &policy), "nano");
+    assert_eq!(started(&facts("debug"), &policy), "mini", "nano never debugs");
+    assert_eq!(started(&Facts { tools: 4, ..facts("search") }, &policy), "mini", "nano takes one tool");
+    assert_eq!(started(&facts("merge"), &policy), "flagship", "a conflict is no usual work");
+    policy.roles.executor = Some(tier("flagship"));
+    assert_eq!(started(&facts("classify"), &policy), "flagship");
+    policy.routes.insert(TaskType::Classify, RouteTo::Tier(tier("mini")));
+    assert_eq!(started(&facts("classify"), &policy), "mini", "a type's own route is more specific");
+}
+
+#[test]
+fn nothing_starts_above_the_bound_but_what_a_person_named_or_its_grounds_name() {
+    let high = Facts { complexity: Complexity::High, ..facts("debug") };
+    let mut policy = usual();
+    policy.escalation.start_at_most = Some(tier("mini"));
+    for (facts, expected) in [(facts("general"), "mini"), (facts("merge"), "mini"), (high.clone(), "mini"), (facts("rank"), "nano")] {
+        assert_eq!(started(&facts, &policy), expected, "{}", facts.kind);
+    }
+    let named = Facts { tier: Some(tier("flagship")), ..facts("general") };
+    assert_eq!(started(&named, &policy), "flagship");
+    policy.escalation.only_on = Some([Ground::Complexity, Ground::Conflict].into());
+    assert_eq!(started(&facts("general"), &policy), "mini");
+    assert_eq!(started(&facts("merge"), &policy), "flagship");
+    assert_eq!(started(&high, &policy), "flagship");
+}
+
+#[test]
+fn a_failure_that_may_not_raise_a_tier_goes_to_the_planner_after_one_more_try() {
+    let ladder = usual().ladder;
+    let bounds = Bounds { max_attempts: 4, may_replan: true, may_rise: false };
+    let mut tried = vec![Tried { tier: tier("mini"), failure: Failure::Check }];
+    assert_eq!(after_failure(&tried, &ladder, bounds).next, Next::SameTierWithEvidence);
+    tried.push(tried[0].clone());
+    let decision = after_failure(&tried, &ladder, bounds);
+    assert_eq!(decision.next, Next::AskPlanner);
+    assert!(decision.why.contains("escalation.only_on raises no tier"), "{}", decision.why);
+}
+
+#[test]
 fn a_failed_check_repeats_once_then_climbs_then_asks() {
     let route = start(&facts("classify"), &usual()).unwrap();
-    let bounds = Bounds { max_attempts: 4, may_replan: true };
+    let bounds = Bounds { max_attempts: 4, may_replan: true, may_rise: true };
     let mut tried = Vec::new();
     let mut seen = Vec::new();
     let mut here = route.tier.clone();
@@ -159,7 +202,7 @@ fn a_failed_check_repeats_once_then_climbs_then_asks() {
 #[test]
 fn a_loop_or_a_long_input_climbs_at_once_and_a_spent_planner_means_a_person() {
     let ladder = usual().ladder;
-    let bounds = Bounds { max_attempts: 4, may_replan: false };
+    let bounds = Bounds { max_attempts: 4, may_replan: false, may_rise: true };
     let one = |name, failure| [Tried { tier: tier(name), failure }];
     for failure in [Failure::Loop, Failure::ContextTooLong, Failure::Refusal, Failure::TooManyTurns, Failure::Length, Failure::Review] {
         assert_eq!(after_failure(&one("mini", failure), &ladder, bounds).next, Next::TierUp(tier("flagship")));
@@ -293,10 +336,10 @@ proptest! {
 
     #[test]
     fn every_ladder_ends_and_no_tier_is_tried_three_times(
-        failures in prop::collection::vec(any_failure(), 64), rungs in 1usize..10, max_attempts in 1u32..100, may_replan: bool,
+        failures in prop::collection::vec(any_failure(), 64), rungs in 1usize..10, max_attempts in 1u32..100, may_replan: bool, may_rise: bool,
     ) {
         let ladder: Vec<Tier> = (0..rungs).map(|n| tier(&format!("t{n}"))).collect();
-        let bounds = Bounds { max_attempts, may_replan };
+        let bounds = Bounds { max_attempts, may_replan, may_rise };
         let mut tried: Vec<Tried> = Vec::new();
         let mut here = ladder[0].clone();
         for failure in failures {

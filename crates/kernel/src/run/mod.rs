@@ -18,6 +18,7 @@ mod action;
 mod apply;
 mod event;
 mod hear;
+mod instructed;
 mod open;
 mod outcomes;
 mod parts;
@@ -63,6 +64,7 @@ pub struct Run {
     now: Timestamp,
     session: Session,
     openings: prepare::Openings,
+    instructed: instructed::Instructed,
 }
 
 /// What this process holds for the run and the journal does not.
@@ -126,6 +128,7 @@ impl Run {
             now: Timestamp::default(),
             session: Session::default(),
             openings: prepare::Openings::default(),
+            instructed: instructed::Instructed::default(),
         }
     }
 

@@ -12,7 +12,8 @@ use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Planning, Replanning, Reviewing, Standing, TierLimits, TierLine, Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine,
+    Worked,
 };
 use crate::ids::{ModelRef, Tier};
 use crate::image::{Image, Pictures};
@@ -36,7 +37,7 @@ const MOST_REVIEWED: u64 = 200_000;
 
 /// The stable opening of each role and type, made once: it is the same bytes for every call.
 #[derive(Debug, Default)]
-pub(super) struct Openings(Mutex<HashMap<Who, Arc<Opening>>>);
+pub(super) struct Openings(Mutex<HashMap<Whose, Arc<Opening>>>);
 
 #[derive(Debug)]
 struct Opening {
@@ -44,15 +45,21 @@ struct Opening {
     cache_key: String,
 }
 
+/// Whose opening it is, and whether the workspace's instructions follow it in the prefix.
+type Whose = (Who, bool);
+
 impl Openings {
-    fn of(&self, who: Who, policy: &Policy) -> Arc<Opening> {
+    fn of(&self, who: Who, policy: &Policy, shared: Option<&Shown>) -> Arc<Opening> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let text = context::instructions(who, policy);
-            let cache_key = context::cache_key(who, &text);
+            let cache_key = match shared {
+                Some(shared) => context::cache_key(who, &format!("{text}{}", shared.text)),
+                None => context::cache_key(who, &text),
+            };
             Arc::new(Opening { text, cache_key })
         };
-        made.entry(who).or_insert_with(make).clone()
+        made.entry((who, shared.is_some())).or_insert_with(make).clone()
     }
 }
 
@@ -85,8 +92,8 @@ pub struct Prepared {
 struct Shape {
     tier: Tier,
     model: ModelRef,
-    who: Who,
     packed: context::Packed,
+    cache_key: Option<String>,
     tools: Vec<ToolSpec>,
     format: Option<Format>,
     effort: Effort,
@@ -143,7 +150,6 @@ impl Run {
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
-        let cache_key = self.openings.of(shape.who, policy).cache_key.clone();
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
@@ -154,7 +160,7 @@ impl Run {
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
-            cache_key: Some(cache_key).filter(|_| !without("prompt_cache_key")),
+            cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
@@ -236,7 +242,8 @@ impl Run {
         let task = state.task(key);
         let spec = &task.spec;
         let who = Who::Type(spec.kind);
-        let opening = self.openings.of(who, policy);
+        let (shared, own) = (self.shared_with(key), self.own_instructions(key));
+        let opening = self.openings.of(who, policy, shared);
         let rules = &opening.text;
         let wanted = &task.wanted;
         let words = wanted.words();
@@ -248,7 +255,8 @@ impl Run {
         tools.push(context::end_tool());
         let parts = Parts {
             rules,
-            shared: None,
+            shared,
+            own: &own,
             description: &description,
             output_format: &words,
             writes: &spec.writes,
@@ -271,8 +279,8 @@ impl Run {
         Shape {
             tier: turn.tier.clone(),
             model: turn.model.clone(),
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
             tools,
             format: wanted.format().cloned(),
             effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), turn.tier)),
@@ -398,8 +406,8 @@ impl Run {
             verbosity: policy.verbosity(role, None, &tier),
             tier,
             model,
-            who,
             packed,
+            cache_key: policy.prompt_cache(role, None).then(|| self.openings.of(who, policy, None).cache_key.clone()),
             tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
@@ -407,9 +415,7 @@ impl Run {
             deadlines: policy.limits.call,
         }
     }
-}
 
-impl Run {
     fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
         let (state, start) = (&self.state, self.state.start());
         let policy: &Policy = &start.policy;
@@ -428,7 +434,8 @@ impl Run {
             // Servers join by a person's hand, and their words have no place among ours.
             tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
             workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
-            shared: None,
+            shared: self.shared(),
+            roles: &start.roles,
             rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
             notes: &state.notes,
             max_subtasks: policy.limits.max_subtasks,

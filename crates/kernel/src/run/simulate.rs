@@ -121,6 +121,8 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         planned: false,
         workspace: String::new(),
         listing: String::new(),
+        instructions: Arc::default(),
+        roles: String::new(),
         policy: Arc::new(policy),
         input: None,
         apply: false,

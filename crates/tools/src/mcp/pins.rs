@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -144,26 +144,10 @@ impl Pins {
         servers.insert(key(config), Pin { launch: launch(config), line: config.line(), tools });
         let stored = Stored { version: VERSION, servers };
         let text = serde_json::to_vec_pretty(&stored).expect("pins are plain data");
-        write_private(&path, &text).map_err(unwritten)?;
+        crate::private::write(&path, &text).map_err(unwritten)?;
         self.servers = stored.servers;
         Ok(())
     }
-}
-
-fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let fresh = dir.join(format!(".{FILE}.{}", std::process::id()));
-    let _ = fs::remove_file(&fresh);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&fresh)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    fs::File::open(dir)?.sync_all()
 }
 
 /// What of a running server is not as pinned, in words; `None` when all is.

@@ -9,12 +9,14 @@ pub(crate) mod land;
 mod lines;
 mod reverse;
 mod seek;
+mod show;
 #[cfg(test)]
 mod tests;
 mod unified;
 
 pub use apply::{Change, Rules, plan};
 pub use land::{LandError, Landed, LeftOut, Patch};
+pub use show::difference;
 
 use crate::gate::{Refusal, RelPath};
 

@@ -39,7 +39,10 @@ fn main() {
             let mut arguments = libtest_mimic::Arguments::from_args();
             // Two cases measure how fast things die; a busy machine should not decide.
             arguments.test_threads.get_or_insert(2);
-            libtest_mimic::run(&arguments, trials()).exit()
+            let conclusion = libtest_mimic::run(&arguments, trials());
+            // A process that exits drops no static: the copy of this binary would stay.
+            drop(COPY.lock().unwrap().take());
+            conclusion.exit()
         }
     }
 }
@@ -74,20 +77,26 @@ fn trial(name: &str, run: impl FnOnce() -> Result<(), libtest_mimic::Failed> + S
     libtest_mimic::Trial::test(name, run)
 }
 
+/// This binary where others can read it.
+#[cfg(target_os = "linux")]
+static COPY: std::sync::Mutex<Option<tempfile::TempDir>> = std::sync::Mutex::new(None);
+
 /// The same case in a process of uid 65534, from a copy that it can read.
 #[cfg(target_os = "linux")]
 fn as_nobody(name: &str) -> Result<(), libtest_mimic::Failed> {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    use std::sync::OnceLock;
-    static COPY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let dir = COPY.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy("/proc/self/exe", dir.path().join("sandbox-tests")).unwrap();
-        dir
-    });
-    let output = std::process::Command::new(dir.path().join("sandbox-tests"))
+    let copy = {
+        let mut kept = COPY.lock().unwrap();
+        let dir = kept.get_or_insert_with(|| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::copy("/proc/self/exe", dir.path().join("sandbox-tests")).unwrap();
+            dir
+        });
+        dir.path().join("sandbox-tests")
+    };
+    let output = std::process::Command::new(copy)
         .args(["__case", name])
         .uid(world::NOBODY)
         .gid(world::NOBODY)

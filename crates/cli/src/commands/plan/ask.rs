@@ -53,6 +53,8 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         planned: true,
         workspace: workspace.display().to_string(),
         listing: run::listing(&workspace),
+        instructions: config.repository.chain().into(),
+        roles: config.roles.clone(),
         policy: Arc::new(policy),
         input: None,
         apply: false,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Item;
+use crate::context::Instructions;
 use crate::ids::RunId;
 use crate::image::Image;
 use crate::policy::Policy;
@@ -37,6 +38,12 @@ pub struct RunStarted {
     /// A listing of the workspace for the planner, cut to size; tainted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub listing: String,
+    /// The workspace's instruction files as they were: the run goes by these to its end.
+    #[serde(default, skip_serializing_if = "<[Instructions]>::is_empty")]
+    pub instructions: Arc<[Instructions]>,
+    /// Roles that the workspace describes and that are bound to no type, for the planner; tainted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub roles: String,
     /// The configuration that rules this run.
     pub policy: Arc<Policy>,
     /// Rows, for bulk plans.

@@ -289,10 +289,12 @@ impl Run {
         let route = self.route(key).ok()?;
         let tried: Vec<route::Tried> =
             work.tried.iter().filter_map(|t| t.failure.map(|failure| route::Tried { tier: t.tier.clone(), failure })).collect();
-        if tried.is_empty() {
-            return None;
-        }
-        let bounds = Bounds { max_attempts: spec.max_attempts.unwrap_or(policy.limits.max_attempts), may_replan: true };
+        let last = tried.last()?.failure;
+        let bounds = Bounds {
+            max_attempts: spec.max_attempts.unwrap_or(policy.limits.max_attempts),
+            may_replan: true,
+            may_rise: policy.escalation.allows(last.ground()),
+        };
         Some(route::after_failure(&tried, &route.ladder, bounds).next)
     }
 

@@ -139,7 +139,9 @@ impl Run {
         match (self.next_after_failure(key), last) {
             (Some(Next::TierUp(up)), Some(last)) => (up, format!("{} on {}", words(last), last.tier)),
             // Unless its model was exchanged meanwhile for one that does not see.
-            (Some(Next::SameTierWithEvidence), Some(last)) if route.ladder.contains(&last.tier) => (last.tier.clone(), format!("{}; once more with the evidence", words(last))),
+            (Some(Next::SameTierWithEvidence), Some(last)) if route.ladder.contains(&last.tier) => {
+                (last.tier.clone(), format!("{}; once more with the evidence", words(last)))
+            }
             _ => (route.tier.clone(), route.why.clone()),
         }
     }
@@ -153,7 +155,7 @@ impl Run {
         }
         let inputs: usize = task.deps.iter().map(|&d| self.output_of(key, d).map_or(0, |(_, text)| text.len())).sum();
         let row = self.item(key).map_or(0, |item| item.to_string().len());
-        facts.input_tokens = ((task.spec.description.len() + inputs + row) / 4) as u64;
+        facts.input_tokens = ((task.spec.description.len() + inputs + row + self.instruction_bytes(key)) / 4) as u64;
         let policy = &self.state.start().policy;
         sight::look(&mut facts, &task.spec, &self.tools, policy, &self.catalog);
         route::start(&facts, policy)

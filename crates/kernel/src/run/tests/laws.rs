@@ -269,11 +269,13 @@ fn files_are_kept(world: &World) {
     }
     let accepted: Vec<(Key, &Change)> = state.changes.iter().map(|(key, change)| (*key, change)).collect();
     for (key, change) in &accepted {
+        // A merge settles what it saw, and nothing that was made anew after it.
+        let saw = |merge: &Merge| merge.start.iter().any(|part| part.unit == state.unit(*key) && part.to == change.to);
         for (path, content) in changed(change) {
             let later = accepted.iter().any(|(other, change)| {
                 let before = state.before(*other);
                 let built_on = before.contains(key) || before.contains(&Key { task: key.task, row: None });
-                built_on && (state.task(*other).merge.is_some() || changed(change).iter().any(|(p, _)| *p == path))
+                built_on && state.task(*other).merge.as_ref().map_or_else(|| changed(change).iter().any(|(p, _)| *p == path), saw)
             });
             let mended = state.repairs.iter().any(|(_, change)| changed(change).iter().any(|(p, _)| *p == path));
             assert!(

@@ -90,6 +90,29 @@ fn what_hangs_on_both_sides_of_a_conflict_waits_for_their_merge() {
 }
 
 #[test]
+fn what_hangs_on_one_side_only_does_not_wait_for_a_merge() {
+    let mut plan = vec![
+        writer("a", &[], &["f"], &[]),
+        writer("b", &[], &["f"], &[]),
+        writer("both", &["a", "b"], &["both"], &[]),
+        writer("one", &["a", "slow-4"], &["one"], &[]),
+    ];
+    for n in 0..5 {
+        let before: Vec<String> = (n > 0).then(|| format!("slow-{}", n - 1)).into_iter().collect();
+        plan.push(
+            json!({"id": format!("slow-{n}"), "type": "search", "description": "look", "depends_on": before, "tools": ["read_file"]}),
+        );
+    }
+    let mut world = World::given(json!(plan)).script(writes);
+    assert_eq!(world.go().status, RunStatus::Completed);
+    assert_eq!(merge_of(&world), ["merge-a-b"]);
+    let place = |name: &str| world.started.iter().rposition(|(unit, ..)| unit.subtask.as_str() == name).unwrap();
+    assert!(place("merge-a-b") < place("one"), "the merge was planned before it started");
+    let tree = &world.started[place("one")].1;
+    assert_eq!(world.trees[tree], files(&[("f", "a:1:w1")]), "it hangs on a alone, and sees a's work alone");
+}
+
+#[test]
 fn three_that_change_the_same_place_are_merged_one_after_the_other() {
     let plan = json!([writer("a", &[], &["f"], &[]), writer("b", &[], &["f"], &[]), writer("c", &[], &["f"], &[])]);
     let mut world = World::given(plan).script(writes);

@@ -5,6 +5,7 @@
 mod attempts;
 mod bulk;
 mod images;
+mod instructed;
 mod laws;
 mod mcp;
 mod merges;

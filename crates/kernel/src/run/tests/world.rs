@@ -239,16 +239,23 @@ pub fn id(name: &str) -> SubtaskId {
 
 impl World {
     pub fn new(policy: Policy, planned: bool) -> Self {
+        Self::started_with(policy, planned, |_| {})
+    }
+
+    /// A run that starts with something more.
+    pub fn started_with(policy: Policy, planned: bool, alter: impl FnOnce(&mut RunStarted)) -> Self {
         let catalog = Arc::new(Catalog::built_in());
         let tools = tools();
         let mut run = Run::new(catalog.clone(), tools.clone());
-        let start = RunStarted {
+        let mut start = RunStarted {
             run: RunId::new("r0000000000000000001").unwrap(),
             request: "Do the {{work}}, please".to_owned(),
             images: Vec::new(),
             planned,
             workspace: "/nowhere".to_owned(),
             listing: String::new(),
+            instructions: Arc::default(),
+            roles: String::new(),
             policy: Arc::new(policy),
             input: None,
             apply: true,
@@ -257,6 +264,7 @@ impl World {
             offline: None,
             reuse: false,
         };
+        alter(&mut start);
         run.start(start, START);
         Self {
             run,
