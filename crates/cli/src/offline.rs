@@ -12,7 +12,7 @@ use brigade_emulator::{Emulator, Options, Running, Scenario};
 use brigade_kernel::ids::RunId;
 use serde::Deserialize;
 
-use crate::config::{Config, Env};
+use crate::config::{Config, Dialect, Env, Provider};
 use crate::exit::{Failure, chain};
 
 /// An example that is open: its scripted API runs until this is dropped.
@@ -186,6 +186,17 @@ impl Example {
             provider.base_url = self.api.base_url();
             provider.env_key = Some("OPENAI_API_KEY".to_owned());
         }
+        // An agent would ask its own provider: its models are asked for here instead.
+        for name in std::mem::take(&mut config.agents).into_keys() {
+            let here = Provider {
+                dialect: Dialect::Responses,
+                base_url: self.api.base_url(),
+                env_key: Some("OPENAI_API_KEY".to_owned()),
+                compaction: None,
+            };
+            config.providers.insert(name, here);
+        }
+        config.policy.agents.clear();
         self.key(env);
     }
 }

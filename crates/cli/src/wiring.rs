@@ -11,7 +11,8 @@ use brigade_kernel::policy::{Policy, Rung};
 use brigade_kernel::run;
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
-use brigade_runtime::{Clock, Home, Mcp, Models, Shared};
+use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared};
+use brigade_tools::agent::{self, Agent, AgentConfig};
 use brigade_tools::mcp::Pins;
 
 use crate::config::{self, Config, Dialect, Env, Flag, Sources};
@@ -48,6 +49,7 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
         Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
         None => catalog,
     };
+    let catalog = config.with_vendors(catalog);
     Ok((config, catalog))
 }
 
@@ -80,11 +82,19 @@ pub fn models(config: &Config, env: &Env) -> Result<Models, Failure> {
             Dialect::Chat => brigade_models::Dialect::Chat,
         };
         let key = provider.key(env).map(Secret::new);
-        let http = Http::new(Endpoint::new(name, dialect, &provider.base_url, key)).map_err(|e| Failure::usage(chain(&e)))?;
+        let mut endpoint = Endpoint::new(name, dialect, &provider.base_url, key);
+        endpoint.capabilities.compaction = provider.compaction.unwrap_or(endpoint.capabilities.compaction);
+        let http = Http::new(endpoint).map_err(|e| Failure::usage(chain(&e)))?;
         let model: Arc<dyn Model> = Arc::new(http);
         models.insert(name.clone(), model);
     }
     Ok(models)
+}
+
+/// Programs for every configured agent.
+pub fn agents(config: &Config, env: &Env) -> Agents {
+    let agent = |(name, agent): (&String, &AgentConfig)| (name.clone(), Arc::new(Agent::new(agent.clone(), env.clone())));
+    config.agents.iter().map(agent).collect()
 }
 
 /// MCP servers of the configuration and of the workspace's `.mcp.json`, with what was pinned of them.
@@ -110,6 +120,7 @@ pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<
     Ok(Shared {
         mcp,
         models: Arc::new(models(config, env)?),
+        agents: Arc::new(agents(config, env)),
         home: open_home(env)?,
         catalog: Arc::new(catalog),
         gates: Gates::default(),
@@ -131,7 +142,9 @@ pub fn check_sight(plan: &Plan, policy: &Policy, catalog: &Catalog, mcp: &Mcp) -
 /// # Errors
 /// Exit 2 with the remedy.
 pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Failure> {
-    let Some(blind) = policy.tier(policy.planner()).map(|tier| &tier.model).filter(|model| !catalog.sees(model)) else { return Ok(()) };
+    let Some(blind) = policy.tier(policy.planner()).map(|tier| &tier.model).filter(|model| !run::sees(model, policy, catalog)) else {
+        return Ok(());
+    };
     Err(Failure::usage(format!(
         "--image: the planner's model {blind} takes no images: give [roles] planner a tier whose model does (`brigade models --json`), \
          or say that it does: [models.\"{blind}\"] supports = [\"vision\"]"
@@ -150,6 +163,10 @@ pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
 pub fn check_models(config: &Config, catalog: &Catalog, env: &Env, today: Day) -> Result<(), Failure> {
     for model in models_of(&config.policy) {
         catalog.lookup(model, today).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        if let Some(agent) = config.agents.get(model.provider()) {
+            check_agent(agent, env)?;
+            continue;
+        }
         let provider = config.providers.get(model.provider()).ok_or_else(|| {
             Failure::usage(format!(
                 "model {model} names provider {:?}, which is not configured: add [providers.{}]",
@@ -169,4 +186,19 @@ pub fn check_models(config: &Config, catalog: &Catalog, env: &Env, today: Day) -
         }
     }
     Ok(())
+}
+
+/// Refuses an agent that cannot be started.
+fn check_agent(agent: &AgentConfig, env: &Env) -> Result<(), Failure> {
+    let name = &agent.name;
+    if let Some(variable) = agent.missing_key(env) {
+        return Err(Failure::usage(format!("no key for {name}: set {variable}, which providers.{name}.env_key names")));
+    }
+    match agent::find(agent.program(), env.get("PATH").map_or("", String::as_str)) {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage(format!(
+            "the program of providers.{name} is not there: {:?} is not on PATH; install it, or name its path in command",
+            agent.program()
+        ))),
+    }
 }

@@ -2,8 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "seeing/agents.rs"]
+mod agents;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/codex.rs"]
+mod codex;
+#[path = "seeing/compaction.rs"]
+mod compaction;
 #[path = "seeing/continuing.rs"]
 mod continuing;
 #[path = "seeing/costing.rs"]
@@ -12,6 +18,8 @@ mod costing;
 mod images;
 #[path = "seeing/looking.rs"]
 mod looking;
+#[path = "seeing/prefixes.rs"]
+mod prefixes;
 #[path = "seeing/rows.rs"]
 mod rows;
 #[path = "seeing/servers.rs"]

@@ -1,6 +1,7 @@
 //! The Responses dialect: `POST /v1/responses`, streamed and not.
 
 pub(crate) mod checks;
+pub(crate) mod compact;
 pub(crate) mod fields;
 pub(crate) mod items;
 mod request;

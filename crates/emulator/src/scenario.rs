@@ -70,6 +70,8 @@ pub(crate) struct ServerSettings {
     pub(crate) api_key: Option<String>,
     pub(crate) strict: bool,
     pub(crate) enforce_schema: bool,
+    /// Whether `/responses/compact` is there.
+    pub(crate) compaction: bool,
 }
 
 /// When things happen; absent = the next wider table's, then at once.
@@ -166,7 +168,12 @@ impl Scenario {
         Ok(Self {
             rules: Rules::new(rules, server_pace),
             catalog,
-            server: ServerSettings { api_key: server.api_key, strict: server.strict, enforce_schema: server.enforce_schema },
+            server: ServerSettings {
+                api_key: server.api_key,
+                strict: server.strict,
+                enforce_schema: server.enforce_schema,
+                compaction: !server.no_compaction,
+            },
             fingerprint: crate::ledger::fingerprint(text.as_bytes()),
         })
     }

@@ -9,9 +9,10 @@ mod call;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,11 +37,13 @@ pub struct Options {
     pub ledger: Option<PathBuf>,
     /// Whether a call is on the disk before its answer leaves. Costs one fsync, shared.
     pub durable: bool,
+    /// Whether the bodies of requests are kept, for [`Running::bodies`].
+    pub keep_bodies: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 0)), ledger: None, durable: false }
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 0)), ledger: None, durable: false, keep_bodies: false }
     }
 }
 
@@ -75,8 +78,12 @@ pub(crate) struct Shared {
     ledger: Arc<Ledger>,
     schemas: Schemas,
     store: Store,
+    bodies: Bodies,
     stop: watch::Receiver<bool>,
 }
+
+/// Bodies of requests by number, where they are kept.
+type Bodies = Option<Arc<Mutex<Vec<(u64, Bytes)>>>>;
 
 /// The scripted model API.
 #[derive(Debug)]
@@ -87,6 +94,7 @@ pub struct Emulator;
 pub struct Running {
     addr: SocketAddr,
     ledger: Arc<Ledger>,
+    bodies: Bodies,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -115,13 +123,20 @@ impl Emulator {
         let addr = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = watch::channel(false);
         let ledger = Arc::new(ledger);
-        let shared =
-            Arc::new(Shared { scenario, ledger: Arc::clone(&ledger), schemas: Schemas::default(), store: Store::default(), stop: stopped });
+        let bodies: Bodies = options.keep_bodies.then(Arc::default);
+        let shared = Arc::new(Shared {
+            scenario,
+            ledger: Arc::clone(&ledger),
+            schemas: Schemas::default(),
+            store: Store::default(),
+            bodies: bodies.clone(),
+            stop: stopped,
+        });
         let thread = std::thread::Builder::new()
             .name("emulator".into())
             .spawn(move || runtime.block_on(accept(listener, shared)))
             .map_err(StartError::Thread)?;
-        Ok(Running { addr, ledger, stop, thread: Some(thread) })
+        Ok(Running { addr, ledger, bodies, stop, thread: Some(thread) })
     }
 }
 
@@ -139,6 +154,13 @@ impl Running {
     /// The ledger as it stands.
     pub fn ledger(&self) -> LedgerSnapshot {
         self.ledger.snapshot()
+    }
+
+    /// The body of every call received so far with its number in the ledger, byte for byte; none unless
+    /// [`Options::keep_bodies`].
+    pub fn bodies(&self) -> Vec<(u64, Vec<u8>)> {
+        let kept = self.bodies.iter().flat_map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        kept.map(|(seq, body)| (seq, body.to_vec())).collect()
     }
 
     /// Stops at once: open answers are cut, the ledger is written to its end.

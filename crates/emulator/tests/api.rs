@@ -7,6 +7,8 @@
 mod chain;
 #[path = "api/chat.rs"]
 mod chat;
+#[path = "api/compact.rs"]
+mod compact;
 #[path = "api/faults.rs"]
 mod faults;
 #[path = "api/ledger.rs"]

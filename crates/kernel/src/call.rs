@@ -130,7 +130,7 @@ pub enum Speaker {
 /// Structured output: a JSON Schema and its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Format {
-    /// `brigade_plan`, `brigade_review`, `brigade_plan_patch`, `brigade_judge`, or a subtask's own.
+    /// `brigade_plan`, `brigade_review`, `brigade_plan_patch`, `brigade_judge`, or `brigade_result`.
     pub name: String,
     /// The schema.
     pub schema: Schema,

@@ -1,4 +1,4 @@
-//! Money as integers: nano-dollars spent, micro-dollars per million tokens as prices.
+//! Money as integers: nano-dollars spent, micro-dollars per million tokens as prices. Units of a quota likewise.
 
 use std::fmt;
 use std::iter::Sum;
@@ -98,4 +98,56 @@ impl Rate {
 /// Rounds a sum of [`Rate::pico`] products up to nano-dollars; done once per call.
 pub fn round_up(pico: u128) -> NanoUsd {
     NanoUsd(u64::try_from(pico.div_ceil(1000)).unwrap_or(u64::MAX))
+}
+
+/// Units of a subscription's quota, in thousandths; written as a decimal number of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(from = "f64", into = "f64")]
+pub struct QuotaUnits(pub u64);
+
+impl QuotaUnits {
+    /// One unit.
+    pub const ONE: Self = Self(1_000);
+
+    /// Reads a decimal number of units with at most 3 places, at most a million: `1`, `0.3`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || whole.len() > 7 || fraction.len() > 3 || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        let units = Self(whole.parse::<u64>().ok()? * 1_000 + format!("{fraction:0<3}").parse::<u64>().ok()?);
+        (units.0 <= 1_000_000_000).then_some(units)
+    }
+
+    /// Whether there are none.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl AddAssign for QuotaUnits {
+    fn add_assign(&mut self, other: Self) {
+        self.0 = self.0.saturating_add(other.0);
+    }
+}
+
+impl fmt::Display for QuotaUnits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:03}", self.0 / 1_000, self.0 % 1_000);
+        f.pad(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+impl From<QuotaUnits> for f64 {
+    fn from(units: QuotaUnits) -> Self {
+        units.0 as Self / 1_000.0
+    }
+}
+
+impl From<f64> for QuotaUnits {
+    /// Rounds to thousandths, so that what was written is read back the same.
+    fn from(units: f64) -> Self {
+        Self((units * 1_000.0).round().max(0.0) as u64)
+    }
 }

@@ -45,6 +45,8 @@ pub struct Capabilities {
     pub stream_usage: bool,
     /// Says when an answer was cut at its limit; without it, reaching the limit counts as cut.
     pub reports_length: bool,
+    /// `POST {base}/responses/compact`.
+    pub compaction: bool,
     pub tools: ToolForm,
 }
 
@@ -68,6 +70,8 @@ impl Capabilities {
             developer_role: full,
             stream_usage: true,
             reports_length: openai,
+            // Known of this vendor only; others say so in their configuration.
+            compaction: dialect == Dialect::Responses && host == "api.openai.com",
             tools: ToolForm::Native,
         }
     }

@@ -57,6 +57,7 @@ pub struct Http {
     pub(crate) endpoint: Endpoint,
     url: Url,
     models_url: Url,
+    compact_url: Url,
     headers: HeaderMap,
     redactor: Redactor,
     /// Made at the first call: loading the system's certificates takes milliseconds nobody may need.
@@ -82,6 +83,7 @@ impl Http {
             Dialect::Chat => "chat/completions",
         })?;
         let models_url = join("models")?;
+        let compact_url = join("responses/compact")?;
         let bad = |what: &str| BadEndpoint::Header { name: name.clone(), what: what.to_owned() };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -95,7 +97,7 @@ impl Http {
             headers.insert(AUTHORIZATION, value);
         }
         let redactor = Redactor::new(&endpoint.key);
-        Ok(Self { endpoint, url, models_url, headers, redactor, client: OnceLock::new() })
+        Ok(Self { endpoint, url, models_url, compact_url, headers, redactor, client: OnceLock::new() })
     }
 
     /// The provider's name in configuration.
@@ -156,16 +158,7 @@ impl Http {
 
     async fn ask(&self, call: &Call, sink: &mut (dyn FnMut(Delta<'_>) + Send)) -> Result<Answer, CallError> {
         let clock = Clock::start(call.deadlines);
-        let mut request = Request::new(Method::POST, self.url.clone());
-        self.headers.clone_into(request.headers_mut());
-        let request_id =
-            HeaderValue::try_from(call.request_id.as_str()).ok().filter(|_| call.request_id.is_ascii() && call.request_id.len() <= 512);
-        let Some(request_id) = request_id else {
-            let message = format!("request_id {:?} is not ASCII of at most 512 bytes", call.request_id);
-            return Err(fault::error(ErrorClass::BadRequest, message, false));
-        };
-        request.headers_mut().insert(REQUEST_ID, request_id);
-        *request.body_mut() = Some(self.body(call)?.into());
+        let request = self.post(&self.url, &call.request_id, self.body(call)?)?;
         let sent = clock.bound(self.client()?.execute(request)).await;
         let mut response = sent?.map_err(|error| self.transport(&error))?;
         let provider_request_id = header(response.headers(), "x-request-id").map(|id| id.chars().take(200).collect::<String>());
@@ -175,6 +168,44 @@ impl Http {
             Ok(answer) => Ok(Answer { provider_request_id, limits, ..answer }),
             Err(error) => Err(CallError { provider_request_id, ..error }),
         }
+    }
+
+    /// A request to `url` under our own name for it.
+    fn post(&self, url: &Url, request_id: &str, body: Vec<u8>) -> Result<Request, CallError> {
+        let mut request = Request::new(Method::POST, url.clone());
+        self.headers.clone_into(request.headers_mut());
+        let named = HeaderValue::try_from(request_id).ok().filter(|_| request_id.is_ascii() && request_id.len() <= 512);
+        let Some(named) = named else {
+            let message = format!("request_id {request_id:?} is not ASCII of at most 512 bytes");
+            return Err(fault::error(ErrorClass::BadRequest, message, false));
+        };
+        request.headers_mut().insert(REQUEST_ID, named);
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+
+    /// Has a conversation condensed: one JSON body there, one back.
+    async fn condense(&self, call: &Call) -> Result<Answer, CallError> {
+        if !self.endpoint.capabilities.compaction {
+            let message = format!("provider {} condenses no conversations: set compaction in its configuration if it does", self.name());
+            return Err(fault::error(ErrorClass::BadRequest, message, false));
+        }
+        let clock = Clock::start(call.deadlines);
+        let body = responses::compact::body(call, &self.endpoint.capabilities);
+        let request = self.post(&self.compact_url, &call.request_id, body)?;
+        let sent = clock.bound(self.client()?.execute(request)).await;
+        let mut response = sent?.map_err(|error| self.transport(&error))?;
+        let status = response.status().as_u16();
+        if !response.status().is_success() {
+            let body = clock.bound(self.some_body(&mut response, ERROR_BYTES)).await?;
+            return Err(self.refusal(status, response.headers(), &body));
+        }
+        let body = clock.bound(self.some_body(&mut response, responses::compact::BODY_BYTES)).await?;
+        let mut answer = responses::compact::read(&body, call.model.as_str())
+            .map_err(|why: String| fault::error(ErrorClass::Garbage, self.redactor.redact(&why), true))?;
+        answer.provider_request_id = header(response.headers(), "x-request-id").map(|id| id.chars().take(200).collect());
+        answer.limits = pace::limits(|name| header(response.headers(), name));
+        Ok(answer)
     }
 
     async fn read(
@@ -302,6 +333,14 @@ impl Http {
 impl Model for Http {
     fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>> {
         Box::pin(self.ask(call, sink))
+    }
+
+    fn compacts(&self) -> bool {
+        self.endpoint.capabilities.compaction
+    }
+
+    fn compact<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Answer, CallError>> {
+        Box::pin(self.condense(call))
     }
 }
 

@@ -26,7 +26,7 @@ mod testing;
 use std::future::Future;
 use std::pin::Pin;
 
-use brigade_kernel::call::{Answer, Call, CallError};
+use brigade_kernel::call::{Answer, Call, CallError, ErrorClass};
 
 pub use decoder::{Decoded, DecodedError, DecodedItem, Decoder, decode};
 pub use endpoint::{Capabilities, Dialect, Endpoint, ToolForm};
@@ -49,6 +49,19 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A [`CallError`] whose class says what may be done about it.
     fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>>;
+
+    /// Whether it can condense a conversation by itself.
+    fn compacts(&self) -> bool {
+        false
+    }
+
+    /// A call's conversation, condensed: the answer's items stand in place of the call's. One request, no retries.
+    ///
+    /// # Errors
+    /// A [`CallError`]; where [`Model::compacts`] says no, of class `BadRequest`, and nothing was sent.
+    fn compact<'a>(&'a self, _call: &'a Call) -> BoxFuture<'a, Result<Answer, CallError>> {
+        Box::pin(async { Err(fault::error(ErrorClass::BadRequest, "this provider condenses no conversations", false)) })
+    }
 }
 
 /// A piece of an answer while it arrives.

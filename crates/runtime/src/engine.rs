@@ -15,7 +15,9 @@ use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, T
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
-use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit};
+use brigade_kernel::run::{
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
+};
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
@@ -23,12 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
+use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::Rows;
-use crate::perform::{self, Job};
+use crate::perform::{self, Answerer, Job, Way};
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse;
 use crate::rows::{self, key_of};
@@ -79,6 +82,8 @@ pub struct World {
     pub journal: Arc<dyn Journal>,
     /// Answers.
     pub models: Arc<Models>,
+    /// Answer and touch.
+    pub agents: Arc<Agents>,
     /// Touches.
     pub hands: SharedHands,
     /// Servers of others, started at their first call.
@@ -302,7 +307,12 @@ impl Engine {
             }
             self.works.insert(unit.clone(), work);
         }
-        let Some(answerer) = self.world.models.get(model.provider()).cloned() else {
+        let agent = self.world.agents.get(model.provider()).cloned();
+        let answerer = match agent {
+            Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
+            None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
+        };
+        let Some(answerer) = answerer else {
             self.world.gates.give_back(&model, now);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
@@ -312,8 +322,13 @@ impl Engine {
             Some(no) => {
                 let cancel = CancellationToken::new();
                 self.calls.insert(no, (cancel.clone(), model));
-                let streams = caller == Caller::Planner;
-                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, streams });
+                let how = match caller {
+                    Caller::Planner => Way::Streamed,
+                    Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+                    _ if self.run.is_awaited(no) => Way::Awaited,
+                    _ => Way::Whole,
+                };
+                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
             }
             None => self.world.gates.give_back(&model, now),
         }
@@ -338,7 +353,7 @@ impl Engine {
                 }
                 Fetched { diff: self.diff.clone(), ..Fetched::default() }
             }
-            Caller::Planner | Caller::Replanner => Fetched { rows: self.first_rows(), ..Fetched::default() },
+            Caller::Planner | Caller::Replanner | Caller::Compactor { .. } => Fetched { rows: self.first_rows(), ..Fetched::default() },
         }
     }
 

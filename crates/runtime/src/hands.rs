@@ -106,6 +106,22 @@ impl Hands {
         self.set_alone(unit.to_string(), tree).await
     }
 
+    /// Sets a view of this name to a tree, or to the workspace as it was.
+    pub(crate) async fn set_named(&self, name: String, tree: Option<&str>) -> Result<View, String> {
+        let _one = self.making.lock().await;
+        let base = self.store().await?.base().to_string();
+        self.set_alone(name, tree.unwrap_or(&base)).await
+    }
+
+    /// Lets go of a view that no unit has.
+    pub(crate) async fn forget_named(&self, name: &'static str) {
+        let _one = self.making.lock().await;
+        self.views().remove(name);
+        if let Ok(store) = self.store().await {
+            blocking(move || store.drop_view(name)).await;
+        }
+    }
+
     async fn set_alone(&self, name: String, tree: &str) -> Result<View, String> {
         let (store, tree) = (self.store().await?, hash(tree)?);
         hit("before-restore");
@@ -262,7 +278,7 @@ impl Hands {
         self.toolbox.call(&view, &grant, name, arguments).await
     }
 
-    fn scratch_of(&self, name: &str) -> PathBuf {
+    pub(crate) fn scratch_of(&self, name: &str) -> PathBuf {
         self.scratch_dir.join(Hash::of(name.as_bytes()).to_string())
     }
 

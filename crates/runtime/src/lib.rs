@@ -7,6 +7,7 @@ pub mod clock;
 pub mod commands;
 mod compose;
 pub mod engine;
+pub mod errand;
 pub mod failpoint;
 pub mod gates;
 pub mod hands;
@@ -25,6 +26,7 @@ pub mod start;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineError, Leave, Models, World};
+pub use errand::Agents;
 pub use hands::Hands;
 pub use home::{Home, HomeError};
 pub use mcp::Mcp;

@@ -6,22 +6,33 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredImage, GatheredPart, Part, Run, Unit, uses_view};
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
 use brigade_kernel::time::Millis;
 use brigade_kernel::tool::{ToolOutput, mcp_parts};
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;
+use brigade_tools::agent::Agent;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Laid;
 use crate::engine::World;
+use crate::errand::Place;
 use crate::failpoint::hit;
-use crate::hands::blocking;
+use crate::hands::{Hands, blocking};
 use crate::land;
 use crate::mcp::{self, McpCall};
 use crate::outputs;
 use crate::schema;
+
+/// Who answers a call.
+#[derive(Debug, Clone)]
+pub enum Answerer {
+    /// A provider, over the wire.
+    Model(Arc<dyn Model>),
+    /// A program on this machine, in a view.
+    Agent(Arc<Agent>, Place),
+}
 
 /// What is done once its intent is durable.
 #[derive(Debug)]
@@ -33,14 +44,27 @@ pub enum Job {
         /// What is asked.
         call: Box<Call>,
         /// Who answers.
-        answerer: Arc<dyn Model>,
+        answerer: Answerer,
         /// Ends it early.
         cancel: CancellationToken,
-        /// Whether its text is wanted while it arrives.
-        streams: bool,
+        /// In which way.
+        how: Way,
     },
     /// Anything else.
     Do(Action),
+}
+
+/// In which way a model is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The answer is wanted when it is whole.
+    Whole,
+    /// Its text is wanted while it arrives.
+    Streamed,
+    /// Siblings wait for its first content.
+    Awaited,
+    /// The provider condenses the conversation.
+    Condensed,
 }
 
 fn since(start: Instant) -> Millis {
@@ -50,7 +74,8 @@ fn since(start: Instant) -> Millis {
 /// Starts a job. The fact it ends in comes back through `facts`; once `leaving` is cancelled, tools and checks end at once.
 pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>, leaving: CancellationToken) {
     match job {
-        Job::Call { no, mut call, answerer, cancel, streams } => {
+        Job::Call { no, mut call, answerer, cancel, how } => {
+            let hands = world.hands.clone();
             let journal = world.journal.clone();
             tokio::spawn(async move {
                 if call.images().next().is_some() {
@@ -60,7 +85,10 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
                     })
                     .await;
                 }
-                let fact = ask(no, &call, &*answerer, cancel, streams.then(|| facts.clone())).await;
+                let fact = match answerer {
+                    Answerer::Model(model) => ask(no, &call, &*model, cancel, how, &facts).await,
+                    Answerer::Agent(agent, place) => send(no, &call, &agent, &place, &hands, cancel).await,
+                };
                 let _ = facts.send(fact);
             });
         }
@@ -93,23 +121,44 @@ fn unit_of(action: &Action) -> Option<&Unit> {
     }
 }
 
-async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, said: Option<UnboundedSender<Fact>>) -> Fact {
+async fn ask(no: CallNo, call: &Call, answerer: &dyn Model, cancel: CancellationToken, how: Way, facts: &UnboundedSender<Fact>) -> Fact {
     hit("before-send");
     let start = Instant::now();
     let mut first = None;
     let mut sink = |delta: Delta<'_>| {
         hit("at-first-delta");
-        first.get_or_insert_with(|| since(start));
-        if let (Some(said), Delta::Text(text)) = (&said, delta) {
-            let _ = said.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
+        if first.is_none() {
+            first = Some(since(start));
+            if how == Way::Awaited {
+                let _ = facts.send(Fact::FirstContent { call: no });
+            }
+        }
+        if let (Way::Streamed, Delta::Text(text)) = (how, delta) {
+            let _ = facts.send(Fact::PlannerSaid { call: no, text: text.to_owned() });
         }
     };
+    let asked = match how {
+        Way::Condensed => answerer.compact(call),
+        Way::Whole | Way::Streamed | Way::Awaited => answerer.call(call, &mut sink),
+    };
     let answer = tokio::select! {
-        answer = answerer.call(call, &mut sink) => answer,
+        answer = asked => answer,
         () = cancel.cancelled() => Err(cancelled()),
     };
     hit("after-answer");
-    Fact::Answered { call: no, answer, ms: since(start), first_ms: first }
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: first, worked: None }
+}
+
+/// Sends an agent on an errand.
+async fn send(no: CallNo, call: &Call, agent: &Agent, place: &Place, hands: &Hands, cancel: CancellationToken) -> Fact {
+    hit("before-send");
+    let start = Instant::now();
+    let (answer, worked) = tokio::select! {
+        came = hands.errand(agent, call, place) => came,
+        () = cancel.cancelled() => (Err(cancelled()), Handiwork::default()),
+    };
+    hit("after-answer");
+    Fact::Answered { call: no, answer, ms: since(start), first_ms: None, worked: Some(Box::new(worked)) }
 }
 
 fn cancelled() -> CallError {

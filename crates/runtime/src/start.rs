@@ -14,6 +14,7 @@ use brigade_kernel::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::engine::{Engine, Models, World};
+use crate::errand::Agents;
 use crate::gates::Gates;
 use crate::hands::Hands;
 use crate::home::{Home, events_of};
@@ -55,6 +56,8 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     /// Providers by name.
     pub models: Arc<Models>,
+    /// Providers that are agents, by name.
+    pub agents: Arc<Agents>,
     /// MCP servers that subtasks may join.
     pub mcp: Mcp,
     /// One gate per account.
@@ -83,11 +86,17 @@ impl Shared {
         World {
             journal: self.home.journal(),
             models: self.models.clone(),
+            agents: self.agents.clone(),
             hands: Arc::new(hands),
             servers: Arc::new(self.mcp.of_run(&self.home, workspace)),
             gates: self.gates.clone(),
             clock: self.clock,
         }
+    }
+
+    /// Providers that can condense a conversation.
+    fn compacting(&self) -> Vec<String> {
+        self.models.iter().filter(|(_, model)| model.compacts()).map(|(name, _)| name.clone()).collect()
     }
 
     /// Begins a run; `plan` is the fact that brings a plan file's subtasks, `pictures` are the bytes of the request's images.
@@ -109,6 +118,7 @@ impl Shared {
             self.home.journal().append(pictures.iter().fold(Batch::new(), add)).wait()?;
         }
         let mut run = Run::new(self.catalog.clone(), self.mcp.specs().into());
+        run.compacts_at(self.compacting());
         run.start(start, self.clock.now());
         let mut engine = Engine::new(run, 0, world, lock, show);
         if let Some(plan) = plan {
@@ -138,6 +148,7 @@ impl Shared {
         if let Some(input) = &run.state().start().input {
             input::recheck(input)?;
         }
+        run.compacts_at(self.compacting());
         let world = self.world(id, &run.state().start().workspace);
         if let Some(policy) = policy {
             run.repin(Arc::new(policy), self.clock.now());

@@ -1,10 +1,12 @@
 //! TOUCHES: the workspace of a run, through one gate.
 //!
 //! Every path a model, a plan or a patch names passes [`gate`]; every tool call passes [`toolbox`].
-//! Nothing here decides what a run does next. Only [`mcp`] opens a socket, to the services that a person has trusted.
+//! Nothing here decides what a run does next. Only [`mcp`] opens a socket, to the services that a person
+//! has trusted, and [`agent`], to the hosts that a person's configuration names.
 //!
 //! Read first: [`gate::Root`], then [`view::View`], then [`toolbox::Toolbox`].
 
+pub mod agent;
 pub mod branch;
 mod brought;
 pub mod command;

@@ -6,6 +6,8 @@ mod fix;
 mod instructions;
 mod lean;
 
+mod agents;
+
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -98,6 +100,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 providers(&config, &env, &mut report).await;
+                agents::agents(&config, &env, &mut report).await;
                 sandbox(&env, &mut report).await;
             });
         }
@@ -167,7 +170,8 @@ async fn providers(config: &Config, env: &Env, report: &mut Report) {
     let mut asked: Vec<&str> = wiring::models_of(&config.policy).map(|model| model.provider()).collect();
     asked.sort_unstable();
     asked.dedup();
-    for provider in asked {
+    // Those that are programs are looked at by themselves.
+    for provider in asked.into_iter().filter(|name| !config.agents.contains_key(*name)) {
         let name = format!("provider {provider}");
         let Some(found) = config.providers.get(provider) else {
             report.bad(Standing::Fault, &name, "not configured", format!("add [providers.{provider}] with base_url to config.toml"));

@@ -34,7 +34,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     // More descriptors: a caller may open thousands of connections. Where the system refuses, there are fewer.
     let _ = brigade_tools::sandbox::harden_self();
     let scenario = Scenario::load(&args.scenario).map_err(|e| Failure::usage(chain(&e)))?;
-    let options = Options { bind: args.bind, ledger: args.ledger.clone(), durable: args.ledger.is_some() && !args.no_sync };
+    let options =
+        Options { bind: args.bind, ledger: args.ledger.clone(), durable: args.ledger.is_some() && !args.no_sync, ..Options::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

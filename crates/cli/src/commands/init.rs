@@ -1,11 +1,14 @@
 //! `brigade init`: a commented `config.toml` to start from. What is there already stays as it is.
 
+mod agents;
+
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
-use brigade_kernel::catalog::Catalog;
+use brigade_kernel::catalog::{Catalog, Day};
+use brigade_tools::agent::seen;
 
 use crate::exit::{Exit, Failure};
 use crate::{screen, wiring};
@@ -26,13 +29,18 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     if args.template.is_some() {
         return Err(Failure::usage("not supported yet: init --template"));
     }
-    let home = wiring::home_dir(&wiring::env())?;
+    let env = wiring::env();
+    let home = wiring::home_dir(&env)?;
     let path = home.join("config.toml");
     let fault =
         |e: std::io::Error| Failure::usage(format!("cannot write {}: {e}; set BRIGADE_HOME to a folder you may write to", path.display()));
     DirBuilder::new().recursive(true).mode(0o700).create(&home).map_err(fault)?;
+    let catalog = Catalog::built_in();
+    let key = env.get("OPENAI_API_KEY").is_some_and(|key| !key.trim().is_empty());
+    let offer = agents::offer(&seen(&env), key, &catalog, Day::of(brigade_runtime::Clock::start().now()));
+    let text = template(&catalog, offer.as_ref().map_or("", |offer| &offer.text));
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => file.write_all(template(&Catalog::built_in()).as_bytes()).and_then(|()| file.sync_all()).map_err(fault)?,
+        Ok(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fault)?,
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {
             screen::remark(&format!("{} is there already and stays as it is", path.display()));
             return Ok(Exit::Done);
@@ -40,22 +48,27 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         Err(e) => return Err(fault(e)),
     }
     screen::print(&format!("{}\n", brigade_tools::escape_for_screen(&path.display().to_string())));
-    screen::remark("written; all of it is commented out. Next: brigade doctor");
+    screen::remark(match &offer {
+        Some(offer) if offer.used => "written; its tiers are bound to the agent that is logged in here. Next: brigade doctor",
+        _ => "written; all of it is commented out. Next: brigade doctor",
+    });
     Ok(Exit::Done)
 }
 
 /// Every setting in it is a comment and says what holds without it, but for the local server.
-fn template(catalog: &Catalog) -> String {
+fn template(catalog: &Catalog, agents: &str) -> String {
     let mut tiers = String::new();
     for tier in catalog.tiers() {
         let _ = writeln!(tiers, "# [tiers.{}]\n# model = \"{}\"", tier.tier, tier.model);
     }
-    format!("{HEAD}{tiers}{TAIL}")
+    format!("{TITLE}{agents}{HEAD}{tiers}{TAIL}")
 }
 
-const HEAD: &str = r#"# brigade's configuration. What is commented out shows the defaults; `brigade config show --origin` shows what holds.
+const TITLE: &str = r#"# brigade's configuration. What is commented out shows the defaults; `brigade config show --origin` shows what holds.
 # Keys are never written here: a provider names the variable that holds its key.
+"#;
 
+const HEAD: &str = r#"
 # [providers.openai]
 # dialect = "responses"            # or "chat"
 # base_url = "https://api.openai.com/v1"
@@ -77,6 +90,12 @@ const TAIL: &str = r#"
 # [roles]
 # planner = "flagship"
 # reviewer = "flagship"
+# executor = "none"                   # a tier: where executors start, instead of the table below
+
+# What may raise a tier, and where work starts at most.
+# [escalation]
+# start_at_most = "none"
+# only_on = "any"                     # or a list: check, form, review, unsure, length, turns, context, refusal, complexity, conflict
 
 # Where a type of work starts, instead of the built-in table.
 # [routes]
@@ -118,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_template_says_nothing_and_its_comments_are_the_defaults() {
-        let text = template(&Catalog::built_in());
+        let text = template(&Catalog::built_in(), "");
         let plain = |rows: Vec<config::Row>| -> Vec<(String, String)> {
             let kept = rows.into_iter().filter(|r| !r.key.starts_with("providers.local.") && r.key != "routes.classify");
             kept.map(|r| (r.key, r.value)).collect()

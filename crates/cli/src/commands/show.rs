@@ -3,8 +3,10 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use brigade_journal::Journal;
+use brigade_kernel::ids::{RunId, SubtaskId};
 use brigade_kernel::plan::{Plan, Stops};
-use brigade_kernel::run::{Event, Run, SubtaskStatus};
+use brigade_kernel::run::{Event, Run, SubtaskStatus, Unit};
+use brigade_kernel::view::context::Contexts;
 use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::timeline::Folding;
 use brigade_kernel::view::{public, rfc3339, usd};
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use crate::commands::run::run_id;
 use crate::commands::{apply, inbox};
 use crate::exit::{Exit, Failure};
-use crate::screen::{Level, Progress, json_line, seen};
+use crate::screen::{Level, Progress, contexts, json_line, seen};
 use crate::standing::{Standing, fold};
 use crate::{session, wiring};
 
@@ -54,9 +56,9 @@ struct Side {
     /// The patch
     #[arg(long)]
     patch: bool,
-    /// What a subtask was shown
-    #[arg(long, value_name = "SUBTASK")]
-    context: Option<String>,
+    /// What a subtask (or one row of it, ID[ROW]) was shown; without SUBTASK, how much all were
+    #[arg(long, value_name = "SUBTASK", num_args = 0..=1)]
+    context: Option<Option<String>>,
 }
 
 /// Does it.
@@ -64,9 +66,6 @@ struct Side {
 /// # Errors
 /// Exit 2 when there is no such run.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    if args.side.context.is_some() {
-        return Err(Failure::usage("not supported yet: show --context"));
-    }
     let home = wiring::open_home(&wiring::env())?;
     let id = run_id(&args.run)?;
     let journal = home.journal();
@@ -91,6 +90,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         }
         let plan = plan_of(&run);
         serde_json::to_string_pretty(&plan).map_err(|e| Failure::failed(e.to_string()))?
+    } else if let Some(of) = &side.context {
+        context(&*journal, &id, of.as_deref(), args.json)?
     } else if side.patch {
         patch(&home, &*journal, &fold(&home, &id)?, args.json)?
     } else {
@@ -103,7 +104,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn events(journal: &dyn Journal, id: &brigade_kernel::ids::RunId, json: bool) -> Result<Exit, Failure> {
+fn events(journal: &dyn Journal, id: &RunId, json: bool) -> Result<Exit, Failure> {
     if json {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         let mut open = true;
@@ -118,6 +119,32 @@ fn events(journal: &dyn Journal, id: &brigade_kernel::ids::RunId, json: bool) ->
     let mut lines = Progress::record(Level::Verbose);
     record::events(journal, id, 1, |recorded| lines.saw(&recorded))?;
     Ok(Exit::Done)
+}
+
+fn context(journal: &dyn Journal, id: &RunId, of: Option<&str>, json: bool) -> Result<String, Failure> {
+    let unit = of.map(unit).transpose()?;
+    let mut contexts = unit.clone().map_or_else(Contexts::default, Contexts::of);
+    record::events(journal, id, 1, |recorded| contexts.saw(&recorded.stamped.event))?;
+    let contexts = contexts.finish();
+    let Some(unit) = unit else {
+        return Ok(if json { contexts::sums_object(id, &contexts).to_string() } else { contexts::sums(&contexts) });
+    };
+    if contexts.shown.is_empty() {
+        return Err(Failure::usage(format!("run {id} has made no attempt of {unit}; brigade show {id} lists its subtasks")));
+    }
+    Ok(if json { contexts::object(id, &unit, &contexts).to_string() } else { contexts::attempts(&unit, &contexts) })
+}
+
+/// `classify`, or `classify[3]` for one of its rows.
+fn unit(text: &str) -> Result<Unit, Failure> {
+    let (name, row) = match text.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
+        Some((name, row)) => (name, Some(row)),
+        None => (text, None),
+    };
+    let bad = |why: String| Failure::usage(format!("--context {text:?}: {why}; write a subtask's id, or ID[ROW] with a row from 0"));
+    let subtask = SubtaskId::new(name).map_err(|e| bad(e.to_string()))?;
+    let row = row.map(|row| row.parse().map_err(|_| bad(format!("{row:?} is no row")))).transpose()?;
+    Ok(Unit { subtask, row })
 }
 
 /// The plan as it stands, patches included: a plan file again.

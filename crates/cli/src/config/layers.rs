@@ -23,6 +23,12 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
     // What there is without the workspace bounds what it may set.
     let without = lay(sources, prompt, None)?;
     let Some(workspace) = &sources.workspace else { return Ok(without) };
+    if !workspace.trusts_any() {
+        let mut config = without;
+        config.notices.extend(workspace.notices());
+        config.repository = workspace.clone();
+        return Ok(config);
+    }
     let settled = lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &[], rungs: sources.rungs }))?;
     let catalog = match (sources.catalog, &settled.models_in) {
         (Some(catalog), None) => catalog.clone(),
@@ -33,7 +39,9 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
         }
     };
     let usable = settled.providers.iter().filter(|(_, provider)| provider.usable(&sources.env)).map(|(name, _)| name.clone());
-    let providers: BTreeSet<String> = usable.collect();
+    let agents = settled.agents.iter().filter(|(_, agent)| agent.missing_key(&sources.env).is_none()).map(|(name, _)| name.clone());
+    let providers: BTreeSet<String> = usable.chain(agents).collect();
+    let catalog = settled.with_vendors(catalog);
     let ground = Ground { policy: &settled.policy, catalog: &catalog, today: Day::of(sources.now), providers: &providers };
     let (mut lines, roles) = workspace.lines(&ground);
     checked(&mut lines);
@@ -228,13 +236,14 @@ impl Layers<'_> {
     }
 
     fn finish(mut self, sources: &Sources<'_>, mut notices: Vec<String>, models_in: Option<File>) -> Result<Config, ConfigErrors> {
-        let mut providers = BTreeMap::new();
+        let (mut providers, mut agents) = (BTreeMap::new(), BTreeMap::new());
         for (name, draft) in std::mem::take(&mut self.providers) {
             match draft.finish(&name) {
-                Ok(provider) => {
+                Ok(provider::Finished::Endpoint(provider)) => {
                     notices.extend(provider.notice(&name, &sources.env));
                     providers.insert(name, provider);
                 }
+                Ok(provider::Finished::Agent(agent)) => drop(agents.insert(name, *agent)),
                 Err(message) => {
                     let prefix = format!("providers.{name}.");
                     let origin = self.origins.iter().find(|(key, _)| key.starts_with(&prefix)).map_or(Origin::Default, |(_, o)| o.clone());
@@ -257,16 +266,17 @@ impl Layers<'_> {
         if !self.errors.is_empty() {
             return Err(ConfigErrors(self.errors));
         }
-        let policy = match self.settings.finish(sources.rungs) {
+        let mut policy = match self.settings.finish(sources.rungs) {
             Ok(policy) => policy,
             Err(fault) => {
                 let origin = self.origin_of(fault.key());
                 return Err(ConfigErrors(vec![ConfigError { origin, message: fault.to_string() }]));
             }
         };
+        policy.agents = agents.iter().map(|(name, agent)| (name.clone(), agent.policy.clone())).collect();
         for (key, model) in provider::models(&policy) {
-            if !providers.contains_key(model.provider()) {
-                let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+            if !providers.contains_key(model.provider()) && !agents.contains_key(model.provider()) {
+                let known: Vec<&str> = providers.keys().chain(agents.keys()).map(String::as_str).collect();
                 let message = format!(
                     "{key} = \"{model}\": no provider named {}; configured are {}: add [providers.{}] with base_url",
                     model.provider(),
@@ -296,6 +306,7 @@ impl Layers<'_> {
         Ok(Config {
             policy,
             providers,
+            agents,
             mcp_servers,
             models_in,
             notices,

@@ -34,6 +34,7 @@ use agents::Line;
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::policy::{Policy, Rung};
 use brigade_kernel::time::Timestamp;
+use brigade_tools::agent::AgentConfig;
 use brigade_tools::mcp::ServerConfig;
 pub use layers::resolve;
 pub use origin::{ConfigError, ConfigErrors, Origin};
@@ -92,6 +93,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where models are.
     pub providers: BTreeMap<String, Provider>,
+    /// Providers that are programs on this machine; none is among `providers`.
+    pub agents: BTreeMap<String, AgentConfig>,
     /// MCP servers of the home's file.
     pub mcp_servers: BTreeMap<String, ServerConfig>,
     /// The home's file, when it has a `[models]` table: the catalog reads that itself.
@@ -122,11 +125,23 @@ impl Config {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
+    /// The catalog, in which an agent's models are its vendor's.
+    pub fn with_vendors(&self, catalog: Catalog) -> Catalog {
+        let vendors = self.agents.iter().filter_map(|(name, agent)| Some((name, agent.vendor()?)));
+        vendors.fold(catalog, |catalog, (name, vendor)| catalog.with_vendor(name, vendor))
+    }
+
     /// Every effective value and its origin, sorted by key; no secret is among them.
     pub fn rows(&self, env: &Env) -> Vec<Row> {
         let mut rows = Vec::new();
         for (name, provider) in &self.providers {
             for (field, value) in provider.entries(env) {
+                let key = format!("providers.{name}.{field}");
+                rows.push(Row { origin: self.origin(&key).to_string(), key, value });
+            }
+        }
+        for (name, agent) in &self.agents {
+            for (field, value) in agent.entries().into_iter().chain([("dialect", "agent".to_owned())]) {
                 let key = format!("providers.{name}.{field}");
                 rows.push(Row { origin: self.origin(&key).to_string(), key, value });
             }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use brigade_kernel::ids::ModelRef;
 use brigade_kernel::policy::{Policy, RouteTo, Setting, distance};
+use brigade_tools::agent::{self, AgentConfig};
 
 use super::Env;
 
-const FIELDS: [&str; 4] = ["dialect", "base_url", "env_key", "chain"];
+const FIELDS: [&str; 5] = ["dialect", "base_url", "env_key", "chain", "compaction"];
 
 /// A configured provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Provider {
     pub base_url: String,
     /// The variable that holds its key; `None` = it takes none (local servers).
     pub env_key: Option<String>,
+    /// Whether it serves `/responses/compact`; `None` = as known of its address.
+    pub compaction: Option<bool>,
 }
 
 /// The format of requests and answers.
@@ -52,7 +55,10 @@ impl Provider {
             Some(name) => format!("{name} (not set)"),
             None => "(none)".to_owned(),
         };
-        vec![("base_url", self.base_url.clone()), ("dialect", dialect.to_owned()), ("env_key", key)]
+        let mut entries = vec![("base_url", self.base_url.clone())];
+        entries.extend(self.compaction.map(|can| ("compaction", can.to_string())));
+        entries.extend([("dialect", dialect.to_owned()), ("env_key", key)]);
+        entries
     }
 
     /// A key that would travel in clear.
@@ -68,13 +74,40 @@ pub(super) struct Draft {
     dialect: Dialect,
     base_url: Option<String>,
     env_key: Option<String>,
+    /// Its dialect is `agent`: it is no address but a program.
+    is_agent: bool,
+    agent: agent::Draft,
+    compaction: Option<bool>,
+}
+
+/// What a provider turned out to be.
+pub(super) enum Finished {
+    Endpoint(Provider),
+    Agent(Box<AgentConfig>),
 }
 
 impl Draft {
-    pub(super) fn finish(self, name: &str) -> Result<Provider, String> {
+    pub(super) fn finish(self, name: &str) -> Result<Finished, String> {
+        if self.is_agent {
+            if self.env_key.is_some() && self.base_url.is_none() {
+                return Err(format!("providers.{name}: env_key is the key of base_url; name variables to pass on in env"));
+            }
+            let endpoint = self.base_url.map(|url| (url, self.env_key));
+            return self
+                .agent
+                .finish(name, endpoint)
+                .map(|agent| Finished::Agent(Box::new(agent)))
+                .map_err(|why| format!("providers.{name}: {why}"));
+        }
+        if !self.agent.is_empty() {
+            return Err(format!("providers.{name}: some of its fields are for agents only: add dialect = \"agent\", or take them out"));
+        }
         let base_url =
             self.base_url.ok_or_else(|| format!("providers.{name}: base_url is missing, e.g. base_url = \"http://localhost:8080/v1\""))?;
-        Ok(Provider { dialect: self.dialect, base_url, env_key: self.env_key })
+        if self.compaction == Some(true) && self.dialect == Dialect::Chat {
+            return Err(format!("providers.{name}.compaction: the chat dialect has none; set dialect = \"responses\""));
+        }
+        Ok(Finished::Endpoint(Provider { dialect: self.dialect, base_url, env_key: self.env_key, compaction: self.compaction }))
     }
 }
 
@@ -84,13 +117,14 @@ pub(super) fn built_in() -> BTreeMap<String, Draft> {
         dialect: Dialect::Responses,
         base_url: Some("https://api.openai.com/v1".to_owned()),
         env_key: Some("OPENAI_API_KEY".to_owned()),
+        ..Draft::default()
     };
     BTreeMap::from([("openai".to_owned(), openai)])
 }
 
 /// Takes `NAME.FIELD`. Refusals of values that may be keys do not repeat them.
 pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &Setting) -> Result<(), String> {
-    let Some((name, field)) = path.rsplit_once('.') else {
+    let Some((name, field)) = path.split_once('.') else {
         return Err(format!("providers.{path} is empty: give base_url, and dialect and env_key where they apply"));
     };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -98,22 +132,32 @@ pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &S
         return Err(format!("providers.{name:?}: name it with lowercase letters, digits, - and _"));
     }
     let key = format!("providers.{name}.{field}");
+    let mut draft = providers.get(name).cloned().unwrap_or_default();
+    if let Some(taken) = draft.agent.set(field, value) {
+        taken.map_err(|why| format!("{key}: {why}"))?;
+        providers.insert(name.to_owned(), draft);
+        return Ok(());
+    }
     let Setting::Text(text) = value else {
         return Err(format!("{key}: use one text"));
     };
     let text = text.trim();
-    let mut draft = providers.get(name).cloned().unwrap_or_default();
     match field {
         "dialect" => {
+            draft.is_agent = text == "agent";
             draft.dialect = match text {
-                "responses" => Dialect::Responses,
+                "responses" | "agent" => Dialect::Responses,
                 "chat" => Dialect::Chat,
-                "agent" => return Err(format!("not supported yet: {key} = \"agent\"")),
-                _ => return Err(format!("{key} = {text:?}: use responses or chat")),
+                _ => return Err(format!("{key} = {text:?}: use responses, chat or agent")),
             }
         }
         "base_url" => draft.base_url = Some(base_url(&key, text)?),
         "env_key" => draft.env_key = env_key(&key, text)?,
+        "compaction" => match text {
+            "true" => draft.compaction = Some(true),
+            "false" => draft.compaction = Some(false),
+            _ => return Err(format!("{key}: use true or false")),
+        },
         "chain" => match text {
             "false" => {}
             "true" => return Err(format!("not supported yet: {key}")),
@@ -123,8 +167,12 @@ pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &S
             return Err(format!("{key}: keys do not stand in files; set a variable and name it: env_key = \"MY_KEY\""));
         }
         _ => {
-            let near = FIELDS.iter().map(|known| (distance(field, known), *known)).min().filter(|(slips, _)| *slips <= 3);
-            let hint = near.map_or_else(|| format!("known are {}", FIELDS.join(", ")), |(_, known)| format!("did you mean {known}?"));
+            let all = || FIELDS.iter().chain(agent::FIELDS.iter().filter(|_| draft.is_agent));
+            let near = all().map(|known| (distance(field, known), *known)).min().filter(|(slips, _)| *slips <= 3);
+            let hint = near.map_or_else(
+                || format!("known are {}", all().copied().collect::<Vec<_>>().join(", ")),
+                |(_, known)| format!("did you mean {known}?"),
+            );
             return Err(format!("unknown key {key}; {hint}"));
         }
     }

@@ -66,6 +66,11 @@ impl Repository {
         self.trusted.contains(&file.path)
     }
 
+    /// Whether there is anything that may set something.
+    pub(super) fn trusts_any(&self) -> bool {
+        !self.trusted.is_empty()
+    }
+
     fn trusted(&self, kind: Kind) -> impl Iterator<Item = &Read> {
         self.found.files.iter().filter(move |file| file.kind == kind && self.trusts(file))
     }

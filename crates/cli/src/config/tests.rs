@@ -224,7 +224,12 @@ fn openai_base_url_moves_the_provider_and_stands_below_brigades_own_variables() 
     let config = resolve(&sources, &no_prompts).unwrap();
     assert_eq!(
         config.providers["openai"],
-        Provider { dialect: Dialect::Responses, base_url: "http://localhost:9/v1".into(), env_key: Some("OPENAI_API_KEY".into()) }
+        Provider {
+            dialect: Dialect::Responses,
+            base_url: "http://localhost:9/v1".into(),
+            env_key: Some("OPENAI_API_KEY".into()),
+            compaction: None
+        }
     );
     assert_eq!(config.providers["openai"].key(&sources.env), Some("sk-canary-123456"));
     let shown = format!("{:?} {config:?}", config.rows(&sources.env));
@@ -248,7 +253,10 @@ fn local_servers_need_no_key_and_unknown_providers_are_named() {
 #[test]
 fn provider_faults_name_the_remedy_and_never_repeat_a_key() {
     let of = |line: &str| faults(&format!("[providers.x]\n{line}\n"));
-    assert!(of("dialect = \"agent\"").contains("not supported yet: providers.x.dialect = \"agent\""));
+    assert!(of("dialect = \"agent\"").contains("providers.x: it says neither which agent nor which command"));
+    assert!(of("dialect = \"agent\"\nagent = \"codex\"\ntimeuot = \"1m\"").contains("did you mean timeout?"));
+    assert!(of("base_url = \"http://h/v1\"\nbilling = \"quota\"").contains("add dialect = \"agent\""));
+    assert!(of("dialect = \"agent\"\nagent = \"codex\"\nbilling = \"free\"").contains("providers.x.billing: write \"tokens\""));
     assert!(of("chain = true").contains("not supported yet: providers.x.chain"));
     assert!(of("base_ulr = \"https://a/v1\"").contains("did you mean base_url?"));
     assert!(of("env_key = \"MY_KEY\"").contains("providers.x: base_url is missing"));
@@ -321,4 +329,39 @@ fn files_are_found_in_the_home_and_the_workspace() {
     std::fs::write(home.join("config.toml"), vec![b'#'; 2 * 1024 * 1024]).unwrap();
     let big = Env::from([("BRIGADE_HOME".to_owned(), home.display().to_string())]);
     assert!(load(sources(big), None).unwrap_err().to_string().ends_with("is no file of at most 1 MiB"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..proptest::prelude::ProptestConfig::with_cases(64) })]
+
+    /// promises.md I21: whatever the files of a workspace say, trusted by a person or not.
+    #[test]
+    fn no_workspace_widens_what_a_person_gave(
+        agents in proptest::collection::vec("- (Planner|Executor|Reviewer|Debug|Budget|Default to|max_attempts|Escalate only when|providers\\.openai\\.base_url|budget\\.run_usd): ?(model: )?(gpt-5\\.4|gpt-5\\.2|evil/model|openai/gpt-4o|flagship|\\$[0-9]{1,4}|none|http://evil\\.example)(, cache: off)?", 0..8),
+        settings in proptest::collection::vec("(budget\\.run_usd|budget\\.planner_tokens|limits\\.max_turns|roles\\.planner|tiers\\.nano\\.model|providers\\.evil\\.base_url) = (\"none\"|[0-9]{1,4}|\"mini\"|\"evil/m\"|\"openai/nano-model\"|\"http://evil\\.example/v1\")", 0..4),
+        trusted: bool,
+    ) {
+        let text = format!("# Agent Configuration\n## Model Routing\n{0}\n## Cost Optimization\n{0}\n", agents.join("\n"));
+        let files = [("AGENTS.md", text.as_str()), (".brigade/config.toml", &settings.join("\n"))];
+        let home = "[budget]\nrun_usd = 3\nplanner_tokens = 5000\n";
+        let names: &[&str] = if trusted { &["AGENTS.md", ".brigade/config.toml"] } else { &[] };
+        let sources = Sources {
+            workspace: Some(Repository::of(&files, names)),
+            env: env(&[("OPENAI_API_KEY", "k")]),
+            home: file("h.toml", home),
+            rungs: &rungs(),
+            ..Sources::default()
+        };
+        let before = at_home(home).unwrap();
+        // A refusal is as good.
+        if let Ok(config) = resolve(&sources, &no_prompts) {
+            proptest::prop_assert_eq!(&config.providers, &before.providers);
+            proptest::prop_assert!(config.policy.budget.run_usd <= before.policy.budget.run_usd);
+            proptest::prop_assert!(config.policy.budget.planner_tokens.is_some_and(|n| n <= 5_000));
+            for (key, model) in provider::models(&config.policy) {
+                proptest::prop_assert!(config.providers.contains_key(model.provider()), "{key} = {model}");
+            }
+            proptest::prop_assert!(trusted || config.policy == before.policy);
+        }
+    }
 }

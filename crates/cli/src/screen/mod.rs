@@ -2,6 +2,7 @@
 
 mod closing;
 mod columns;
+pub mod contexts;
 mod failures;
 mod living;
 mod progress;

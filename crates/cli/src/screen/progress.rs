@@ -164,6 +164,15 @@ impl Progress {
                     &format!("{} added, {} changed, {} dropped", patch.add.len(), patch.change.len(), patch.drop.len()),
                 );
             }
+            Event::Compacted { by, before, after, why, .. } => {
+                use brigade_kernel::run::CompactBy;
+                let by = if *by == CompactBy::Endpoint { "by its provider" } else { "by a summary" };
+                let how = match why {
+                    None => format!("is condensed {by}: about {before} tokens, now {after}"),
+                    Some(why) => format!("could not be condensed {by}: {why}"),
+                };
+                self.line("condensed", "36", &format!("the planner's conversation {how}"));
+            }
             Event::MergePlanned { subtask, files, .. } => {
                 let sides: Vec<&str> = subtask.depends_on.iter().map(|id| id.as_str()).collect();
                 self.line("conflict", "33", &format!("{} changed {}: {} merges them", sides.join(" and "), files.join(", "), subtask.id));
@@ -187,6 +196,16 @@ impl Progress {
                     "2",
                     &format!("{unit} {name}: {}", if output.ok { "ok" } else { output.error.as_deref().unwrap_or("failed") }),
                 );
+            }
+            Event::AgentWorked { caller, deeds, .. } if verbose => {
+                let who = match caller {
+                    brigade_kernel::run::Caller::Executor { unit, .. } => unit.to_string(),
+                    other => other.role().to_string(),
+                };
+                for deed in deeds {
+                    let ended = if deed.ok == Some(false) { ": failed" } else { "" };
+                    self.line("agent", "2", &format!("{who} {} {}{ended}", deed.kind, deed.what.lines().next().unwrap_or_default()));
+                }
             }
             Event::CheckEnded { unit, check, verdict, evidence, .. } if verbose || unit.row.is_none() => {
                 use brigade_kernel::run::Verdict;

@@ -76,9 +76,33 @@ fn a_finished_run_is_shown_from_every_side() {
     stage.brigade(&["show", id, "--cost"]).exits(0).says(&["tier", "reviewer", "executor", "(computed)"]);
 
     stage.brigade(&["show", id, "--patch"]).exits(2).says(&["changed no file"]);
-    stage.brigade(&["show", id, "--context", "a"]).exits(2).says(&["not supported yet: show --context"]);
     stage.brigade(&["show", id, "--plan", "--cost"]).exits(2);
     stage.brigade(&["show", "r00000000000000000"]).exits(2).says(&["no run"]);
+}
+
+#[test]
+fn what_a_subtask_was_shown_is_listed_beside_what_full_history_would_have_been() {
+    let stage = Stage::new(ANSWERS);
+    stage.run(THREE, &["-q"]).exits(0);
+    let id = &stage.ids()[0];
+    let shown = stage.brigade(&["show", id, "--context", "c"]).exits(0);
+    let shown =
+        shown.says(&["c, attempt 1 on mini", "rules", "tools", "task", "result of a", "result of b", "full history would have been"]);
+    let object = &stage.brigade(&["show", id, "--context", "c", "--json"]).exits(0).lines()[0];
+    let attempt = &object["attempts"][0];
+    let parts = attempt["parts"].as_array().unwrap();
+    let sum = |field: &str| parts.iter().map(|part| part[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("bytes").div_ceil(4), attempt["tokens_est"].as_u64().unwrap());
+    assert_eq!((attempt["calls"].as_u64(), &attempt["ending"]), (Some(1), &"done".into()));
+    let call =
+        stage.ledger().calls.into_iter().find(|call| call.usage.is_some_and(|u| Some(u.input_tokens) == attempt["input_tokens"].as_u64()));
+    assert!(call.is_some(), "what the provider billed: {attempt}");
+    assert!(attempt["full_history_tokens_est"].as_u64() > attempt["tokens_est"].as_u64(), "{attempt}");
+    stage.brigade(&["show", id, "--context"]).exits(0).says(&["a", "b", "c", "all", "share"]);
+    let sums = &stage.brigade(&["show", id, "--context", "--json"]).exits(0).lines()[0];
+    assert_eq!(sums["subtasks"]["c"]["tokens_est"], attempt["tokens_est"], "{shown:?}", shown = shown.out);
+    stage.brigade(&["show", id, "--context", "d"]).exits(2).says(&["no attempt of d"]);
+    stage.brigade(&["show", id, "--context", "a[x]"]).exits(2).says(&["a[x]", "ID[ROW]"]);
 }
 
 #[test]

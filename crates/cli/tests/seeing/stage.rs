@@ -60,7 +60,7 @@ impl Stage {
         // First: what is reviewed holds the words the other rules look for.
         let review = if rules.contains("brigade_review") { "" } else { REVIEW };
         let scenario = Scenario::parse(&format!("{review}\n{rules}"), dir.path()).unwrap();
-        Self { api: Emulator::start(scenario, &Options::default()).unwrap(), dir }
+        Self { api: Emulator::start(scenario, &Options { keep_bodies: true, ..Options::default() }).unwrap(), dir }
     }
 
     /// Writes a file beside the home.

@@ -109,6 +109,41 @@ fn doctor_is_content_with_a_provider_that_answers_and_spends_no_token_on_it() {
     assert_eq!(served.models_called(), Vec::<String>::new());
 }
 
+/// A machine on which an agent of this name says its version, and nothing else works.
+fn with_agent(place: &Place, name: &str) -> std::ffi::OsString {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bin = place.work().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::write(bin.join(name), "#!/bin/sh\n[ \"$1\" = --version ] && echo \"$0-cli 1.2.3\" || exit 9\n").unwrap();
+    std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap()))).unwrap()
+}
+
+#[test]
+fn a_person_with_nothing_but_an_agents_login_is_ready_after_init() {
+    let place = Place::new();
+    let path = with_agent(&place, "codex");
+    let run = |args: &[&str]| super::Ran::of(&place.command(args).env("PATH", &path).output().unwrap());
+    let before = run(&["doctor", "--json"]).json();
+    assert_eq!(before["ok"], json!(false));
+    let agent = check(&before, "agent codex")["found"].as_str().unwrap().to_owned();
+    assert!(agent.contains("1.2.3") && agent.contains("not logged in"), "{agent}");
+
+    let login = place.home().parent().unwrap().join(".codex");
+    std::fs::create_dir(&login).unwrap();
+    std::fs::write(login.join("auth.json"), "{\"token\": \"canary\"}").unwrap();
+    assert!(run(&["init"]).err.contains("bound to the agent that is logged in here"));
+    let after = run(&["doctor", "--json"]);
+    assert_eq!((after.code, &after.json()["ok"]), (0, &json!(true)), "{after:?}");
+    let provider = check(&after.json(), "provider codex")["found"].as_str().unwrap().to_owned();
+    assert!(provider.contains("logged in by") && !after.out.contains("canary"), "{provider}");
+    let models = run(&["models", "--json"]).json();
+    let tiers: Vec<&str> = models.as_array().unwrap().iter().map(|m| m["model"].as_str().unwrap()).collect();
+    assert!(!tiers.is_empty() && tiers.iter().all(|model| model.starts_with("codex/")), "{tiers:?}");
+    let shown = run(&["config", "show", "--json"]).json();
+    assert_eq!(shown["providers.codex.billing"], "quota");
+}
+
 #[test]
 fn completions_know_the_verbs() {
     let place = Place::new();

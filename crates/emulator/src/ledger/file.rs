@@ -176,7 +176,8 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
 
 fn known_path(path: &str) -> &'static str {
     use crate::ask::Dialect;
-    if path == Dialect::Chat.path() { Dialect::Chat.path() } else { Dialect::Responses.path() }
+    let known = [Dialect::Chat.path(), crate::responses::compact::PATH];
+    known.into_iter().find(|known| *known == path).unwrap_or(Dialect::Responses.path())
 }
 
 /// What an arrival waits for.

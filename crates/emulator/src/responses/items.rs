@@ -35,6 +35,8 @@ struct Entry<'a> {
     content: Option<&'a RawValue>,
     #[serde(borrow)]
     output: Option<&'a RawValue>,
+    #[serde(borrow)]
+    encrypted_content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -57,19 +59,29 @@ pub(crate) fn text_of<'a>(raw: &'a RawValue, param: &str) -> Result<Cow<'a, str>
     Ok(if rest.is_empty() { first } else { format!("{first}\n{}", rest.join("\n")).into() })
 }
 
+/// Which of its own items a model may be shown under their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Echoes {
+    /// Those that are kept here.
+    Stored,
+    /// Also those that come whole. Codex (0.169.0) never has anything stored and sends back every message and call with its id,
+    /// and the service takes them from it.
+    Whole,
+}
+
 /// Reads `input`; beside the pieces, how many images it shows.
-pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store) -> Result<(Vec<Piece<'a>>, u64), Refusal> {
+pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store, echoes: Echoes) -> Result<(Vec<Piece<'a>>, u64), Refusal> {
     if raw.get().starts_with('"') {
         let text = parse::<Name<'a>>(raw, "input")?.0;
         return Ok((vec![Piece { kind: Kind::Message, text, call_id: None }], 0));
     }
     let entries: Vec<&'a RawValue> = parse(raw, "input")?;
     let mut images = 0;
-    let pieces = entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store, &mut images)).collect::<Result<_, _>>()?;
+    let pieces = entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store, echoes, &mut images)).collect::<Result<_, _>>()?;
     Ok((pieces, images))
 }
 
-fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, images: &mut u64) -> Result<Piece<'a>, Refusal> {
+fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes, images: &mut u64) -> Result<Piece<'a>, Refusal> {
     let param = |name: &str| format!("input[{at}].{name}");
     let missing = |name: &str| {
         let param = param(name);
@@ -84,7 +96,13 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, images: &mut u64) -> R
     if let Some(id) = &entry.id {
         // callers may name their own messages and outputs; what a model has said must be kept here
         let said = !kind.ends_with("_output") && entry.role.as_deref().is_none_or(|role| role == "assistant");
-        if said && !store.has_item(id) {
+        let whole = match kind {
+            "message" => entry.content.is_some(),
+            "function_call" => entry.arguments.is_some(),
+            "custom_tool_call" => entry.input.is_some(),
+            _ => entry.encrypted_content.is_some(),
+        };
+        if said && !store.has_item(id) && !(whole && echoes == Echoes::Whole) {
             return Err(Refusal::not_found(format!(
                 "Item with id '{id}' not found. Items are not persisted when `store` is set to false. \
                  Try again with `store` set to true, or remove this item from your input."
@@ -138,6 +156,15 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, images: &mut u64) -> R
         "item_reference" => {
             entry.id.ok_or_else(|| missing("id"))?;
             piece(Kind::Other, Cow::Borrowed(""), None)
+        }
+        "compaction" => {
+            let content = entry.encrypted_content.ok_or_else(|| missing("encrypted_content"))?;
+            let content: Cow<'_, str> = serde_json::from_str(content.get()).unwrap_or_default();
+            if !content.starts_with(super::compact::OURS) {
+                let param = param("encrypted_content");
+                return Err(Refusal::bad(&param, format!("'{param}' could not be verified.")).code("invalid_encrypted_content"));
+            }
+            piece(Kind::Other, content, None)
         }
         _ => piece(Kind::Other, Cow::Borrowed(raw.get()), None),
     })

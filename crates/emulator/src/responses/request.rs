@@ -9,7 +9,7 @@ use super::checks::{
     check_images, check_limit, check_metadata, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long,
 };
 use super::fields::{Fields, parse};
-use super::items;
+use super::items::{self, Echoes};
 use crate::ask::{self, Ask, Choice, Dialect, Format, Kind, Piece, Tool, ToolKind};
 use crate::json;
 use crate::picture::IMAGE_TOKENS;
@@ -18,7 +18,10 @@ use crate::scenario::Scenario;
 use crate::schema::Schemas;
 use crate::store::Store;
 
-const KNOWN: [&str; 32] = [
+/// Only Codex sends this: its own name for the session.
+const OF_CODEX: &str = "client_metadata";
+
+const KNOWN: [&str; 33] = [
     "model",
     "input",
     "instructions",
@@ -51,6 +54,7 @@ const KNOWN: [&str; 32] = [
     "moderation",
     "user",
     "image",
+    OF_CODEX,
 ];
 
 /// A checked request and its settings as they are echoed.
@@ -235,7 +239,10 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
         None => None,
     };
     let (mut pieces, images) = match fields.raw("input") {
-        Some(input) => items::read(input, store)?,
+        Some(input) => {
+            let echoes = if fields.raw(OF_CODEX).is_some() { Echoes::Whole } else { Echoes::Stored };
+            items::read(input, store, echoes)?
+        }
         None if parent.is_some() => (Vec::new(), 0),
         None => {
             return Err(Refusal::bad("input", "Missing required parameter: 'input'.").code("missing_required_parameter"));

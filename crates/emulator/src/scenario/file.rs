@@ -24,6 +24,7 @@ pub(super) struct ServerToml {
     pub(super) strict: bool,
     pub(super) any_model: bool,
     pub(super) enforce_schema: bool,
+    pub(super) no_compaction: bool,
     pub(super) delay_ms: Option<u64>,
     pub(super) first_token_ms: Option<u64>,
     pub(super) tokens_per_s: Option<f64>,

@@ -1,6 +1,6 @@
 //! One HTTP request from its first to its last byte.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,22 @@ const ACCOUNT: [(HeaderName, HeaderValue); 8] = [
     (HeaderName::from_static("openai-version"), HeaderValue::from_static("2020-10-01")),
     (HeaderName::from_static("openai-processing-ms"), HeaderValue::from_static("1")),
 ];
+
+/// What a call wants.
+#[derive(Clone, Copy)]
+enum Asked {
+    Answer(Dialect),
+    Compaction,
+}
+
+impl Asked {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Answer(dialect) => dialect.path(),
+            Self::Compaction => responses::compact::PATH,
+        }
+    }
+}
 
 /// What is sent, and what it costs.
 struct Sent {
@@ -106,16 +122,20 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
         crate::json::value(&mut out, &shared.ledger.snapshot());
         return send(200, JSON, Vec::new(), "req_ledger", PlayBody::new(Play::whole(out.into()), None));
     }
-    let dialect = match (&head.method, route) {
-        (&Method::POST, "/responses") => Dialect::Responses,
-        (&Method::POST, "/chat/completions") => Dialect::Chat,
+    let asked = match (&head.method, route) {
+        (&Method::POST, "/responses") => Asked::Answer(Dialect::Responses),
+        (&Method::POST, "/chat/completions") => Asked::Answer(Dialect::Chat),
+        (&Method::POST, "/responses/compact") if shared.scenario.server.compaction => Asked::Compaction,
         (method, route) => return side_route(method, route, &head.headers, shared),
     };
     let seq = shared.ledger.next_seq();
     let (body, sent) = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
-            let sent = decide(dialect, &head.headers, &body, seq, shared);
+            if let Some(kept) = &shared.bodies {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push((seq, body.clone()));
+            }
+            let sent = decide(asked, &head.headers, &body, seq, shared);
             (body, sent)
         }
         Err(_) => {
@@ -126,10 +146,10 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
     let client_id = head.headers.get("x-client-request-id").and_then(|id| id.to_str().ok()).map(|id| id.get(..512).unwrap_or(id));
     let ack = shared.ledger.arrive(Arrival {
         seq,
-        path: dialect.path(),
+        path: asked.path(),
         model: sent.model.get(..200).unwrap_or(&sent.model),
         request_id: client_id,
-        fingerprint: fingerprint(&body) ^ fingerprint(dialect.path().as_bytes()),
+        fingerprint: fingerprint(&body) ^ fingerprint(asked.path().as_bytes()),
         rule: sent.rule,
         counted: &sent.counted,
         status: sent.status,
@@ -206,7 +226,7 @@ fn side_answer(method: &Method, route: &str, shared: &Shared) -> Result<Bytes, R
 }
 
 /// Reads the request, finds its rule, writes its answer.
-fn decide(dialect: Dialect, headers: &HeaderMap, body: &[u8], seq: u64, shared: &Shared) -> Sent {
+fn decide(asked: Asked, headers: &HeaderMap, body: &[u8], seq: u64, shared: &Shared) -> Sent {
     if let Err(refusal) = authorize(headers, shared) {
         return Sent::refusal(&refusal);
     }
@@ -215,7 +235,21 @@ fn decide(dialect: Dialect, headers: &HeaderMap, body: &[u8], seq: u64, shared: 
         Err(refusal) => return Sent::refusal(&refusal),
     };
     let model = model_of(&fields).unwrap_or_default().into_owned();
-    match scripted(dialect, &fields, seq, shared) {
+    let sent = match asked {
+        Asked::Answer(dialect) => scripted(dialect, &fields, seq, shared),
+        Asked::Compaction => {
+            let now = jiff::Timestamp::now().as_second();
+            responses::compact::compact(&fields, &shared.scenario, &shared.store, seq, now).map(|(body, usage)| Sent {
+                status: 200,
+                play: Play::whole(body.into()),
+                planned: Outcome::Completed,
+                usage: Some(usage),
+                usage_sent: true,
+                ..Sent::refusal(&Refusal::scenario(""))
+            })
+        }
+    };
+    match sent {
         Ok(sent) => Sent { model, ..sent },
         Err(refusal) => Sent { model, ..Sent::refusal(&refusal) },
     }

@@ -99,6 +99,21 @@ fn the_id_of_an_unstored_item_is_404() {
 }
 
 #[test]
+fn codex_sends_whole_items_back_under_their_ids() {
+    run(async {
+        let stage = stage(ECHO);
+        let unstored = stage.post(json!({"store": false})).await.body;
+        let items = |first: &Value| json!({"client_metadata": {}, "store": false, "input": [first, {"role": "user", "content": "go on"}]});
+        assert_eq!(stage.post(items(&unstored["output"][0])).await.status, 200);
+        let id = &unstored["output"][0]["id"];
+        for part in [json!({"type": "item_reference", "id": id}), json!({"type": "reasoning", "id": "rs_1", "summary": []})] {
+            assert_eq!(stage.post(items(&part)).await.status, 404, "{part}");
+        }
+        assert_eq!(stage.post(items(&json!({"type": "reasoning", "id": "rs_1", "encrypted_content": "x"}))).await.status, 200);
+    });
+}
+
+#[test]
 fn a_tool_round_trip_works_stateless_and_chained() {
     run(async {
         let stage = stage(ECHO);

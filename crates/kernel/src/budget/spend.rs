@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::Service;
 use crate::catalog::Price;
 use crate::ids::Tier;
-use crate::units::{NanoUsd, round_up};
+use crate::units::{NanoUsd, QuotaUnits, round_up};
 use crate::usage::Usage;
 
 /// Calls and tokens of one tier: the `usage` entry of `run.completed`.
@@ -18,6 +18,9 @@ pub struct TierUsage {
     /// Tokens as reported.
     #[serde(flatten)]
     pub tokens: Usage,
+    /// Units of subscriptions' quotas.
+    #[serde(default, skip_serializing_if = "QuotaUnits::is_zero")]
+    pub quota_units: QuotaUnits,
 }
 
 /// Usage of a run, by tier in the order of their names.
@@ -38,6 +41,13 @@ impl UsageByTier {
         }
     }
 
+    /// Counts what a call took out of a quota.
+    pub fn count(&mut self, tier: &Tier, units: QuotaUnits) {
+        if !units.is_zero() {
+            self.0.entry(tier.clone()).or_default().quota_units += units;
+        }
+    }
+
     /// What one tier has used.
     pub fn get(&self, tier: &Tier) -> Option<&TierUsage> {
         self.0.get(tier)
@@ -53,6 +63,7 @@ impl UsageByTier {
         self.0.values().fold(TierUsage::default(), |mut sum, tier| {
             sum.calls += tier.calls;
             sum.tokens += tier.tokens;
+            sum.quota_units += tier.quota_units;
             sum
         })
     }

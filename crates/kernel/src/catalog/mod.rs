@@ -18,7 +18,7 @@ use crate::call::{Effort, Service};
 use crate::ids::{ModelRef, Tier};
 
 pub use day::Day;
-pub use price::{InputSize, Price, Rates, cost, worst_case};
+pub use price::{InputSize, Price, Rates, cost, cost_of_many, worst_case, worst_case_of_many};
 pub use read::CatalogError;
 
 /// The catalog that ships with brigade: `models.toml` of this repository.
@@ -30,6 +30,8 @@ pub struct Catalog {
     as_of: Option<Day>,
     tiers: Vec<TierDefault>,
     models: BTreeMap<ModelRef, Model>,
+    /// Providers that resell another's models: whose rows theirs are.
+    vendors: BTreeMap<String, String>,
 }
 
 /// What a tier is when configuration says nothing.
@@ -214,6 +216,12 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// A provider's models are the vendor's, where it has no row of its own for them: `codex/x` is `openai/x`.
+    pub fn with_vendor(mut self, provider: &str, vendor: &str) -> Self {
+        self.vendors.insert(provider.to_owned(), vendor.to_owned());
+        self
+    }
+
     /// The day the shipped prices were read.
     pub fn as_of(&self) -> Option<Day> {
         self.as_of
@@ -231,7 +239,9 @@ impl Catalog {
 
     /// A model's row; a dated snapshot (`…-2026-03-17`, `…-20251001`) without its own has its alias's.
     pub fn model(&self, model: &ModelRef) -> Option<&Model> {
-        self.models.get(model).or_else(|| self.models.get(&alias(model)?))
+        let row = |model: &ModelRef| self.models.get(model).or_else(|| self.models.get(&alias(model)?));
+        let sold = || ModelRef::new(&format!("{}/{}", self.vendors.get(model.provider())?, model.model())).ok();
+        row(model).or_else(|| row(&sold()?))
     }
 
     /// A model to be called on this day, with its price.

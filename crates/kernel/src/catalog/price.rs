@@ -121,6 +121,17 @@ pub fn cost(price: &Price, usage: &Usage, service: Service) -> NanoUsd {
     round_up(price.rates(service, usage.input_tokens).pico(usage))
 }
 
+/// What several calls cost together, none of which was long enough for a surcharge: an agent's errand.
+pub fn cost_of_many(price: &Price, usage: &Usage) -> NanoUsd {
+    round_up(price.rates(Service::Default, 0).pico(usage))
+}
+
+/// The most several calls can cost together, none of them long enough for a surcharge.
+pub fn worst_case_of_many(price: &Price, input_tokens: u64, output_tokens: u32) -> NanoUsd {
+    let rates = price.rates(Service::Default, 0);
+    round_up(rates.worst_input().pico(input_tokens) + rates.output.pico(u64::from(output_tokens)))
+}
+
 /// The most a call can cost: what its lease holds.
 ///
 /// Input uncached (or written to the cache where that is dearer), output to the limit, at the

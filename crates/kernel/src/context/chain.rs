@@ -158,6 +158,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Whatever the globs: a folder none of whose files they match keeps its instructions to itself.
         #[test]
         fn nobody_sees_instructions_of_a_folder_it_does_not_touch(

@@ -53,7 +53,7 @@ impl Status {
     }
 }
 
-/// The tool as offered, last of every executor's tools.
+/// The tool as offered, first of every executor's tools.
 pub fn end_tool() -> ToolSpec {
     static OFFERED: LazyLock<ToolSpec> = LazyLock::new(|| ToolSpec {
         name: END.to_owned(),

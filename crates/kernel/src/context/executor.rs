@@ -166,13 +166,8 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
             message.add(format!("file {}", excerpt.path), &block(&from, &chosen.text), chosen.left_out);
         }
     }
-    for part in [outputs, evidence] {
-        if !part.text.is_empty() {
-            message.text.push_str("\n\n");
-            message.text.push_str(&part.text);
-            message.receipt.extend(part.receipt);
-        }
-    }
+    message.append(outputs);
+    message.append(evidence);
     message.into_packed(rules, parts.shared.filter(|shared| shared.trusted), Vec::new())
 }
 

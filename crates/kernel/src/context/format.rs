@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use crate::call::Format;
-use crate::ids::SubtaskId;
 use crate::json_schema::Schema;
+
+/// The name of a result's format: the same for all, for it stands in the prefix that siblings share.
+const RESULT: &str = "brigade_result";
 
 /// The form of a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,11 +40,11 @@ impl Wanted {
 }
 
 /// Reads `output_format` (a JSON object with `type` or `properties` is a schema) and `output_schema`, which wins.
-pub fn wanted(id: &SubtaskId, output_format: &str, output_schema: Option<&Schema>) -> Wanted {
+pub fn wanted(output_format: &str, output_schema: Option<&Schema>) -> Wanted {
     let text = output_format.trim();
     let schema = output_schema.cloned().or_else(|| schema_in(text).map(Schema::from));
     match schema {
-        Some(schema) => Wanted::Json(Format { name: id.as_str().to_owned(), strict: schema.is_strict(), schema }),
+        Some(schema) => Wanted::Json(Format { name: RESULT.to_owned(), strict: schema.is_strict(), schema }),
         None if text.is_empty() || text == "text" => Wanted::Text,
         None => Wanted::Described(text.to_owned()),
     }

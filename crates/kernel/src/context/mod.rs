@@ -7,14 +7,18 @@
 //! Read first: [`Parts`] and [`pack`] for executors, [`Planning`] for the planner.
 
 pub mod chain;
+mod compact;
 mod data;
 mod ending;
 mod executor;
 mod format;
+mod kit;
 mod planner;
+mod receipt;
 mod relevance;
 mod reviewer;
 mod rules;
+mod warm;
 
 #[cfg(test)]
 mod tests;
@@ -22,13 +26,17 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{Instructions, Shown};
+pub use compact::{Compacting, Conversation, compacted, compactor, conversation_tokens, due, shrunk};
 pub use data::{block, cut};
 pub use ending::{END, Ending, Status, end_tool, ending, parse_end};
 pub use executor::{Evidence, Excerpt, Output, Parts, TierLimits, pack};
 pub use format::{Wanted, wanted};
+pub use kit::{Alike, InputRates, LEAST_CACHED, one_kit};
 pub use planner::{Planning, Replanning, Rows, Standing, TierLine, mend, planner, replan, the_rest};
+pub use receipt::{PartReceipt, format_bytes, item_bytes, tokens_est, tool_bytes, with_call};
 pub use reviewer::{CheckLine, Reviewing, Worked, reviewer};
 pub use rules::{cache_key, instructions};
+pub use warm::worth_waiting;
 
 use crate::call::{Item, Speaker};
 use crate::image::Image;
@@ -40,37 +48,14 @@ pub struct Packed {
     pub instructions: String,
     /// Goes into [`crate::call::Call::items`].
     pub items: Vec<Item>,
-    /// The context receipt: every part in order.
+    /// The context receipt: every part in order; [`with_call`] adds the tools and the format.
     pub receipt: Vec<PartReceipt>,
 }
 
 impl Packed {
     /// Estimated tokens of everything packed; tools and format are not in it.
     pub fn tokens_est(&self) -> u64 {
-        self.receipt.iter().map(|part| part.tokens_est).sum()
-    }
-}
-
-/// One line of a context receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartReceipt {
-    /// Which part, e.g. `rules`, `file src/a.rs`.
-    pub name: String,
-    /// Its size as packed.
-    pub bytes: u64,
-    /// Its size in tokens, estimated as bytes / 4.
-    pub tokens_est: u64,
-    /// Bytes that were left out of it; 0 = whole.
-    pub trimmed: u64,
-}
-
-impl PartReceipt {
-    fn new(name: impl Into<String>, bytes: usize, trimmed: usize) -> Self {
-        Self { name: name.into(), bytes: bytes as u64, tokens_est: tokens_est(bytes), trimmed: trimmed as u64 }
-    }
-
-    fn of(picture: &Picture) -> Self {
-        Self { name: format!("image {}", picture.name), bytes: picture.image.bytes, tokens_est: picture.tokens, trimmed: 0 }
+        self.receipt.iter().map(PartReceipt::tokens_est).sum()
     }
 }
 
@@ -83,12 +68,6 @@ pub struct Picture {
     pub image: Image,
     /// What it counts as at the most, for the model at hand.
     pub tokens: u64,
-}
-
-/// Tokens of a text of so many bytes, estimated: four bytes each, rounded up. English and code come near it;
-/// other scripts take more, which is why nothing that must hold is counted with it.
-pub fn tokens_est(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(4)
 }
 
 /// Collects sections of one message and the receipt of each.
@@ -121,8 +100,21 @@ impl Message {
         let line = |(n, picture): (usize, &Picture)| format!("\n{}. {} ({})", n + 1, data::one_line(&picture.name), picture.image);
         let lines: String = pictures.iter().enumerate().map(line).collect();
         self.add("list of images", &format!("# Images shown with this message, in order{lines}"), 0);
-        self.receipt.extend(pictures.iter().map(PartReceipt::of));
+        self.receipt
+            .extend(pictures.iter().map(|picture| PartReceipt::new(format!("image {}", picture.name), picture.tokens as usize * 4, 0)));
         self.images.extend(pictures.iter().map(|picture| picture.image.clone()));
+    }
+
+    /// Appends the parts of another message.
+    fn append(&mut self, mut other: Self) {
+        if let Some(first) = other.receipt.first_mut() {
+            let gap = if self.text.is_empty() { "" } else { "\n\n" };
+            first.bytes += gap.len() as u64;
+            self.text.push_str(gap);
+            self.text.push_str(&other.text);
+            self.receipt.append(&mut other.receipt);
+            self.images.append(&mut other.images);
+        }
     }
 
     /// `shared` is the part of the instructions, at their end, that the workspace gives.
@@ -131,7 +123,7 @@ impl Message {
         let mut receipt = vec![PartReceipt::new("rules", instructions.len() - given, 0)];
         receipt.extend(shared.map(|shared| PartReceipt::new(shared.name(), given, shared.left_out)));
         if !items.is_empty() {
-            let bytes = items.iter().map(size).sum();
+            let bytes = items.iter().map(item_bytes).sum();
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
@@ -140,13 +132,11 @@ impl Message {
     }
 }
 
-fn size(item: &Item) -> usize {
-    match item {
-        Item::Message { text, .. } => text.len(),
-        Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-        Item::ToolOutput { call_id, output, .. } => call_id.len() + output.len(),
-        Item::Opaque { raw } => raw.to_string().len(),
-    }
+/// A conversation as it is, and nothing new.
+pub fn replayed(rules: String, items: Vec<Item>) -> Packed {
+    let bytes = items.iter().map(item_bytes).sum();
+    let receipt = vec![PartReceipt::new("rules", rules.len(), 0), PartReceipt::new("earlier turns", bytes, 0)];
+    Packed { instructions: rules, items, receipt }
 }
 
 /// Shares `room` among parts of the given sizes: small ones whole, the rest evenly. Returns each one's share.

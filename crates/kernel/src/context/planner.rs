@@ -138,8 +138,6 @@ pub fn planner(planning: Planning<'_>) -> Packed {
 pub struct Replanning<'a> {
     /// [`super::instructions`] of the planner's patches.
     pub rules: &'a str,
-    /// The planner's conversation so far; empty when the plan was written by hand.
-    pub earlier: Vec<Item>,
     /// The request, byte for byte.
     pub request: &'a str,
     /// Every subtask and where it stands, in the plan's order.
@@ -150,7 +148,7 @@ pub struct Replanning<'a> {
     pub evidence: &'a str,
     /// What a person said since (`brigade tell`); trusted.
     pub told: &'a [String],
-    /// Results that matter now, as capsules.
+    /// Results that came since its last turn, as capsules.
     pub results: Vec<Output>,
     /// Notes of earlier planner turns.
     pub notes: &'a str,
@@ -190,7 +188,7 @@ pub fn replan(replanning: Replanning<'_>) -> Packed {
     add_results(&mut message, &replanning.results, RESULTS_BYTES);
     // Last and whole, however long the run has been.
     message.add("request", &format!("# The request\n{}", replanning.request), 0);
-    message.into_packed(replanning.rules.to_owned(), None, replanning.earlier)
+    message.into_packed(replanning.rules.to_owned(), None, Vec::new())
 }
 
 /// The turn that hands an answer back with its faults: appended to the items it was asked with.

@@ -12,6 +12,7 @@ fn built_in(who: Who) -> &'static str {
     match who {
         Who::Planner => include_str!("../../prompts/planner.md"),
         Who::PlannerPatch => include_str!("../../prompts/planner_patch.md"),
+        Who::Compactor => include_str!("../../prompts/compactor.md"),
         Who::Reviewer => include_str!("../../prompts/reviewer.md"),
         Who::Executor => include_str!("../../prompts/executor.md"),
         Who::Type(kind) => match kind {
@@ -41,7 +42,7 @@ pub fn instructions(who: Who, policy: &Policy) -> String {
     let adds: &[Who] = match who {
         Who::Planner | Who::PlannerPatch => &[Who::Planner],
         Who::Type(_) => &[Who::Executor, who],
-        Who::Reviewer | Who::Executor => &[who],
+        Who::Reviewer | Who::Executor | Who::Compactor => &[who],
     };
     let added: Vec<&str> = adds.iter().filter_map(|who| policy.additions.get(who)).map(|text| text.trim()).collect();
     if !added.is_empty() {
@@ -63,6 +64,7 @@ pub fn cache_key(who: Who, instructions: &str) -> String {
     let role = match who {
         Who::Planner => "plan".to_owned(),
         Who::PlannerPatch => "patch".to_owned(),
+        Who::Compactor => "compact".to_owned(),
         Who::Reviewer => "review".to_owned(),
         Who::Executor => "exec".to_owned(),
         Who::Type(kind) => format!("exec-{kind}"),

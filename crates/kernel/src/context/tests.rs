@@ -208,18 +208,18 @@ fn every_ending_is_read_and_a_wrong_one_is_explained() {
 
 #[test]
 fn output_format_is_text_words_or_a_schema() {
-    let of = |text: &str| wanted(&id("a"), text, None);
+    let of = |text: &str| wanted(text, None);
     assert_eq!(of("text"), Wanted::Text);
     assert_eq!(of(" "), Wanted::Text);
     assert_eq!(of("a list of paths"), Wanted::Described("a list of paths".into()));
     assert_eq!(of("{\"type\": \"bug\", \"id\": 1}"), Wanted::Described("{\"type\": \"bug\", \"id\": 1}".into()));
     let strict = json!({"type": "object", "properties": {"label": {"type": "string", "enum": ["a", "b"]}}, "required": ["label"], "additionalProperties": false});
     let Wanted::Json(format) = of(&strict.to_string()) else { panic!() };
-    assert!(format.strict && format.name == "a" && of(&strict.to_string()).words().is_empty());
+    assert!(format.strict && format.name == "brigade_result" && of(&strict.to_string()).words().is_empty());
     let loose = json!({"properties": {"label": {"type": "string"}}});
     let Wanted::Json(format) = of(&loose.to_string()) else { panic!() };
     assert!(!format.strict && of(&loose.to_string()).words().contains("\"label\""));
-    assert_eq!(wanted(&id("a"), "text", Some(&strict.into())).format().map(|f| f.strict), Some(true));
+    assert_eq!(wanted("text", Some(&strict.into())).format().map(|f| f.strict), Some(true));
 }
 
 #[test]

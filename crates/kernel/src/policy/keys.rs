@@ -115,6 +115,9 @@ pub const KEYS: &[Key] = &[
     key("limits.max_attempts", count(1, 100), "attempts of one subtask over all tiers"),
     key("limits.max_replans", count(0, 1_000), "plan patches of one run"),
     key("limits.max_review_rounds", count(0, 1_000), "how often a review may send work back"),
+    key("limits.compact_tokens", count(256, 100_000_000), "tokens by which the planner's conversation grows before it is condensed"),
+    key("limits.compact_results", count(1, MANY), "results told to the planner before its conversation is condensed"),
+    key("limits.max_compactions", count(0, MANY), "how often the planner's conversation may be condensed"),
     key("limits.max_subtasks", count(1, 10_000), "subtasks of one run"),
     key("limits.max_turns", count(1, MANY), "model calls of one attempt"),
     key("limits.max_tool_calls", count(0, MANY), "tool calls of one attempt"),
@@ -140,8 +143,6 @@ const LATER: &[&str] = &[
     "cache",
     "grants",
     "hedging",
-    "limits.compact_results",
-    "limits.compact_tokens",
     "limits.hedging",
     "limits.tiers",
     "limits.types",
@@ -186,7 +187,8 @@ fn lookup(name: &str) -> Option<Found> {
             },
             ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*", free) => match Who::parse(free) {
                 // One of each serves all of the planner's turns, so that its cache holds.
-                Some(Who::PlannerPatch) if key.name != "prompts.*" => continue,
+                // Nor has a summary its own: it is written as its tier writes.
+                Some(Who::PlannerPatch | Who::Compactor) if key.name != "prompts.*" => continue,
                 Some(who) => key.name.replace('*', who.as_str()),
                 None => continue,
             },

@@ -22,6 +22,12 @@ pub struct Limits {
     pub max_replans: u32,
     /// How often a review may send work back.
     pub max_review_rounds: u32,
+    /// Estimated tokens by which the planner's conversation grows before it is condensed.
+    pub compact_tokens: u32,
+    /// Results told to the planner before its conversation is condensed.
+    pub compact_results: u32,
+    /// How often that may be tried in one run; then it goes on as it is, up to the model's window.
+    pub max_compactions: u32,
     /// Subtasks of a run, additions included; rows of a `for_each` do not count.
     pub max_subtasks: u32,
     /// Model calls of one attempt.
@@ -47,6 +53,9 @@ impl Default for Limits {
             max_attempts: 4,
             max_replans: 3,
             max_review_rounds: 2,
+            compact_tokens: 80_000,
+            compact_results: 10,
+            max_compactions: 20,
             max_subtasks: 10_000,
             max_turns: 24,
             max_tool_calls: 48,

@@ -5,6 +5,7 @@
 //!
 //! Read first: [`Policy`], then [`Settings::set`].
 
+mod agents;
 mod entries;
 mod escalation;
 mod keys;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
+pub use agents::{AgentPolicy, Billing};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
@@ -70,6 +72,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Providers that are agents, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, AgentPolicy>,
 }
 
 /// One rung: a model and what it may be given.
@@ -158,6 +163,8 @@ pub enum Who {
     Planner,
     /// The planner when it adjusts a plan under way.
     PlannerPatch,
+    /// Whoever condenses the planner's conversation.
+    Compactor,
     /// The reviewer.
     Reviewer,
     /// Every executor.
@@ -172,6 +179,7 @@ impl Who {
         match self {
             Self::Planner => "planner",
             Self::PlannerPatch => "planner_patch",
+            Self::Compactor => "compactor",
             Self::Reviewer => "reviewer",
             Self::Executor => "executor",
             Self::Type(kind) => kind.as_str(),
@@ -183,6 +191,7 @@ impl Who {
         match name {
             "planner" => Some(Self::Planner),
             "planner_patch" => Some(Self::PlannerPatch),
+            "compactor" => Some(Self::Compactor),
             "reviewer" => Some(Self::Reviewer),
             "executor" => Some(Self::Executor),
             _ => TaskType::parse(name).map(Self::Type),
@@ -230,6 +239,7 @@ impl Policy {
             escalation: Escalation::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            agents: BTreeMap::new(),
         }
     }
 

@@ -313,10 +313,13 @@ fn too_much(facts: &Facts, policy: &Policy, tier: &Tier) -> Option<String> {
     if bound.never.contains(&facts.kind) {
         return Some(format!("never does {}", facts.kind));
     }
-    if let Some(most) = bound.max_tools.filter(|most| facts.tools > *most) {
+    // An agent has tools of its own, and is not offered the plan's.
+    let offered = policy.agent(&bound.model).is_none();
+    if let Some(most) = bound.max_tools.filter(|most| offered && facts.tools > *most) {
         return Some(format!("{} tools, it takes {most}", facts.tools));
     }
     if let (Some(expected), Some(most)) = (facts.tool_calls, bound.max_tool_calls)
+        && offered
         && expected > most
     {
         return Some(format!("{expected} tool calls expected, it makes {most}"));

@@ -58,6 +58,15 @@ fn high_complexity_raises_debug_and_multi_file_work_to_the_flagship() {
 }
 
 #[test]
+fn an_agent_is_passed_over_for_long_input_and_not_for_tools_of_ours() {
+    let mut policy = usual();
+    policy.agents.insert("p".to_owned(), Default::default());
+    assert_eq!(started(&Facts { tools: 9, ..facts("extract") }, &policy), "nano");
+    assert_eq!(started(&Facts { input_tokens: 9_000, ..facts("extract") }, &policy), "mini");
+    assert_eq!(started(&facts("debug"), &policy), "mini");
+}
+
+#[test]
 fn nano_is_passed_over_for_a_second_tool_or_long_input_and_says_so() {
     let two_tools = start(&Facts { tools: 2, ..facts("extract") }, &usual()).unwrap();
     assert_eq!(two_tools.why, "extract starts here by default; not nano: 2 tools, it takes 1");

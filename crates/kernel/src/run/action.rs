@@ -16,6 +16,7 @@ use crate::time::Millis;
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
+use super::errand::Handiwork;
 use super::event::{BulkRules, CallNo};
 
 /// Something that should be in flight and is not.
@@ -217,6 +218,11 @@ pub enum Fact {
         /// The text.
         text: String,
     },
+    /// The first content of a call that siblings wait for.
+    FirstContent {
+        /// Which call.
+        call: CallNo,
+    },
     /// A call ended.
     Answered {
         /// Which call.
@@ -227,6 +233,8 @@ pub enum Fact {
         ms: Millis,
         /// How long to the first content.
         first_ms: Option<Millis>,
+        /// What else came of it, when an agent was asked.
+        worked: Option<Box<Handiwork>>,
     },
     /// Parts for a unit are at hand.
     Gathered {

@@ -12,14 +12,15 @@ use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
+    Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
-use crate::route::Repair;
+use crate::route::{GiveUp, Repair};
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
 
@@ -109,6 +110,7 @@ impl State {
                 self.patch_plan(patch, *by);
                 self.desk.mends = 0;
             }
+            Event::Compacted { by, before, after, turns, .. } => self.compacted(*by, *before, *after, turns),
             Event::PlannerAsked { unit, reason } => {
                 let unit = self.key(unit);
                 if let Some(key) = unit {
@@ -151,12 +153,19 @@ impl State {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
                             work.stage = Stage::Calling(*call);
+                            if let Some(attempt) = &mut work.attempt {
+                                attempt.opened = true;
+                            }
                         }
                     }
                     None => {
                         self.parked.retain(|(_, who)| *who != Parked::Desk);
                         if *caller == Caller::Replanner && !self.desk.asked {
-                            self.desk.turns.extend(super::prepare::replan_packed(self).items.pop());
+                            let message = super::prepare::replan_packed(self);
+                            let told = message.receipt.iter().filter(|part| part.name.starts_with("result of ")).count();
+                            self.desk.compaction.results += told as u32;
+                            self.desk.news.clear();
+                            self.desk.turns.extend(message.items);
                             self.desk.asked = true;
                         }
                         if *caller == Caller::Planner && self.desk.mends == 0 {
@@ -185,6 +194,8 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
+                    let units = self.start().policy.agent(&flight.model).map(|agent| agent.units_of(&flight.model));
+                    self.usage.count(&flight.tier, units.unwrap_or_default());
                     self.all_flagship += *flagship_usd;
                 }
                 self.weather(&flight, result, at);
@@ -195,6 +206,19 @@ impl State {
                 match flight.key {
                     Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
                     None => self.desk_answered(&flight.caller, result),
+                }
+            }
+            Event::AgentWorked { caller, tree, touched, .. } => {
+                if let Caller::Executor { unit, attempt: no } = caller
+                    && let Some(key) = self.key(unit)
+                    && let Some(attempt) = self.work.get_mut(&key).and_then(|w| w.attempt.as_mut()).filter(|a| a.no == *no)
+                {
+                    if tree.is_some() {
+                        attempt.tree.clone_from(tree);
+                    }
+                    if let Some(touched) = touched {
+                        attempt.touched.clone_from(touched);
+                    }
                 }
             }
             Event::ToolStarted { unit, call_id, .. } => {
@@ -398,6 +422,11 @@ impl State {
     fn desk_answered(&mut self, caller: &Caller, result: &CallResult) {
         self.desk.stage = DeskStage::Call;
         match result {
+            // What became of it is an event of its own.
+            _ if matches!(caller, Caller::Compactor { .. }) => {}
+            CallResult::Failed { repair: Repair::GiveUp(GiveUp::TooLong), .. } if *caller == Caller::Replanner && self.may_shrink() => {
+                self.desk.compaction.overflow = Overflow::Seen;
+            }
             CallResult::Answered { text, items, end, .. } => {
                 self.desk.trouble = 0;
                 if *end == End::Length && !self.desk.doubled {
@@ -479,6 +508,7 @@ impl State {
         self.desk.trouble = 0;
         self.desk.doubled = false;
         self.desk.asked = false;
+        self.desk.compaction.overflow = Overflow::No;
         if !self.desk.reasons.is_empty() {
             let reasons = std::mem::take(&mut self.desk.reasons);
             let units = reasons.iter().filter_map(|r| r.unit).collect();
@@ -507,8 +537,13 @@ impl State {
 
 /// Whether a subtask works in a view of its own: it writes, runs commands, or is checked by one.
 pub fn uses_view(spec: &Subtask) -> bool {
+    may_write(spec) || !spec.checks.is_empty()
+}
+
+/// Whether a subtask may leave its view other than it was: it writes, or runs commands.
+pub fn may_write(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
-    !spec.writes.is_empty() || !spec.checks.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
+    !spec.writes.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
 }
 
 fn caps(budget: &BudgetPolicy) -> Caps {

@@ -3,6 +3,8 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod caller;
+mod deeds;
 mod files;
 mod started;
 
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::{Role, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
+use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{PlanPatch, Subtask, TaskType};
 use crate::plan::{Review, Verdict as ReviewVerdict};
@@ -22,6 +25,8 @@ use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 
+pub use caller::*;
+pub use deeds::*;
 pub use files::*;
 pub use started::*;
 
@@ -58,37 +63,6 @@ impl std::fmt::Display for Unit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallNo(pub u64);
-
-/// On whose behalf a model is called.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "role", rename_all = "snake_case")]
-pub enum Caller {
-    /// The planner, writing or mending the plan.
-    Planner,
-    /// The planner, answering with a plan patch.
-    Replanner,
-    /// The reviewer.
-    Reviewer,
-    /// An executor working on a unit.
-    Executor {
-        /// What it works on.
-        #[serde(flatten)]
-        unit: Unit,
-        /// Which try, from 1.
-        attempt: u32,
-    },
-}
-
-impl Caller {
-    /// The role whose token budget pays.
-    pub fn role(&self) -> Role {
-        match self {
-            Self::Planner | Self::Replanner => Role::Planner,
-            Self::Reviewer => Role::Reviewer,
-            Self::Executor { .. } => Role::Executor,
-        }
-    }
-}
 
 /// How a subtask, or one row of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -262,6 +236,20 @@ pub enum Event {
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]
     PlanPatched { patch: Box<PlanPatch>, by: PatchedBy },
+    /// The planner's conversation was condensed, or was not: the journal keeps every turn of it.
+    #[serde(rename = "plan.compacted")]
+    Compacted {
+        by: CompactBy,
+        /// Estimated tokens of the conversation before and after.
+        before: u64,
+        after: u64,
+        /// What stands in place of the earlier turns; none where it is in vain.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        turns: Vec<Item>,
+        /// Why it was in vain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// Two accepted changes do not fit together: a subtask that merges them joins the plan.
     #[serde(rename = "plan.merge")]
     MergePlanned {
@@ -315,6 +303,9 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// What it is made of; an executor's later calls add only turns that are on record anyway.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        opening: Vec<PartReceipt>,
     },
     /// Outcome: durable before anything downstream sees it.
     #[serde(rename = "call.completed")]
@@ -333,6 +324,20 @@ pub enum Event {
         /// From sending to the first content, when streamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_ms: Option<Millis>,
+    },
+    /// What an agent did on the errand that ends with the next event.
+    #[serde(rename = "agent.worked")]
+    AgentWorked {
+        call: CallNo,
+        #[serde(flatten)]
+        caller: Caller,
+        /// Hash of the view afterwards, when it could write and came to an answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        touched: Option<Touched>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deeds: Vec<Deed>,
     },
     /// Intent of a tool call that writes.
     #[serde(rename = "tool.started")]

@@ -10,7 +10,6 @@ use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
 use crate::call::{Answer, CallError, Service};
-use crate::catalog::{self, Day};
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
@@ -32,7 +31,14 @@ impl Run {
                 self.reserve_for_review();
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
-            Fact::Answered { call, answer, ms, first_ms } => self.answered(call, answer, ms, first_ms),
+            Fact::FirstContent { call } => self.warmed(call),
+            Fact::Answered { call, mut answer, ms, first_ms, worked } => {
+                self.warmed(call);
+                if let Some(worked) = worked {
+                    self.errand_ended(call, &mut answer, *worked);
+                }
+                self.answered(call, answer, ms, first_ms);
+            }
             Fact::Gathered { unit, parts, images, tree, start, conflicts, sides } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
@@ -68,6 +74,7 @@ impl Run {
             }
             Fact::Reused { unit, earlier } => {
                 if let Some(key) = self.state.key(&unit) {
+                    self.leads_no_more(key);
                     self.reused(key, earlier);
                 }
             }
@@ -147,11 +154,11 @@ impl Run {
         let usage = if refused { Some(Usage::default()) } else { usage };
         let cost = match (&usage, sent) {
             (_, false) => NanoUsd::ZERO,
-            (Some(usage), _) => self.price(&flight.model, flight.since, usage, service).unwrap_or(lease),
+            (Some(usage), _) => self.charge(&flight.model, flight.since, usage, service).unwrap_or(lease),
             (None, _) => lease,
         };
         let flagship = match &usage {
-            Some(usage) if sent => self.flagship_price(flight.since, usage).unwrap_or(cost),
+            Some(usage) if sent => self.flagship_charge(&flight.model, flight.since, usage).unwrap_or(cost),
             _ => cost,
         };
         let result = match &answer {
@@ -176,17 +183,6 @@ impl Run {
 
     fn frozen(&self) -> bool {
         self.state.ledger.balance(&crate::budget::Scope::Run).is_some_and(|b| b.frozen)
-    }
-
-    fn price(&self, model: &ModelRef, at: Timestamp, usage: &Usage, service: Service) -> Option<NanoUsd> {
-        let found = self.catalog.priced(model, Day::of(at)).ok()?;
-        Some(catalog::cost(found.price, usage, service))
-    }
-
-    fn flagship_price(&self, at: Timestamp, usage: &Usage) -> Option<NanoUsd> {
-        let policy = &self.state.start().policy;
-        let model = &policy.tier(policy.top())?.model;
-        self.price(model, at, usage, Service::Default)
     }
 
     fn stage(&self, unit: &Unit) -> Option<Stage> {

@@ -16,6 +16,8 @@
 
 mod action;
 mod apply;
+mod compact;
+mod errand;
 mod event;
 mod hear;
 mod instructed;
@@ -36,13 +38,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::uses_view;
+pub use apply::{may_write, uses_view};
+pub use errand::Handiwork;
 pub use event::*;
 pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
-pub use sight::unseen;
+pub use sight::{sees, unseen};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
@@ -96,6 +99,10 @@ struct Session {
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
     known: Option<Arc<Known>>,
+    /// Prefixes shared by siblings, and who waits for them to be cached.
+    warmth: Vec<step::Warmth>,
+    /// Providers that can condense a conversation.
+    compacting: HashSet<String>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

@@ -1,5 +1,7 @@
 //! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
 
+mod kit;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{CallNo, Run, sight};
+use super::{CallNo, Run, errand, sight};
 use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
@@ -89,18 +91,21 @@ pub struct Prepared {
     pub receipt: Vec<PartReceipt>,
 }
 
-struct Shape {
-    tier: Tier,
-    model: ModelRef,
-    packed: context::Packed,
-    cache_key: Option<String>,
-    tools: Vec<ToolSpec>,
-    format: Option<Format>,
-    effort: Effort,
-    verbosity: Option<Verbosity>,
-    doubled: bool,
-    omit: Vec<String>,
-    deadlines: Deadlines,
+pub(super) struct Shape {
+    pub(super) tier: Tier,
+    pub(super) model: ModelRef,
+    pub(super) packed: context::Packed,
+    pub(super) cache_key: Option<String>,
+    /// The role whose output limit holds, where it is not the caller's.
+    pub(super) limited_as: Option<Role>,
+    pub(super) tools: Vec<ToolSpec>,
+    pub(super) allowed_tools: Vec<String>,
+    pub(super) format: Option<Format>,
+    pub(super) effort: Effort,
+    pub(super) verbosity: Option<Verbosity>,
+    pub(super) doubled: bool,
+    pub(super) omit: Vec<String>,
+    pub(super) deadlines: Deadlines,
 }
 
 /// What an executor's next call takes from its attempt.
@@ -126,6 +131,7 @@ impl Run {
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
         let shape = match (caller, self.state.index_of(caller)) {
+            (Caller::Compactor { by }, _) => self.compaction_call(*by),
             (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
         };
@@ -148,14 +154,14 @@ impl Run {
         sight::newest_images(&mut items);
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
-        let limit = policy.limits.output_tokens.of(role, shape.doubled).min(window);
+        let limit = policy.limits.output_tokens.of(shape.limited_as.unwrap_or(role), shape.doubled).min(window);
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
             items,
             tools: shape.tools,
-            allowed_tools: Vec::new(),
+            allowed_tools: shape.allowed_tools,
             format: shape.format,
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
@@ -174,17 +180,26 @@ impl Run {
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
-        Ok(Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt })
+        let mut receipt = shape.packed.receipt;
+        context::with_call(&mut receipt, &call.tools, call.format.as_ref());
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt };
+        if let Some(agent) = policy.agent(&prepared.call.model) {
+            errand::bound(&mut prepared, agent, found.price);
+        }
+        Ok(prepared)
     }
 
     /// Takes the lease: intent and lease in one event, or the refusal.
     pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
         self.now = now;
         let role = prepared.caller.role();
+        let key = self.state.index_of(&prepared.caller);
         if self.state.is_starved(role) {
+            key.into_iter().for_each(|key| self.leads_no_more(key));
             return None; // said already
         }
         if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
+            key.into_iter().for_each(|key| self.leads_no_more(key));
             self.refused(&prepared.caller, &refused);
             return None;
         }
@@ -197,8 +212,10 @@ impl Run {
             lease_usd: prepared.ask.money,
             lease_tokens: prepared.ask.tokens,
             max_output_tokens: prepared.call.max_output_tokens,
+            opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
+        key.into_iter().for_each(|key| self.call_began(key, &prepared.call.model, call));
         Some(call)
     }
 
@@ -223,7 +240,10 @@ impl Run {
         let cap = self.state.ledger.balance(&Scope::Run).and_then(|b| b.cap).unwrap_or(u64::MAX);
         let open = u64::from(self.state.open).min(MOST_REVIEWED / RESULT_BYTES);
         let bytes = request_bytes(&review.call) as u64 + open * RESULT_BYTES;
-        let worst = catalog::worst_case(found.price, InputSize::Bytes(bytes), review.call.max_output_tokens, review.call.service);
+        let worst = match self.state.start().policy.agent(&review.call.model) {
+            Some(_) => review.ask.money,
+            None => catalog::worst_case(found.price, InputSize::Bytes(bytes), review.call.max_output_tokens, review.call.service),
+        };
         let review_usd = NanoUsd(worst.0.min(cap / 4));
         if review_usd != self.state.reserve {
             self.record(Event::Reserved { review_usd });
@@ -249,10 +269,17 @@ impl Run {
         let words = wanted.words();
         let (description, row) = self.description(key);
         let mut dependencies = self.inputs(key);
+        let row_is_data = row.is_some();
         dependencies.extend(row);
-        let mut tools: Vec<ToolSpec> = spec.offered(&self.tools).cloned().collect();
-        let tool_calls = (!tools.is_empty()).then(|| policy.max_tool_calls(turn.tier));
-        tools.push(context::end_tool());
+        let granted: Vec<&ToolSpec> = spec.offered(&self.tools).collect();
+        let agent = policy.agent(&turn.model).is_some();
+        if agent {
+            // It has tools of its own, and none to open a result with.
+            dependencies.iter_mut().for_each(|output| output.reference = None);
+        }
+        let tool_calls = (!granted.is_empty() && !agent).then(|| policy.max_tool_calls(turn.tier));
+        let front = rules.len() + shared.map_or(0, |shared| shared.text.len()) + wanted.format().map_or(0, context::format_bytes);
+        let (tools, allowed_tools) = self.kit(spec.kind, &granted, turn, front);
         let parts = Parts {
             rules,
             shared,
@@ -269,6 +296,9 @@ impl Run {
         };
         let limits = policy.tier(turn.tier).map(TierLimits::from).unwrap_or_default();
         let mut packed = context::pack(&parts, &limits);
+        if row_is_data && let Some(part) = packed.receipt.iter_mut().rfind(|part| part.name == format!("result of {}", spec.id)) {
+            part.name = "row".to_owned();
+        }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
         let mut deadlines = policy.limits.call;
@@ -281,7 +311,9 @@ impl Run {
             model: turn.model.clone(),
             packed,
             cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
+            limited_as: None,
             tools,
+            allowed_tools,
             format: wanted.format().cloned(),
             effort: spec.effort.unwrap_or_else(|| policy.effort(role, Some(spec.kind), turn.tier)),
             verbosity: spec.verbosity.or_else(|| policy.verbosity(role, Some(spec.kind), turn.tier)),
@@ -381,10 +413,13 @@ impl Run {
                 (Who::Reviewer, packed, structured("brigade_review", plan::schema::review()))
             }
             Caller::Replanner => {
-                let mut packed = replan_packed(state);
-                let message = packed.items.pop().filter(|_| !state.desk.asked);
-                packed.items = self.planner_base(fetched);
-                packed.items.extend(message);
+                let rules = context::instructions(Who::PlannerPatch, policy);
+                let mut packed = context::replayed(rules, self.planner_base(fetched));
+                if !state.desk.asked {
+                    let mut new = replan_packed(state);
+                    packed.items.append(&mut new.items);
+                    packed.receipt.extend(new.receipt.into_iter().skip(1)); // the rules stand there already
+                }
                 (Who::PlannerPatch, packed, structured("brigade_plan_patch", plan::schema::plan_patch()))
             }
             _ => {
@@ -407,13 +442,20 @@ impl Run {
             tier,
             model,
             packed,
-            cache_key: policy.prompt_cache(role, None).then(|| self.openings.of(who, policy, None).cache_key.clone()),
+            cache_key: policy.prompt_cache(role, None).then(|| self.cache_key(who)),
+            limited_as: None,
             tools: Vec::new(),
+            allowed_tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
             omit: state.desk.omit.clone(),
             deadlines: policy.limits.call,
         }
+    }
+
+    /// The hint by which a flagship's calls find their cache.
+    pub(super) fn cache_key(&self, who: Who) -> String {
+        self.openings.of(who, &self.state.start().policy, None).cache_key.clone()
     }
 
     fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
@@ -444,7 +486,7 @@ impl Run {
     }
 
     /// The planner's conversation up to now.
-    fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
+    pub(super) fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
         let start = self.state.start();
         let mut items = if start.planned {
             self.planner_packed("", fetched).items
@@ -482,16 +524,12 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
     let results = state
         .tasks
         .iter()
-        .filter(|t| t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
-        .map(|t| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
+        .enumerate()
+        .filter(|(n, t)| state.desk.news.contains(&(*n as u32)) && t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
+        .map(|(_, t)| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
         .collect();
     context::replan(Replanning {
         rules: &rules,
-        earlier: if start.planned {
-            state.desk.turns.clone()
-        } else {
-            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-        },
         request: &start.request,
         standing,
         happened: &happened,
@@ -570,20 +608,8 @@ fn to_review<'a>(there: &[&'a super::Task]) -> (Vec<&'a super::Task>, Option<Str
 
 /// Bytes of the whole serialised request, counted without making it; never too few tokens for it.
 fn request_bytes(call: &Call) -> usize {
-    let items: usize = call
-        .items
-        .iter()
-        .map(|item| {
-            ITEM_BYTES
-                + match item {
-                    Item::Message { text, .. } => text.len(),
-                    Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-                    Item::ToolOutput { call_id, output, .. } => call_id.len() + output.len(),
-                    Item::Opaque { raw } => raw.to_string().len(),
-                }
-        })
-        .sum();
-    let tools: usize = call.tools.iter().map(|t| ITEM_BYTES + t.name.len() + t.description.len() + t.parameters.text().get().len()).sum();
-    let format = call.format.as_ref().map_or(0, |f| f.name.len() + f.schema.text().get().len());
+    let items: usize = call.items.iter().map(|item| ITEM_BYTES + context::item_bytes(item)).sum();
+    let tools: usize = call.tools.iter().map(|tool| ITEM_BYTES + context::tool_bytes(tool)).sum();
+    let format = call.format.as_ref().map_or(0, context::format_bytes);
     FRAME_BYTES + call.instructions.len() + items + tools + format
 }

@@ -27,11 +27,16 @@ fn field(spec: &Subtask, tools: &[ToolSpec]) -> Option<&'static str> {
     }
 }
 
+/// Whether a model can be shown images. An agent reads one text, and opens files itself.
+pub fn sees(model: &ModelRef, policy: &Policy, catalog: &Catalog) -> bool {
+    policy.agent(model).is_none() && catalog.sees(model)
+}
+
 /// The models that take no images, of all that a subtask could meet.
 fn blind(spec: &Subtask, policy: &Policy, catalog: &Catalog) -> BTreeSet<ModelRef> {
     let bound = policy.tiers.values().flat_map(|tier| std::iter::once(&tier.model).chain(&tier.alternates));
     let routed = policy.routes.values().filter_map(|to| if let RouteTo::Model(model) = to { Some(model) } else { None });
-    bound.chain(routed).chain(&spec.model).filter(|model| !catalog.sees(model)).cloned().collect()
+    bound.chain(routed).chain(&spec.model).filter(|model| !sees(model, policy, catalog)).cloned().collect()
 }
 
 /// Adds to what routing knows of a subtask what it has to know of its images.
@@ -62,7 +67,7 @@ impl Run {
     /// The tools a planner may hand out: none that shows images where nobody sees.
     pub(super) fn assignable(&self) -> Cow<'_, [ToolSpec]> {
         let policy = &self.state.start().policy;
-        let seen = policy.ladder.iter().filter_map(|tier| policy.tier(tier)).any(|tier| self.catalog.sees(&tier.model));
+        let seen = policy.ladder.iter().filter_map(|tier| policy.tier(tier)).any(|tier| sees(&tier.model, policy, &self.catalog));
         if seen || !self.tools.iter().any(|tool| tool.images) {
             return Cow::Borrowed(&self.tools);
         }
@@ -82,13 +87,14 @@ impl Run {
                 !spec.mcp_servers.is_empty() || field(spec, &self.tools).is_some()
             }
         };
-        let narrow = images && self.catalog.sees(&bound.model);
-        bound.alternates.iter().filter(|model| !narrow || self.catalog.sees(model)).collect()
+        let can = |model: &ModelRef| sees(model, &start.policy, &self.catalog);
+        let narrow = images && can(&bound.model);
+        bound.alternates.iter().filter(|model| !narrow || can(model)).collect()
     }
 
     /// A tool's output as the unit's model can take it: without images, and with a word on each, where it takes none.
     pub(super) fn bearable(&self, key: Key, mut output: ToolOutput) -> ToolOutput {
-        if output.images.is_empty() || self.catalog.sees(&self.model_of(key)) {
+        if output.images.is_empty() || sees(&self.model_of(key), &self.state.start().policy, &self.catalog) {
             return output;
         }
         for image in std::mem::take(&mut output.images) {

@@ -93,7 +93,7 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
             };
             let ms = at - flight.since;
             let answer = Answer { text, usage: wire.answers.remove(&call), ..Answer::default() };
-            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None }, clock);
+            run.hear(Fact::Answered { call, answer: Ok(answer), ms, first_ms: None, worked: None }, clock);
         }
     }
     let graph = graph(plan);
@@ -175,7 +175,7 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
         Caller::Executor { unit, .. } => run.state().key(unit).map_or(Millis(0), |key| estimate(&run.state().task(key).spec)),
         Caller::Reviewer => Millis(0),
         // Only what cannot run at all comes back to the planner here.
-        Caller::Planner | Caller::Replanner => {
+        Caller::Planner | Caller::Replanner | Caller::Compactor { .. } => {
             return Err(match &run.state().desk.job {
                 Some(Job::Replan { reasons, .. }) => reasons.join("; "),
                 _ => "the planner would be asked".to_owned(),
@@ -185,7 +185,7 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
     let prepared = run.prepare(caller, &Fetched::default()).map_err(|e| e.to_string())?;
     let Some(call) = run.begin_call(&prepared, clock) else { return Ok(()) };
     let limit = u64::from(prepared.call.max_output_tokens);
-    let input_tokens = tokens_est((prepared.ask.tokens - limit) as usize);
+    let input_tokens = tokens_est(prepared.ask.tokens - limit);
     wire.answers.insert(call, Usage { input_tokens, output_tokens: OUTPUT_TOKENS.min(limit), ..Usage::default() });
     wire.due.push(Reverse((clock + ms, call)));
     Ok(())

@@ -2,9 +2,10 @@
 //!
 //! Nothing here decides; `apply` keeps the indexes that let `step` cost only what changed.
 
+mod desk;
 mod files;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::event::{
@@ -15,13 +16,14 @@ use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
-use crate::plan::Subtask;
+use crate::plan::{Subtask, TaskType};
 use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 
+pub use desk::*;
 pub use files::*;
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
@@ -49,6 +51,8 @@ pub struct State {
     pub tasks: Vec<Task>,
     /// Where each subtask stands in `tasks`.
     pub index: HashMap<SubtaskId, u32>,
+    /// What each type is granted, set by set, in the order they joined the plan.
+    pub grants: BTreeMap<TaskType, Vec<Grants>>,
     /// Dependencies named before the subtask they name was seen.
     pub forward: BTreeMap<SubtaskId, Vec<u32>>,
     /// Units that are neither waiting nor finished; boxed, for the table keeps the room of its fullest moment.
@@ -248,6 +252,15 @@ pub struct Task {
     pub merge: Option<Merge>,
 }
 
+/// Subtasks of one type with the same grants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grants {
+    /// The first of them.
+    pub of: Arc<Subtask>,
+    /// How many units, estimated where there are rows.
+    pub units: u64,
+}
+
 /// How rows ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -352,6 +365,8 @@ pub struct Attempt {
     pub model: ModelRef,
     /// What was said after the packed opening: the model's items and the tools' outputs.
     pub items: Vec<Item>,
+    /// What it is shown is on record.
+    pub opened: bool,
     /// Answers received.
     pub turns: u32,
     /// Tools called.
@@ -393,90 +408,6 @@ pub struct PendingTool {
     pub started: bool,
     /// It waits for a person.
     pub asked: Option<u32>,
-}
-
-/// What the flagship does: one job at a time.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Desk {
-    /// The job in hand.
-    pub job: Option<Job>,
-    /// Its stage.
-    pub stage: DeskStage,
-    /// Reasons for the next plan patch, gathered meanwhile.
-    pub reasons: VecDeque<Reason>,
-    /// The planner's conversation: requests, plans, patches. Replayed whole (`store: false`).
-    pub turns: Vec<Item>,
-    /// Faulty answers in a row.
-    pub mends: u32,
-    /// Plan patches made.
-    pub replans: u32,
-    /// Reviews made.
-    pub reviews: u32,
-    /// Availability trouble in a row.
-    pub trouble: u32,
-    /// How many models of the tier were given up on.
-    pub alternate: u32,
-    /// Optional request fields the model does not take.
-    pub omit: Vec<String>,
-    /// The output limit was doubled after a cut answer.
-    pub doubled: bool,
-    /// The planner's message about the job in hand is among its turns.
-    pub asked: bool,
-    /// Subtasks accepted from an answer that was cut: they stay, and only the rest is asked for.
-    pub frozen: u32,
-    /// The plan is whole.
-    pub planned: bool,
-    /// The last review.
-    pub summary: String,
-    /// What the approved review returns.
-    pub final_output: Option<String>,
-}
-
-/// Why the planner should look again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// The unit that waits for it.
-    pub unit: Option<Key>,
-    /// In words.
-    pub text: String,
-}
-
-/// A job of the flagship.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
-    /// Write the plan; again after faults.
-    Plan {
-        /// What was wrong with the last one.
-        faults: Vec<String>,
-    },
-    /// Answer with a plan patch.
-    Replan {
-        /// Why.
-        reasons: Vec<String>,
-        /// Units that wait for the answer.
-        units: Vec<Key>,
-        /// What was wrong with the last one.
-        faults: Vec<String>,
-    },
-    /// Judge the result.
-    Review {
-        /// What was wrong with the last answer.
-        faults: Vec<String>,
-    },
-}
-
-/// Where the job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeskStage {
-    /// No job.
-    #[default]
-    Idle,
-    /// Its call may be made.
-    Call,
-    /// A call is in flight.
-    Calling(CallNo),
-    /// Waits until a moment.
-    Parked,
 }
 
 /// What waits for a person.
@@ -577,6 +508,13 @@ impl State {
     /// The unit of a key.
     pub fn unit(&self, key: Key) -> super::event::Unit {
         super::event::Unit { subtask: self.task(key).spec.id.clone(), row: key.row }
+    }
+
+    /// Whether what a caller is shown at its start is on record already; a flagship's every call says it anew.
+    pub(super) fn is_opened(&self, caller: &Caller) -> bool {
+        let Caller::Executor { unit, .. } = caller else { return false };
+        let work = self.key(unit).and_then(|key| self.work.get(&key));
+        work.and_then(|work| work.attempt.as_ref()).is_some_and(|attempt| attempt.opened)
     }
 
     /// What everything cost so far.

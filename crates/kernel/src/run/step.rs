@@ -4,6 +4,7 @@ mod close;
 mod compose;
 mod rows;
 mod start;
+mod warm;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -12,7 +13,7 @@ use std::ops::Bound;
 use serde_json::Value;
 
 use super::action::Action;
-use super::event::{Caller, Event, Unit};
+use super::event::{Caller, CompactBy, Event, Unit};
 use super::state::{DeskStage, Key, Parked, PendingTool, Phase, Queue, Stage};
 use super::{Ask, Run};
 use crate::budget::Role;
@@ -20,6 +21,7 @@ use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
+pub(super) use warm::Warmth;
 
 /// Units looked at in one step that have to wait, before the rest is left to the next step.
 const LOOK_AT: usize = 64;
@@ -94,7 +96,7 @@ impl Run {
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        self.state.wakes_at().filter(|_| !self.stopping())
+        [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping())
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -270,13 +272,17 @@ impl Run {
         if self.item_missing(key) || self.session.leased_out.contains(&key.task) {
             return false;
         }
-        let (no, model) = (attempt.no, self.model_of(key));
+        let (no, opened, tier, model) = (attempt.no, attempt.opened, attempt.tier.clone(), self.model_of(key));
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
         }
-        if !gate.enter(&model) {
+        let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
+        if turn == warm::Turn::Wait || !gate.enter(&model) {
             return false;
+        }
+        if turn == warm::Turn::Lead {
+            self.leads(key, &model);
         }
         actions.push(Action::Call { caller: Caller::Executor { unit: self.state.unit(key), attempt: no } });
         true
@@ -303,8 +309,15 @@ impl Run {
             DeskStage::Parked => self.state.parked.iter().any(|(at, who)| *who == Parked::Desk && *at <= self.now),
             DeskStage::Idle | DeskStage::Calling(_) => false,
         };
-        let Some(caller) = self.desk_caller().filter(|c| due && !self.state.is_starved(c.role())) else { return };
-        if gate.enter(&self.desk_model().1) {
+        if !due {
+            return;
+        }
+        let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };
+        let model = match caller {
+            Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
+            _ => self.desk_model().1,
+        };
+        if gate.enter(&model) {
             actions.push(Action::Call { caller });
         }
     }

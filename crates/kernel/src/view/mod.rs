@@ -1,5 +1,6 @@
 //! What people and programs are shown of a run: folds of its events, and nothing that is not in them.
 
+pub mod context;
 pub mod cost;
 mod public;
 pub mod timeline;

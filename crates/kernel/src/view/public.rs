@@ -124,8 +124,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::Repinned { .. }
         | Event::PlannerAsked { .. }
         | Event::ContextGathered { .. }
+        | Event::Compacted { .. }
         | Event::CallStarted { .. }
         | Event::CallEnded { .. }
+        | Event::AgentWorked { .. }
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::RowsEnded { .. }

@@ -1,9 +1,13 @@
+use super::context::Contexts;
 use super::cost::Bill;
 use super::timeline::{Folding, Line, Who};
+use crate::call::{End, Item};
+use crate::context::PartReceipt;
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
-use crate::run::{CallNo, CallResult, Caller, Event, Stamped, SubtaskStatus, Unit, Verdict};
+use crate::run::{CallNo, CallResult, Caller, Ending, Event, GatheredPart, Stamped, SubtaskStatus, Unit, Verdict};
 use crate::time::{Millis, Timestamp};
+use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 
@@ -34,6 +38,7 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        opening: Vec::new(),
     }
 }
 
@@ -155,4 +160,103 @@ fn rows_share_a_line_that_claims_no_queue() {
     let timeline = fold.timeline();
     let each = line(&timeline.lines, "each");
     assert_eq!((each.rows, each.model, each.queue, each.to), (3, Millis(147), None, Millis(50)));
+}
+
+fn part(name: &str, bytes: u64, trimmed: u64) -> PartReceipt {
+    PartReceipt { name: name.to_owned(), bytes, trimmed }
+}
+
+/// An attempt of `name` that is shown `task` and so many files, uses a tool, and answers.
+fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, files: &[(&str, &str, u64)]) {
+    let (unit, tier, model) = (unit(name, row), Tier::new("mini").unwrap(), ModelRef::new("openai/m").unwrap());
+    let began = Event::AttemptStarted { unit: unit.clone(), attempt: 1, tier: tier.clone(), model: model.clone(), why: String::new() };
+    let parts =
+        files.iter().map(|(path, blob, bytes)| GatheredPart { path: (*path).into(), blob: (*blob).into(), bytes: *bytes }).collect();
+    let gathered =
+        Event::ContextGathered { unit: unit.clone(), parts, images: Vec::new(), tree: None, start: Vec::new(), conflicts: Vec::new() };
+    let mut opening = vec![part("rules", 400, 0), part("tools", 100, 0), part("task", 40, 0)];
+    opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
+    let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
+    let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
+        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, opening: parts }
+        }
+        other => other,
+    };
+    let said = |n: u64, text: &str, items: Vec<Item>| {
+        let result = CallResult::Answered { text: text.into(), refusal: None, items, end: End::Completed, model: None, service: None };
+        let usage = Some(Usage { input_tokens: 200, cached_tokens: 50, ..Usage::default() });
+        let (cost_usd, ms) = (NanoUsd::ZERO, Millis(1));
+        Event::CallEnded { call: CallNo(n), result, usage, cost_usd, flagship_usd: cost_usd, sent: true, ms, first_ms: None }
+    };
+    let asks = Item::ToolCall { call_id: "c1".into(), name: "search".into(), arguments: "0123456789".into() };
+    let output = ToolOutput { ok: true, output: "x".repeat(98), ..ToolOutput::default() };
+    let events = [
+        began,
+        gathered,
+        started(call, opening),
+        said(call, "", vec![asks]),
+        Event::ToolEnded {
+            unit: unit.clone(),
+            attempt: 1,
+            call_id: "c1".into(),
+            name: "search".into(),
+            output,
+            saved: None,
+            tree: None,
+            touched: None,
+            ms: Millis(1),
+        },
+        started(call + 1, Vec::new()),
+        said(call + 1, "twenty bytes of text", Vec::new()),
+        Event::AttemptEnded {
+            unit,
+            attempt: 1,
+            tier,
+            model,
+            ending: Ending::Done,
+            failure: None,
+            accepted: true,
+            reason: String::new(),
+            cost_usd: NanoUsd::ZERO,
+            usage: Usage::default(),
+        },
+    ];
+    events.iter().for_each(|event| contexts.saw(event));
+}
+
+#[test]
+fn full_history_holds_everything_once_and_whole() {
+    let mut contexts = Contexts::of(unit("b", None));
+    let plan = [planned("a", &[]), planned("b", &["a"])];
+    let said: u64 = plan
+        .iter()
+        .map(|e| if let Event::PlanSubtask { subtask, .. } = e { serde_json::to_vec(subtask).unwrap().len() as u64 } else { 0 })
+        .sum();
+    plan.iter().for_each(|event| contexts.saw(event));
+    worked(&mut contexts, 1, "a", None, &[("x", "1", 1_000), ("y", "1", 300)]);
+    // `b` sees x as it was, and y changed.
+    worked(&mut contexts, 3, "b", None, &[("x", "1", 1_000), ("y", "2", 310)]);
+    let contexts = contexts.finish();
+    let shown = &contexts.shown[0];
+    let turns = (2 + 6 + 10) + (2 + 98);
+    assert_eq!(shown.bytes(), 400 + 100 + 40 + 500 + 155 + turns);
+    assert_eq!(shown.sent_bytes, 2 * shown.bytes() - turns);
+    let of_a = turns + 20 + 1_000 + 300;
+    assert_eq!(shown.full_bytes, 400 + 100 + said + of_a + 310 + turns);
+    assert_eq!(shown.usage.unwrap().input_tokens, 400);
+    assert_eq!((contexts.total().attempts, contexts.shown.len()), (2, 1));
+}
+
+#[test]
+fn rows_are_history_once_each_by_what_they_add_to_the_description() {
+    let mut contexts = Contexts::of(unit("a", Some(1)));
+    let mut subtask = Subtask::new(id("a"));
+    subtask.description = "d".repeat(25);
+    let said = serde_json::to_vec(&subtask).unwrap().len() as u64;
+    contexts.saw(&Event::PlanSubtask { subtask: Box::new(subtask), streamed: false });
+    worked(&mut contexts, 1, "a", Some(0), &[]);
+    worked(&mut contexts, 3, "a", Some(1), &[]);
+    let (turns, row) = (118, 40 - 25);
+    assert_eq!(contexts.shown[0].full_bytes, 500 + said + (row + turns + 20) + (row + turns));
 }

@@ -109,7 +109,7 @@ impl Folding {
             Event::CallEnded { call, ms, .. } => {
                 let Some((caller, from)) = self.calls.remove(call) else { return };
                 let task = match &caller {
-                    Caller::Planner | Caller::Replanner => &mut self.planner,
+                    Caller::Planner | Caller::Replanner | Caller::Compactor { .. } => &mut self.planner,
                     Caller::Reviewer => &mut self.reviewer,
                     Caller::Executor { unit, .. } => self.tasks.entry(unit.subtask.clone()).or_default(),
                 };

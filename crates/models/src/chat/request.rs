@@ -25,8 +25,6 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<ToolChoice<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
@@ -43,6 +41,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<Service>,
     messages: Vec<Message<'a>>,
+    /// Behind all that siblings share: which of the tools may be called is each one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice<'a>>,
 }
 
 #[derive(Serialize)]

@@ -25,8 +25,6 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<ToolChoice<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
@@ -42,6 +40,9 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     instructions: &'a str,
     input: Vec<Input<'a>>,
+    /// Behind all that siblings share: which of the tools may be called is each one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice<'a>>,
 }
 
 #[derive(Serialize)]
@@ -93,7 +94,7 @@ struct Reasoning {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Input<'a> {
+pub(super) enum Input<'a> {
     Message {
         role: &'static str,
         content: Content<'a>,
@@ -119,14 +120,14 @@ enum Input<'a> {
 /// Text, or text with images.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Content<'a> {
+pub(super) enum Content<'a> {
     Text(&'a str),
     Parts(Vec<Part<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
+pub(super) enum Part<'a> {
     InputText { text: &'a str },
     InputImage { detail: &'static str, image_url: String },
 }
@@ -202,7 +203,7 @@ pub(crate) fn cache_key(key: &str) -> &str {
     &key[..key.floor_char_boundary(CACHE_KEY_BYTES)]
 }
 
-fn input(call: &Call) -> Vec<Input<'_>> {
+pub(super) fn input(call: &Call) -> Vec<Input<'_>> {
     call.items.iter().filter_map(|item| entry(item, call)).collect()
 }
 

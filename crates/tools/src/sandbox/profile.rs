@@ -26,6 +26,9 @@ pub struct Profile {
     pub rustup_toolchain: Option<String>,
     /// TCP and UDP on a loopback interface of the sandbox's own; reaches nothing outside.
     pub loopback: bool,
+    /// A proxy of the engine's at the loopback interface, named to programs by the usual variables; what it lets through is
+    /// whoever's who takes it from the [`super::Session`].
+    pub door: bool,
     /// Lets commands connect to UNIX sockets. Only where no socket of a program outside lies in the
     /// view or in `read_only`: mounts do not stop a connect.
     pub local_sockets: bool,
@@ -109,6 +112,12 @@ impl Profile {
             }
             for file in ["/etc/resolv.conf", "/etc/hosts"] {
                 plan.bind(Path::new(file));
+            }
+        }
+        if self.door {
+            let (host, port) = super::wire::DOOR;
+            for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+                env.insert(name.to_owned(), format!("http://{host}:{port}"));
             }
         }
         if let Some(cargo) = &self.cargo_home

@@ -3,13 +3,15 @@
 //! Hanging up the control socket ends everything inside, so dropping a [`Session`] is killing it. There is no wall
 //! time: whoever talks keeps the deadlines.
 
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedWriteHalf, pipe};
 use tokio::process::Child;
@@ -30,6 +32,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Session {
     /// What it reads and writes.
     stream: Option<UnixStream>,
+    /// What its proxy's other side listens on.
+    door: Option<OwnedFd>,
     complaints: Arc<Mutex<Captured>>,
     drained: JoinHandle<()>,
     ended: JoinHandle<Result<Status, SandboxError>>,
@@ -44,6 +48,7 @@ impl Session {
         let places = if spec.writable { Some(Placeholders::hold(&view, &PROTECTED)?) } else { None };
         let mut order = sandbox.order(&spec, Mode::Run)?;
         order.talks = true;
+        order.door = sandbox.door;
         order.caps.wall_ms = u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX);
         let (ours, theirs) = StdUnixStream::pair().map_err(cannot("open a socket"))?;
         ours.set_nonblocking(true).map_err(cannot("open a socket"))?;
@@ -60,12 +65,18 @@ impl Session {
             result.unwrap_or(Err(SandboxError::LostLauncher))
         });
         let stream = UnixStream::from_std(ours).map_err(cannot("open a socket"))?;
-        Ok(Self { stream: Some(stream), complaints, drained, ended, line: Some(line), child, _places: places })
+        let door = if sandbox.door { handed(&stream).await } else { None };
+        Ok(Self { stream: Some(stream), door, complaints, drained, ended, line: Some(line), child, _places: places })
     }
 
     /// The line to the command; only the first caller gets it.
     pub fn take_stream(&mut self) -> Option<UnixStream> {
         self.stream.take()
+    }
+
+    /// The other side of its proxy ([`super::Profile::door`]), listening; only the first caller gets it.
+    pub fn take_door(&mut self) -> Option<OwnedFd> {
+        self.door.take()
     }
 
     /// What it wrote to standard error so far, within its bound.
@@ -106,6 +117,23 @@ impl Drop for Session {
         self.ended.abort();
         self.drained.abort();
     }
+}
+
+/// The door as init hands it out, before the command has started; `None` where init came to nothing.
+async fn handed(line: &UnixStream) -> Option<OwnedFd> {
+    let receive = || {
+        let mut byte = [0_u8; 1];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        recvmsg(line, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+        let rights = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        Ok(rights)
+    };
+    line.async_io(Interest::READABLE, receive).await.ok().flatten()
 }
 
 async fn drain(mut pipe: pipe::Receiver, into: Arc<Mutex<Captured>>) {

@@ -18,6 +18,11 @@ impl Session {
         match *self {}
     }
 
+    /// The other side of its proxy; only the first caller gets it.
+    pub fn take_door(&mut self) -> Option<std::os::fd::OwnedFd> {
+        match *self {}
+    }
+
     /// What it wrote to standard error so far, within its bound.
     pub fn complaints(&self) -> String {
         match *self {}

@@ -16,6 +16,9 @@ pub(super) const VIEW: &str = "/workspace";
 /// Where the scratch directory stands inside the sandbox.
 pub(super) const SCRATCH: &str = "/scratch";
 
+/// Where the door stands inside: a listener whose other side is the engine's.
+pub(super) const DOOR: (&str, u16) = ("127.0.0.1", 3128);
+
 /// Longest order accepted, in bytes: 128 KiB of arguments, JSON-escaped, fit with room to spare.
 pub(super) const MAX_ORDER: usize = 4 << 20;
 
@@ -73,6 +76,8 @@ pub(super) struct Order {
     pub cwd: PathBuf,
     pub caps: Caps,
     pub loopback: bool,
+    /// Whether init opens the door and hands it out over the command's own line; needs `talks`.
+    pub door: bool,
     pub local_sockets: bool,
     /// The host's network instead of none.
     pub network: bool,

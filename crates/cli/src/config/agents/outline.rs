@@ -119,8 +119,7 @@ impl Reader {
         let name = letters(title);
         if self.block.is_none() && BLOCKS.contains(&name.as_str()) {
             (self.block, self.section) = (Some(level), None);
-        } else if let Some((section, exact)) = named(title).filter(|(_, exact)| *exact || self.block.is_some()) {
-            let _ = exact;
+        } else if let Some((section, _)) = named(title).filter(|(_, exact)| *exact || self.block.is_some()) {
             self.section = Some((section, level));
         } else if self.section.is_some() || self.block.is_some() {
             self.heading = Some(title.to_owned());

@@ -1,6 +1,6 @@
 //! "Model Routing": who is played by which model, in which words, with or without the cache.
 
-use brigade_kernel::ids::Tier;
+use brigade_kernel::ids::{ModelRef, Tier};
 use brigade_kernel::plan::TaskType;
 use brigade_kernel::policy::Who;
 
@@ -34,7 +34,7 @@ pub fn who(name: &str) -> Option<Who> {
     let name = ["agents", "agent", "role", "model", "tier"].into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     let kind = |kind: &str| TaskType::parse(kind).map(Who::Type);
     match name {
-        "planner" | "plan" | "planning" | "orchestrator" | "lead" => Some(Who::Planner),
+        "planner" | "plan" | "planning" | "orchestrator" | "lead" | "main" | "primary" => Some(Who::Planner),
         "reviewer" => Some(Who::Reviewer),
         "executor" | "executors" | "worker" | "workers" | "sub" | "subs" => Some(Who::Executor),
         "codereviewer" | "codereview" | "review" | "filereviewer" => kind("review_file"),
@@ -84,7 +84,10 @@ pub(super) fn effects(item: &Item, ground: &Ground<'_>, state: &mut Collected) -
         None if letters(key) == "default" || letters(key) == "defaultmodel" || letters(key) == "defaulttier" => {
             super::cost::default_tier(&item.value, ground)
         }
-        None => vec![unknown("it names neither planner, executor, reviewer nor a type of subtask")],
+        None => match sentence(&item.whole(), ground) {
+            Some((who, text)) => model(who, &text, ground, state),
+            None => vec![unknown("it names neither planner, executor, reviewer nor a type of subtask")],
+        },
     }
 }
 
@@ -100,10 +103,7 @@ fn fields(who: Who, value: &str, ground: &Ground<'_>, state: &mut Collected) -> 
             // A role's text may hold commas.
             (None, Some((Field::Role, text))) => text.push_str(&format!(", {part}")),
             (None, None) => {
-                let (model, role) = match part.split_once('(') {
-                    Some((model, role)) => (model.trim(), role.trim_end_matches(')').trim()),
-                    None => (part, ""),
-                };
+                let (model, role) = with_purpose(part, ground);
                 match ground.model(model) {
                     Ok(_) => found.push((Field::Model, model.to_owned())),
                     Err(_) if model.contains(' ') => found.push((Field::Role, model.to_owned())),
@@ -122,11 +122,45 @@ fn fields(who: Who, value: &str, ground: &Ground<'_>, state: &mut Collected) -> 
     effects
 }
 
+/// `gpt-5.4 (planning)`, `gpt-5.4 — planning`, `gpt-5.4 for planning`: a model, and what it is for.
+fn with_purpose<'t>(text: &'t str, ground: &Ground<'_>) -> (&'t str, &'t str) {
+    let Some((first, rest)) = text.trim().split_once(char::is_whitespace).filter(|(first, _)| ground.model(first).is_ok()) else {
+        return (text, "");
+    };
+    let rest = rest.trim().trim_start_matches(['—', '–', '-', ':', '(']).trim().trim_end_matches(')');
+    (first, rest.strip_prefix("for ").unwrap_or(rest).trim())
+}
+
+/// `The planner uses gpt-5.4`: one role and one model in a sentence.
+fn sentence(text: &str, ground: &Ground<'_>) -> Option<(Who, String)> {
+    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(|c: char| ",.;:()\"'`".contains(c))).collect();
+    let role = |word: &&str| {
+        matches!(
+            letters(word).as_str(),
+            "planner" | "planning" | "reviewer" | "executor" | "executors" | "worker" | "workers" | "subagents"
+        )
+    };
+    let model = |word: &&str| (word.contains(|c: char| c.is_ascii_digit()) || word.contains('/')) && ground.model(word).is_ok();
+    let roles: Vec<&str> = words.iter().copied().filter(role).collect();
+    let models: Vec<&str> = words.iter().copied().filter(model).collect();
+    match (&roles[..], &models[..]) {
+        ([one], [model]) => Some((who(one)?, (*model).to_owned())),
+        _ => None,
+    }
+}
+
 fn one(who: Who, field: Field, text: &str, ground: &Ground<'_>, state: &mut Collected) -> Vec<Effect> {
     let text = text.trim().trim_matches(['"', '\'']);
     let at = who.as_str();
     match field {
-        Field::Model => model(who, text, ground, state),
+        Field::Model => {
+            let (name, role) = with_purpose(text, ground);
+            let mut effects = model(who, name, ground, state);
+            if !role.is_empty() {
+                effects.extend(one(who, Field::Role, role, ground, state));
+            }
+            effects
+        }
         Field::Role => {
             let mut effects = vec![Effect::sets(format!("additions.{at}"), format!("Your part: {}.", text.trim_end_matches('.')))];
             if who == Who::Planner && letters(text).contains("review") {
@@ -146,52 +180,49 @@ fn one(who: Who, field: Field, text: &str, ground: &Ground<'_>, state: &mut Coll
 
 /// Binds a role or a type to a model: to the rung that has it, else the role's rung is bound to it.
 pub(super) fn model(who: Who, text: &str, ground: &Ground<'_>, state: &mut Collected) -> Vec<Effect> {
-    let named = match ground.model(text) {
-        Ok(named) => named,
+    let to = match ground.model(text) {
+        Ok(Named::Tier(tier)) => To::Rung(tier),
+        Ok(Named::Model(model)) => ground.rung(&model).cloned().map_or(To::Model(model), To::Rung),
         Err(why) => return vec![Effect::Refused(why)],
     };
-    let rung = match &named {
-        Named::Tier(tier) => Some(tier.clone()),
-        Named::Model(model) => ground.rung(model).cloned(),
-    };
-    let bind = |tier: &Tier| match &named {
-        Named::Model(model) => Effect::sets(format!("tiers.{tier}.model"), model.as_str()),
-        Named::Tier(tier) => Effect::Always(format!("{tier} is its tier")),
-    };
-    match who {
-        Who::Planner | Who::PlannerPatch => {
-            let own = rung.clone().unwrap_or_else(|| ground.policy.planner().clone());
-            state.planner = Some(own.clone());
-            let mut effects = vec![match rung {
-                Some(tier) => Effect::sets("roles.planner", tier.as_str()),
-                None => bind(&own),
-            }];
-            effects.extend(reviews_too(state));
-            effects
-        }
-        Who::Reviewer => {
-            state.reviewer = true;
-            match rung {
-                Some(tier) => vec![Effect::sets("roles.reviewer", tier.as_str())],
-                None => vec![bind(ground.policy.reviewer())],
-            }
-        }
-        Who::Executor => match rung {
-            Some(tier) => vec![Effect::sets("roles.executor", tier.as_str())],
-            None if ground.executors() == ground.policy.planner() => {
-                vec![Effect::Refused("planner and executors share the only tier: give the executors one of their own".to_owned())]
-            }
-            None => vec![bind(ground.executors()), Effect::sets("roles.executor", ground.executors().as_str())],
-        },
-        Who::Type(kind) => {
-            let to = match (&rung, &named) {
-                (Some(tier), _) => tier.to_string(),
-                (None, Named::Model(model)) => model.to_string(),
-                (None, Named::Tier(tier)) => tier.to_string(),
+    let bind = |tier: &Tier, model: &ModelRef| Effect::sets(format!("tiers.{tier}.model"), model.as_str());
+    match (who, to) {
+        (Who::Planner | Who::PlannerPatch, to) => {
+            let (own, effect) = match to {
+                To::Rung(tier) => (tier.clone(), Effect::sets("roles.planner", tier.as_str())),
+                To::Model(model) => (ground.policy.planner().clone(), bind(ground.policy.planner(), &model)),
             };
-            vec![Effect::sets(format!("routes.{kind}"), to)]
+            state.planner = Some(own);
+            std::iter::once(effect).chain(reviews_too(state)).collect()
         }
+        (Who::Reviewer, to) => {
+            state.reviewer = true;
+            vec![match to {
+                To::Rung(tier) => Effect::sets("roles.reviewer", tier.as_str()),
+                To::Model(model) => bind(ground.policy.reviewer(), &model),
+            }]
+        }
+        (Who::Executor, To::Rung(tier)) => vec![Effect::sets("roles.executor", tier.as_str())],
+        (Who::Executor, To::Model(_)) if ground.executors() == ground.policy.planner() => {
+            vec![Effect::Refused("planner and executors share the only tier: give the executors one of their own".to_owned())]
+        }
+        (Who::Executor, To::Model(model)) => {
+            vec![bind(ground.executors(), &model), Effect::sets("roles.executor", ground.executors().as_str())]
+        }
+        // It summarizes, and runs where that starts.
+        (Who::Compactor, To::Rung(tier)) => vec![Effect::sets("routes.summarize", tier.as_str())],
+        (Who::Compactor, To::Model(model)) => vec![Effect::sets("routes.summarize", model.as_str())],
+        (Who::Type(kind), To::Rung(tier)) => vec![Effect::sets(format!("routes.{kind}"), tier.as_str())],
+        (Who::Type(kind), To::Model(model)) => vec![Effect::sets(format!("routes.{kind}"), model.as_str())],
     }
+}
+
+/// Where a role or a type goes with a model.
+enum To {
+    /// To the rung that has it.
+    Rung(Tier),
+    /// To a rung that is to be bound to it.
+    Model(ModelRef),
 }
 
 /// A planner that also reviews takes the review to its own tier.

@@ -20,6 +20,9 @@ fn clause_effects(clause: &str, key: &str, ground: &Ground<'_>) -> Vec<Effect> {
     if let Some(effect) = setting(clause) {
         return vec![effect];
     }
+    if has(&["planner", "orchestrator"]) {
+        return vec![unknown("the planner's own context has no soft limit to set")];
+    }
     if let Some(n) = number(clause) {
         if has(&["compact", "summar"]) {
             let key = if has(&["result"]) { "limits.compact_results" } else { "limits.compact_tokens" };
@@ -36,6 +39,8 @@ fn clause_effects(clause: &str, key: &str, ground: &Ground<'_>) -> Vec<Effect> {
         "a subtask is shown the files it names, and of those the parts most like its description"
     } else if never && has(&["history", "conversation", "transcript", "entire", "whole repo", "full context", "full repo"]) {
         "an executor never sees the conversation, nor files it does not name"
+    } else if has(&["fresh context", "clean context", "isolated", "own context", "reset context", "clear context"]) {
+        "every subtask starts with a context of its own"
     } else if has(&["prefix", "stable", "static"]) && has(&["cache", "first", "prompt"]) {
         "rules and shared instructions come first, in the same bytes for all siblings"
     } else {

@@ -162,6 +162,15 @@ fn models_are_bound_where_they_are_priced_and_reachable_and_refused_by_name_else
     assert!(routing("Planner: model: gpt-99-ultra").contains("refused: no price is known for a model gpt-99-ultra"));
     assert!(routing("Planner: model: anthropic/claude-3-5-haiku-20241022").contains("refused: "));
     assert_eq!(routing("Janitor: model: gpt-5.4"), "3 ?");
+    assert_eq!(
+        routing("Planner: gpt-5.4 — plans, and cuts"),
+        "3 roles.planner = flagship; 3 additions.planner = Your part: plans, and cuts."
+    );
+    assert_eq!(
+        routing("**Planner Model:** `gpt-5.4` for planning"),
+        "3 roles.planner = flagship; 3 additions.planner = Your part: planning."
+    );
+    assert_eq!(routing("The planner uses gpt-5.4."), "3 roles.planner = flagship");
     assert_eq!(routing("Planner: model: gpt-5.4, temperature: 0.2"), "3 ?; 3 roles.planner = flagship");
 }
 
@@ -178,6 +187,22 @@ fn a_workspace_lowers_a_budget_and_raises_none() {
 }
 
 #[test]
+fn what_is_asked_of_the_context_is_a_soft_limit_or_always_so() {
+    let context = |line: &str| said(&format!("# Agent Configuration\n## Context Management\n- {line}\n")).join("; ");
+    assert_eq!(
+        context("Max context: 4k tokens per executor"),
+        "3 tiers.nano.max_context_tokens = 4000; 3 tiers.mini.max_context_tokens = 4000"
+    );
+    assert_eq!(context("Keep each subtask under 64,000 tokens"), "3 tiers.mini.max_context_tokens = 64000");
+    for line in
+        ["Never send the full repo", "Each worker gets a fresh context", "Send only relevant files", "Keep a stable prefix for the cache"]
+    {
+        assert_eq!(context(line), "3 always", "{line}");
+    }
+    assert_eq!(context("Keep the planner under 100k tokens"), "3 ?");
+}
+
+#[test]
 fn prose_under_the_same_words_is_left_alone() {
     let prose = "# Shop\n## Model Routing\nURLs name the model: see routes.rb.\n- `/models/:id` goes to Rails\n\
                  ## Cost Optimization\nWe cache pages.\n```sh\nmake cost: all\n```\n";
@@ -186,6 +211,8 @@ fn prose_under_the_same_words_is_left_alone() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..proptest::prelude::ProptestConfig::with_cases(64) })]
+
     #[test]
     fn any_text_is_read_and_every_line_in_it_is_one_of_the_file(
         parts in proptest::collection::vec("(#{1,4} ?(Agent Configuration|Model Routing|Cost Optimization|Context Management|x)|[-*|] ?(Planner|executor|escalate only when|default to|budget)?[:=|]? ?[a-z0-9$.,;:{}\\[\\] İß-]{0,20}|```(yaml)?|\\PC{0,20})", 0..12),

@@ -9,9 +9,12 @@ use crate::plan::reference::Reference;
 use crate::plan::{self, ForEach, PlanPatch, Subtask};
 use crate::route::Failure;
 use crate::run::event::{Ending, PatchedBy, SubtaskStatus};
-use crate::run::state::{DeskStage, Job, Key, Phase, Stage, State, Task, Tried, Work};
+use crate::run::state::{DeskStage, Grants, Job, Key, Phase, Stage, State, Task, Tried, Work};
 use crate::schedule;
 use crate::units::NanoUsd;
+
+/// How many rows a subtask of rows stands for before they are counted: ours, a guess.
+const ROWS: u64 = 100;
 
 impl State {
     /// A finished subtask (or row) is open again.
@@ -140,8 +143,21 @@ impl State {
         });
         self.index.insert(id, task);
         self.open += 1;
+        self.add_grants(task);
         self.link(task);
         self.wake_task(task);
+    }
+
+    /// Notes which tools a subtask's type is granted. Nothing is taken out again: what was offered once stays in front
+    /// of what comes later, so that a plan that grows changes no earlier byte.
+    fn add_grants(&mut self, task: u32) {
+        let spec = &self.tasks[task as usize].spec;
+        let units = if spec.for_each.is_some() { ROWS } else { 1 };
+        let sets = self.grants.entry(spec.kind).or_default();
+        match sets.iter_mut().find(|set| (&set.of.tools, &set.of.mcp_servers) == (&spec.tools, &spec.mcp_servers)) {
+            Some(set) => set.units += units,
+            None => sets.push(Grants { of: spec.clone(), units }),
+        }
     }
 
     /// Ties a task to all that it names, known or not yet.
@@ -247,7 +263,7 @@ impl State {
 }
 
 fn wanted(spec: &Subtask) -> Wanted {
-    context::wanted(&spec.id, &spec.output_format, spec.output_schema.as_ref())
+    context::wanted(&spec.output_format, spec.output_schema.as_ref())
 }
 
 /// All that a subtask waits for, each once.

@@ -153,6 +153,7 @@ impl State {
                 entry.error = all_failed.then(|| "every row failed".to_owned());
                 entry.output = rows::in_brief(entry).into();
                 self.open -= 1;
+                self.desk.news.insert(task);
                 self.wake_dependents(task);
             }
         }

@@ -75,6 +75,7 @@ impl State {
             tier: tier.clone(),
             model: model.clone(),
             items: Vec::new(),
+            opened: false,
             turns: 0,
             tool_calls: 0,
             repeated: (0, 0),
@@ -183,6 +184,9 @@ impl State {
         let task = &mut self.tasks[key.task as usize];
         if task.status.is_none() {
             self.open -= 1;
+        }
+        if status == SubtaskStatus::Done {
+            self.desk.news.insert(key.task);
         }
         task.status = Some(status);
         task.output = output.into();

@@ -198,7 +198,7 @@ impl Run {
     }
 
     /// What an attempt changed, as far as decisions need it.
-    pub(super) fn touched(&self, unit: &Unit, changed: &Changed) -> Touched {
+    pub(in crate::run) fn touched(&self, unit: &Unit, changed: &Changed) -> Touched {
         let Some(key) = self.state.key(unit) else { return Touched::default() };
         let mut outside = plan::outside(&self.state.task(key).spec.writes, &changed.paths);
         outside.truncate(SHOWN_OUTSIDE);

@@ -29,6 +29,10 @@ impl Run {
         } else if !matches!(caller, Caller::Executor { .. }) {
             items = marked(&answer.items);
         }
+        if matches!(caller, Caller::Compactor { .. }) {
+            text.clear(); // it stands in the event that follows, with what it is worth
+            items.clear();
+        }
         CallResult::Answered {
             text,
             refusal: answer.refusal.clone(),
@@ -64,12 +68,21 @@ impl Run {
             }
             _ => tries,
         };
+        if matches!(flight.caller, Caller::Compactor { .. }) {
+            // Not worth waiting for: the planner is asked as it is.
+            let (class, message, param) = (error.class, error.message.clone(), error.param.clone());
+            return CallResult::Failed { class, message, param, repair: Repair::GiveUp(GiveUp::BadRequest) };
+        }
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
         CallResult::Failed {
             class: error.class,
             message: error.message.clone(),
             param: error.param.clone(),
-            repair: route::after_trouble(&trouble, self.now).repair,
+            repair: if self.has_had_its_try(&flight.model, error.class) {
+                Repair::GiveUp(GiveUp::BadRequest)
+            } else {
+                route::after_trouble(&trouble, self.now).repair
+            },
         }
     }
 
@@ -80,6 +93,9 @@ impl Run {
                 let CallResult::Failed { repair: Repair::GiveUp(how), .. } = result else { return };
                 match how {
                     GiveUp::TooLong => self.attempt_failed(key, Ending::Failed, Failure::ContextTooLong, error.message),
+                    GiveUp::BadRequest if error.class == ErrorClass::TimedOut => {
+                        self.attempt_failed(key, Ending::Failed, Failure::TooManyTurns, error.to_string());
+                    }
                     GiveUp::BadRequest => self.attempt_failed(key, Ending::Failed, Failure::Refusal, error.to_string()),
                     how => self.give_up(how, &error),
                 }

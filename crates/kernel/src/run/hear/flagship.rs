@@ -46,9 +46,15 @@ impl Run {
     }
 
     pub(super) fn flagship_answered(&mut self, caller: &Caller, answer: Result<Answer, CallError>, result: CallResult) {
+        if let Caller::Compactor { by } = caller {
+            return self.compactor_answered(*by, answer);
+        }
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
+                if self.compaction().is_some() {
+                    return; // too long: asked again when it is condensed
+                }
                 if let CallResult::Failed { repair: Repair::GiveUp(how), .. } = result {
                     match how {
                         GiveUp::TooLong | GiveUp::BadRequest => {
@@ -74,7 +80,7 @@ impl Run {
             Caller::Planner => self.planned(&answer.text),
             Caller::Replanner => self.replanned(&answer.text),
             Caller::Reviewer => self.reviewed(&answer.text),
-            Caller::Executor { .. } => {}
+            Caller::Executor { .. } | Caller::Compactor { .. } => {}
         }
     }
 
@@ -283,7 +289,7 @@ impl Run {
     pub(in crate::run) fn desk_caller(&self) -> Option<Caller> {
         self.state.desk.job.as_ref().map(|job| match job {
             Job::Plan { .. } => Caller::Planner,
-            Job::Replan { .. } => Caller::Replanner,
+            Job::Replan { .. } => self.compaction().map_or(Caller::Replanner, |by| Caller::Compactor { by }),
             Job::Review { .. } => Caller::Reviewer,
         })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::warm::Turn;
 use super::{AT_ONCE, Doors, LOOK_AT, next_in};
 use crate::budget::Role;
 use crate::ids::{ModelRef, SubtaskId, Tier};
@@ -29,7 +30,9 @@ impl Run {
             return; // a fault of the whole plan stops new starts until it is mended
         }
         let (mut after, mut waiting) = (None, 0);
-        while waiting < LOOK_AT
+        // Behind siblings that wait for one of them there may be others that need not.
+        let look_at = if self.waits_until().is_some() { LOOK_AT * 16 } else { LOOK_AT };
+        while waiting < look_at
             && actions.len() < AT_ONCE
             && let Some(next) = next_in(&self.state.ready, after)
         {
@@ -69,12 +72,19 @@ impl Run {
         let (tier, why) = self.next_tier(key, &route);
         let policy = self.state.start().policy.clone();
         let (model, _) = route.models(&tier, &policy);
+        let direct = !self.state.must_gather(key);
+        let turn = if direct { self.turn_of(key, &tier, model) } else { Turn::Go };
+        if turn == Turn::Wait {
+            return false;
+        }
         if let Some(started) = self.unaffordable(key, &tier, model) {
             return started;
         }
-        let direct = !self.state.must_gather(key);
         if direct && !gate.enter(model) {
             return false;
+        }
+        if turn == Turn::Lead {
+            self.leads(key, model);
         }
         let work = self.state.work.get(&key);
         let last = work.and_then(|w| w.tried.last()).map(|t| t.tier.clone());

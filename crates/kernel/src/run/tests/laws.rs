@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::world::*;
 use crate::budget::Scope;
 use crate::call::{Call, End, ErrorClass, Item};
+use crate::context;
 use crate::plan::ForEach;
-use crate::policy::Slots;
+use crate::policy::{Slots, Who};
 use crate::run::*;
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+use crate::view::context::Contexts;
 
 /// Chance from a seed: every case can be played again.
 #[derive(Clone)]
@@ -350,7 +352,20 @@ fn same(a: &State, b: &State) -> bool {
         && (a.phase, a.active, a.open, a.mended, a.tally) == (b.phase, b.active, b.open, b.mended, b.tally)
         && (&a.changes, &a.repairs, &a.merges, &a.composed) == (&b.changes, &b.repairs, &b.merges, &b.composed)
         && (&a.patch, &a.stop, &a.starved, a.reserve) == (&b.patch, &b.stop, &b.starved, b.reserve)
-        && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended) == (&b.usage, &b.notes, &b.index, &b.forward, &b.ended)
+        && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended, &a.grants)
+            == (&b.usage, &b.notes, &b.index, &b.forward, &b.ended, &b.grants)
+}
+
+/// What the receipts on record say was sent is what was sent, byte for byte.
+fn receipts_add_up(world: &World) {
+    let mut contexts = Contexts::default();
+    world.events().for_each(|event| contexts.saw(event));
+    let sent = world.calls.iter().filter(|(_, caller, ..)| matches!(caller, Caller::Executor { .. })).map(|(.., call)| {
+        let items: usize = call.items.iter().map(context::item_bytes).sum();
+        let tools: usize = call.tools.iter().map(context::tool_bytes).sum();
+        (call.instructions.len() + items + tools + call.format.as_ref().map_or(0, context::format_bytes)) as u64
+    });
+    assert_eq!(contexts.finish().total().sent_bytes, sent.sum::<u64>());
 }
 
 /// What the events say of order: nothing starts early, nothing twice at once, no number twice.
@@ -409,6 +424,10 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
     }
     if dice.chance(40) {
         policy.budget.run_usd = NanoUsd(60_000_000 + dice.roll(400_000_000));
+    }
+    if dice.chance(30) {
+        // Long enough for siblings to wait for the first of them.
+        policy.prompts.insert(Who::Executor, "Do as you are told. ".repeat(300));
     }
     if dice.chance(20) {
         policy.budget.planner_tokens = Some(60_000);
@@ -475,6 +494,7 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
         assert_eq!(world.run.state().ledger.leased(), NanoUsd::ZERO, "nothing is promised when nothing runs");
         assert_eq!(world.run.state().ledger.calls_in_flight(), 0);
         order_is_kept(&world);
+        receipts_add_up(&world);
         starts_are_exact(&world);
         let over = world.run.state().phase == Phase::Ended;
         sessions += 1;

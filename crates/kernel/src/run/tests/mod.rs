@@ -4,6 +4,8 @@
 
 mod attempts;
 mod bulk;
+mod compaction;
+mod errands;
 mod images;
 mod instructed;
 mod laws;
@@ -13,4 +15,5 @@ mod open;
 mod passes;
 mod plan;
 mod trouble;
+mod warm;
 mod world;

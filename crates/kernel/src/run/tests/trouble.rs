@@ -140,7 +140,7 @@ fn cancelling_waits_for_calls_in_flight_and_takes_no_late_answer() {
     assert_eq!((end.status, world.calls.len()), (RunStatus::Cancelled, 3));
     let events = world.durable.len();
     let late = say("late").answer;
-    world.hear(Fact::Answered { call, answer: late, ms: crate::time::Millis(1), first_ms: None });
+    world.hear(Fact::Answered { call, answer: late, ms: crate::time::Millis(1), first_ms: None, worked: None });
     world.turn();
     assert_eq!(world.durable.len(), events);
 }

@@ -65,6 +65,8 @@ impl Asked<'_> {
 pub struct Reply_ {
     pub answer: Result<Answer, CallError>,
     pub ms: u64,
+    /// When its first content comes, where somebody waits for it.
+    pub first: u64,
     /// Pieces of a planner's answer and when they arrive.
     pub stream: Vec<(u64, String)>,
 }
@@ -73,7 +75,7 @@ pub fn say(text: impl Into<String>) -> Reply_ {
     let text = text.into();
     let items = vec![Item::message(Speaker::Assistant, text.clone())];
     let usage = Some(Usage { input_tokens: 300, output_tokens: 50, ..Usage::default() });
-    Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, stream: Vec::new() }
+    Reply_ { answer: Ok(Answer { text, items, usage, ..Answer::default() }), ms: 100, first: 40, stream: Vec::new() }
 }
 
 pub fn call_tool(id: &str, name: &str, arguments: Value) -> Reply_ {
@@ -108,12 +110,16 @@ pub fn error(class: ErrorClass) -> Reply_ {
         sent: true,
         provider_request_id: None,
     };
-    Reply_ { answer: Err(error), ms: 50, stream: Vec::new() }
+    Reply_ { answer: Err(error), ms: 50, first: 50, stream: Vec::new() }
 }
 
 impl Reply_ {
     pub fn after(mut self, ms: u64) -> Self {
         self.ms = ms;
+        self
+    }
+    pub fn first(mut self, ms: u64) -> Self {
+        self.first = ms;
         self
     }
     pub fn ends(mut self, end: End) -> Self {
@@ -150,6 +156,7 @@ pub type Files = BTreeMap<String, String>;
 /// The tree without changes.
 pub const BASE: &str = "t0";
 pub type ComposedScript = Box<dyn FnMut(&Unit, &[String], &Files) -> (Verdict, String)>;
+pub type ErrandScript = Box<dyn FnMut(&str, u32) -> Vec<(&'static str, String)>>;
 pub type CheckScript = Box<dyn FnMut(&Unit, u32, &Check) -> (Verdict, String)>;
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +171,8 @@ pub struct World {
     pub script: Script,
     pub on_tool: ToolScript,
     pub on_check: CheckScript,
+    /// What an agent writes in an attempt: path and text.
+    pub on_errand: ErrandScript,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
     pub rows: Vec<Value>,
@@ -274,6 +283,7 @@ impl World {
             durable: Vec::new(),
             script: Box::new(usual),
             mute: Vec::new(),
+            on_errand: Box::new(|_, _| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -460,7 +470,28 @@ impl World {
         for (at, text) in reply.stream {
             self.later(at, Fact::PlannerSaid { call: no, text });
         }
-        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None });
+        if self.run.is_awaited(no) && reply.first < reply.ms {
+            self.later(reply.first, Fact::FirstContent { call: no });
+        }
+        let worked = self.errand(prepared, reply.answer.is_ok());
+        self.later(reply.ms, Fact::Answered { call: no, answer: reply.answer, ms: Millis(reply.ms), first_ms: None, worked });
+    }
+
+    /// As runtime does it: the view is set to the tree on record, and counts only with an answer.
+    fn errand(&mut self, prepared: &Prepared, answered: bool) -> Option<Box<Handiwork>> {
+        self.run.state().start().policy.agent(&prepared.call.model)?;
+        let mut worked =
+            Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
+        self.views.remove(unit);
+        for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
+            self.view(unit).insert(path.to_owned(), text);
+        }
+        let spec = self.run.state().key(unit).map(|key| self.run.state().task(key).spec.clone());
+        if answered && spec.is_some_and(|spec| may_write(&spec)) {
+            (worked.tree, worked.changed) = self.measured(unit);
+        }
+        Some(Box::new(worked))
     }
 
     fn act(&mut self, action: Action) {
@@ -714,6 +745,7 @@ pub fn usual(asked: &Asked<'_>) -> Reply_ {
     match asked.caller {
         Caller::Executor { unit, .. } => say(format!("ok {unit}")),
         Caller::Reviewer => say(review("approve").to_string()),
+        Caller::Compactor { .. } => say("in short: all is well"),
         Caller::Replanner => say(json!({"add": [], "drop": [], "change": [], "coordination_notes": null}).to_string()),
         Caller::Planner => say(json!({"coordination_notes": null, "subtasks": [planned("only", &[])]}).to_string()),
     }

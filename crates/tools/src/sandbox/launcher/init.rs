@@ -2,16 +2,18 @@
 //! processes and disk. When it ends, the kernel ends everything else in the namespace.
 
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{DumpableBehavior, Signal};
 
-use super::super::wire::{KillReason, Mode, Order, Report, VIEW};
+use super::super::wire::{DOOR, KillReason, Mode, Order, Report, VIEW};
 use super::sys::{self, Reaped};
 use super::{Control, Refusal, confine, root};
 
@@ -64,6 +66,9 @@ fn build(order: &Order) -> Result<String, Refusal> {
     if order.loopback {
         sys::loopback_up().or_refuse(NetworkNamespace, || "loopback".to_owned())?;
     }
+    if order.door {
+        hand_out_the_door().or_refuse(NetworkNamespace, || "proxy".to_owned())?;
+    }
     confine::limits(&order.caps)?;
     confine::drop_capabilities()?;
     // The command must not read this process; exec makes the command itself readable again.
@@ -71,6 +76,17 @@ fn build(order: &Order) -> Result<String, Refusal> {
     let landlock = confine::landlock(order)?;
     confine::seccomp(order)?;
     Ok(landlock)
+}
+
+/// Listens at the door and gives the listener to the engine: a socket stays in the namespace it was made in.
+fn hand_out_the_door() -> io::Result<()> {
+    let door = std::net::TcpListener::bind(DOOR)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let door = [door.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&door));
+    sendmsg(rustix::stdio::stdout(), &[IoSlice::new(b"d")], &mut control, SendFlags::empty())?;
+    Ok(())
 }
 
 /// In the child: becomes the command.
