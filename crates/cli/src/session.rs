@@ -252,7 +252,11 @@ pub fn continued(shared: &Shared, id: &RunId) -> Result<Continued, Failure> {
     let start = state.start();
     let said = |speaker, text: String| Item::message(speaker, text);
     let mut turns = start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default();
-    turns.push(said(Speaker::User, start.request.clone()));
+    let images = match start.images.len() {
+        0 => String::new(),
+        n => format!("\n({n} image(s) came with it and are not shown again.)"),
+    };
+    turns.push(said(Speaker::User, format!("{}{images}", start.request)));
     turns.extend(state.desk.turns.iter().cloned());
     let outcome = state.ended.as_ref().map(|s| s.output.clone()).unwrap_or_default();
     turns.push(said(

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use brigade_kernel::catalog::{Catalog, Day};
 use brigade_kernel::ids::ModelRef;
+use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::{Policy, Rung};
+use brigade_kernel::run;
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
 use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared};
@@ -124,6 +126,29 @@ pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<
         gates: Gates::default(),
         clock: Clock::start(),
     })
+}
+
+/// Refuses, before anything is spent, subtasks that show images to tiers that take none.
+///
+/// # Errors
+/// Exit 2, by subtask and field, with the remedy.
+pub fn check_sight(plan: &Plan, policy: &Policy, catalog: &Catalog, mcp: &Mcp) -> Result<(), Failure> {
+    let faults: Vec<String> = run::unseen(plan, policy, catalog, &mcp.specs()).iter().map(ToString::to_string).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Failure::usage(faults.join("\n"))) }
+}
+
+/// Refuses images of a request where the planner takes none.
+///
+/// # Errors
+/// Exit 2 with the remedy.
+pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Failure> {
+    let Some(blind) = policy.tier(policy.planner()).map(|tier| &tier.model).filter(|model| !run::sees(model, policy, catalog)) else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!(
+        "--image: the planner's model {blind} takes no images: give [roles] planner a tier whose model does (`brigade models --json`), \
+         or say that it does: [models.\"{blind}\"] supports = [\"vision\"]"
+    )))
 }
 
 /// Every model that a policy may call.

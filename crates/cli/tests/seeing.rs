@@ -4,6 +4,8 @@
 
 #[path = "seeing/agents.rs"]
 mod agents;
+#[path = "seeing/browser.rs"]
+mod browser;
 #[path = "seeing/codex.rs"]
 mod codex;
 #[path = "seeing/compaction.rs"]
@@ -12,6 +14,8 @@ mod compaction;
 mod continuing;
 #[path = "seeing/costing.rs"]
 mod costing;
+#[path = "seeing/images.rs"]
+mod images;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/prefixes.rs"]

@@ -91,6 +91,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) stream_usage: bool,
     pub(crate) parent: Option<Arc<Stored>>,
     pub(crate) pieces: Vec<Piece<'a>>,
+    /// Images shown in this request; those of a chain are not counted again.
+    pub(crate) images: u64,
     pub(crate) format: Option<Format<'a>>,
     pub(crate) tools: Vec<Tool<'a>>,
     pub(crate) choice: Choice,

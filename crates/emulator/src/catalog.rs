@@ -20,6 +20,8 @@ pub(crate) struct Model {
     pub(crate) effort: Option<String>,
     /// The name it answers with, e.g. a dated snapshot.
     pub(crate) snapshot: Option<String>,
+    /// `false`: a request with an image is refused.
+    pub(crate) images: Option<bool>,
     pub(crate) delay_ms: Option<u64>,
     pub(crate) first_token_ms: Option<u64>,
     pub(crate) tokens_per_s: Option<f64>,
@@ -52,6 +54,7 @@ impl Catalog {
                     max_output: own.max_output.or(known.max_output),
                     efforts: own.efforts.or(known.efforts),
                     effort: own.effort.or(known.effort),
+                    images: own.images.or(known.images),
                     ..own
                 },
             );

@@ -81,9 +81,16 @@ pub struct CallRecord {
     pub usage: Option<Spent>,
     /// Whether the answer told the caller its usage.
     pub usage_sent: bool,
+    /// Images that the request showed.
+    #[serde(skip_serializing_if = "none")]
+    pub images: u64,
     /// What the answer did against the request's schema, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<str>>,
+}
+
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Sums for one model.
@@ -144,6 +151,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) status: u16,
     pub(crate) stream: bool,
     pub(crate) usage_sent: bool,
+    pub(crate) images: u64,
     pub(crate) note: Option<Box<str>>,
 }
 
@@ -206,6 +214,7 @@ impl Ledger {
             outcome: Outcome::Running,
             usage: None,
             usage_sent: arrival.usage_sent,
+            images: arrival.images,
             note: arrival.note,
         };
         book.add(&call);

@@ -14,6 +14,7 @@ mod fault;
 mod json;
 mod ledger;
 mod lookup;
+mod picture;
 mod play;
 mod refusal;
 mod responses;

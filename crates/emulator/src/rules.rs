@@ -100,6 +100,7 @@ pub(crate) struct Rule {
     pub(crate) format: Option<String>,
     pub(crate) tool_result: Option<Vec<String>>,
     pub(crate) service_tier: Option<String>,
+    pub(crate) image: Option<bool>,
     pub(crate) nth: Option<u64>,
     pub(crate) times: Option<u64>,
     pub(crate) pace: Pace,
@@ -235,6 +236,9 @@ fn unmatched(ask: &Ask<'_>, missed: Option<usize>) -> Refusal {
     if let Some(output) = ask.last_output() {
         message.push_str(&format!(" last tool output={:?}", cut(output)));
     }
+    if ask.images > 0 {
+        message.push_str(&format!(" images={}", ask.images));
+    }
     message.push_str(&format!(" last message={:?}", cut(ask.last_message())));
     if let Some(rule) = missed {
         message.push_str(&format!(" (rule {rule} matched, but its lookup has no row for this request)"));
@@ -275,6 +279,7 @@ impl Rule {
         self.model.as_ref().is_none_or(|model| model.matches(&ask.model))
             && self.format.as_ref().is_none_or(|name| ask.format.as_ref().is_some_and(|format| format.name == *name))
             && self.service_tier.as_ref().is_none_or(|tier| *tier == ask.service_tier)
+            && self.image.is_none_or(|shown| shown == (ask.images > 0))
             && self
                 .tool_result
                 .as_ref()

@@ -225,6 +225,7 @@ fn build_rule(rule: RuleToml, number: usize, line: usize, dir: &Path, wide: &Fau
         format: rule.when.format,
         tool_result: rule.when.tool_result.map(OneOrMany::into_vec),
         service_tier: rule.when.service_tier,
+        image: rule.when.image,
         nth: rule.when.nth,
         times: rule.times,
         pace,

@@ -5,6 +5,7 @@
 //! It parses nothing itself. Read [`LAWS`] first.
 
 mod globs;
+mod image;
 mod mcp;
 mod patch;
 mod plan;
@@ -15,8 +16,15 @@ mod sse;
 pub type Law = fn(&[u8]);
 
 /// Every law by the name of its seeds' folder and of its fuzz target.
-pub const LAWS: [(&str, Law); 6] =
-    [("globs", globs::law), ("mcp", mcp::law), ("patch", patch::law), ("plan", plan::law), ("search", search::law), ("sse", sse::law)];
+pub const LAWS: [(&str, Law); 7] = [
+    ("globs", globs::law),
+    ("image", image::law),
+    ("mcp", mcp::law),
+    ("patch", patch::law),
+    ("plan", plan::law),
+    ("search", search::law),
+    ("sse", sse::law),
+];
 
 /// The law of that name.
 pub fn law(name: &str) -> Option<Law> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::ModelRef;
+use crate::image::{Image, Pictures};
 use crate::json_schema::Schema;
 use crate::time::Millis;
 use crate::tool::ToolSpec;
@@ -43,6 +44,16 @@ pub struct Call {
     pub request_id: String,
     /// Deadlines of the call.
     pub deadlines: Deadlines,
+    /// The bytes of the images among `items`, put in when the call is about to be sent.
+    #[serde(skip)]
+    pub pictures: Pictures,
+}
+
+impl Call {
+    /// The images among its items, oldest first.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.items.iter().flat_map(Item::images)
+    }
 }
 
 /// One entry of a conversation.
@@ -58,6 +69,9 @@ pub enum Item {
         /// What the model marked its message as (`commentary`, `final_answer`); it gets the mark back as it came.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         phase: Option<String>,
+        /// What is shown with it, in order; of the user's side only.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Image>,
     },
     /// The model asked for a tool.
     ToolCall {
@@ -74,6 +88,9 @@ pub enum Item {
         call_id: String,
         /// What the model sees.
         output: String,
+        /// What is shown with it, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Image>,
     },
     /// An item only its provider understands (encrypted reasoning, a compaction),
     /// replayed in place, unchanged but for its `id`, and only to the same model.
@@ -86,7 +103,15 @@ pub enum Item {
 impl Item {
     /// A message without a mark.
     pub fn message(speaker: Speaker, text: impl Into<String>) -> Self {
-        Self::Message { speaker, text: text.into(), phase: None }
+        Self::Message { speaker, text: text.into(), phase: None, images: Vec::new() }
+    }
+
+    /// The images it shows.
+    pub fn images(&self) -> &[Image] {
+        match self {
+            Self::Message { images, .. } | Self::ToolOutput { images, .. } => images,
+            Self::ToolCall { .. } | Self::Opaque { .. } => &[],
+        }
     }
 }
 

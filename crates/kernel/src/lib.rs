@@ -11,6 +11,7 @@ pub mod call;
 pub mod catalog;
 pub mod context;
 pub mod ids;
+pub mod image;
 pub mod json_schema;
 pub mod plan;
 pub mod policy;

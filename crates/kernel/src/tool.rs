@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::Image;
 use crate::json_schema::Schema;
 
 /// What repeating a tool call would do (promises.md §1).
@@ -27,7 +28,13 @@ pub struct ToolSpec {
     pub parameters: Schema,
     /// What repeating it would do.
     pub effect: Effect,
+    /// Whether it answers with images: who is offered it must see them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images: bool,
 }
+
+/// The tool that shows what was cut, or is a result of another subtask.
+pub const OPEN_OUTPUT: &str = "open_output";
 
 /// What the names of tools from MCP servers begin with; the server's name and `__` follow.
 const MCP: &str = "mcp__";
@@ -53,6 +60,9 @@ pub struct ToolOutput {
     pub error: Option<String>,
     /// Whether `output` was cut; it then says how to get the rest.
     pub truncated: bool,
+    /// What it shows besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
 }
 
 impl ToolOutput {

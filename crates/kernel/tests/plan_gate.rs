@@ -11,7 +11,13 @@ use brigade_kernel::tool::{Effect, ToolSpec};
 use serde_json::{Value, json};
 
 fn known() -> Known {
-    let tool = |name: &str, effect| ToolSpec { name: name.into(), description: String::new(), parameters: json!({}).into(), effect };
+    let tool = |name: &str, effect| ToolSpec {
+        name: name.into(),
+        description: String::new(),
+        parameters: json!({}).into(),
+        effect,
+        images: false,
+    };
     Known::new(&[
         tool("search", Effect::Repeatable),
         tool("read_file", Effect::Repeatable),
@@ -115,7 +121,9 @@ fn every_field_is_judged_by_name() {
         (json!({"quality_bar": 0.9}), "bad_value a quality_bar"),
         (json!({"judge": "is it kind?"}), "bad_value a judge"),
         (json!({"vote": 3}), "bad_value a vote"),
-        (json!({"images": ["a.png"]}), "bad_value a images"),
+        (json!({"images": ["a.png", "shots/*.jpg"]}), ""),
+        (json!({"images": ["../a.png"]}), "scope a images"),
+        (json!({"images": vec!["a.png"; 21]}), "too_many a images"),
         (json!({"mcp_servers": ["docs"]}), "bad_value a mcp_servers"),
         (json!({"mcp_servers": ["mail"], "tools": ["mcp__mail__shred"]}), "unknown_tool a tools"),
         (json!({"tools": ["mcp__mail__send"]}), "unknown_tool a tools"),

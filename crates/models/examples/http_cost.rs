@@ -74,6 +74,7 @@ fn call() -> Result<Call, Failure> {
         service: Service::Default,
         request_id: "r1".to_owned(),
         deadlines: Deadlines::default(),
+        pictures: Default::default(),
     })
 }
 

@@ -13,6 +13,7 @@ mod fault;
 mod http;
 mod loose;
 mod pace;
+mod picture;
 mod probe;
 mod reply;
 mod responses;

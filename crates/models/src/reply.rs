@@ -158,7 +158,7 @@ impl Piece {
             }
             "message" => {
                 let text = self.text.or(self.refusal)?;
-                Some(Item::Message { speaker: Speaker::Assistant, text, phase: self.phase })
+                Some(Item::Message { speaker: Speaker::Assistant, text, phase: self.phase, images: Vec::new() })
             }
             "function_call" | "custom_tool_call" => Some(Item::ToolCall {
                 call_id: self.call_id.unwrap_or_default(),

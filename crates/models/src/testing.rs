@@ -2,6 +2,7 @@
 
 use brigade_kernel::call::{Call, Deadlines, Item, Service, Speaker};
 use brigade_kernel::ids::ModelRef;
+use brigade_kernel::image::{Image, MediaType, Pictures};
 use brigade_kernel::tool::{Effect, ToolSpec};
 use serde_json::json;
 
@@ -20,7 +21,16 @@ pub(crate) fn call() -> Call {
         service: Service::Default,
         request_id: "r1-s1-a1".to_owned(),
         deadlines: Deadlines::default(),
+        pictures: Pictures::default(),
     }
+}
+
+/// An image, its bytes put in.
+pub(crate) fn shown(call: &mut Call, bytes: &'static [u8]) -> Image {
+    let blob = format!("{:064x}", bytes.len());
+    let image = Image { blob, media_type: MediaType::Png, width: 1, height: 1, bytes: bytes.len() as u64 };
+    call.pictures.insert(&image, bytes.into());
+    image
 }
 
 pub(crate) fn tool(name: &str, strict: bool) -> ToolSpec {
@@ -29,5 +39,11 @@ pub(crate) fn tool(name: &str, strict: bool) -> ToolSpec {
     if !strict {
         parameters["required"] = json!([]);
     }
-    ToolSpec { name: name.to_owned(), description: format!("Does {name}."), parameters: parameters.into(), effect: Effect::Repeatable }
+    ToolSpec {
+        name: name.to_owned(),
+        description: format!("Does {name}."),
+        parameters: parameters.into(),
+        effect: Effect::Repeatable,
+        images: false,
+    }
 }

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Changed, Unit, Verdict, uses_view};
-use brigade_kernel::tool::{ToolOutput, ToolSpec};
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolOutput, ToolSpec};
 use brigade_tools::gate::Hash;
 use brigade_tools::sandbox::{Profile, Sandbox};
 use brigade_tools::view::{Store, ViewError};
-use brigade_tools::{Grant, Patch, Toolbox, View, command, excerpts};
+use brigade_tools::{Brought, Grant, Patch, Picture, Toolbox, View, command, excerpts};
 use tokio::sync::OnceCell;
 
 use crate::failpoint::hit;
 use crate::land::changed_lines;
+use crate::outputs;
 
 /// How long a check's command may take.
 const CHECK_TIME: Duration = Duration::from_secs(600);
@@ -45,6 +46,7 @@ pub fn specs() -> Vec<ToolSpec> {
     let mut specs = Toolbox::default().specs();
     specs.push(command::run_command_spec());
     specs.push(ask());
+    specs.push(outputs::open_output());
     specs
 }
 
@@ -62,6 +64,7 @@ fn ask() -> ToolSpec {
         })
         .into(),
         effect: brigade_kernel::tool::Effect::Repeatable,
+        images: false,
     }
 }
 
@@ -235,22 +238,42 @@ impl Hands {
         blocking(move || excerpts(&view, &globs, limit_bytes)).await
     }
 
+    /// Images in a unit's read scope, as they stand in the tree it works on.
+    ///
+    /// # Errors
+    /// Which of them cannot be shown, and why.
+    pub async fn pictures(
+        &self,
+        own: Option<&Unit>,
+        tree: Option<&str>,
+        files: &[String],
+        images: Vec<String>,
+    ) -> Result<Vec<(String, Picture)>, String> {
+        let view = match own {
+            Some(unit) => self.view(unit, tree).await,
+            None => self.reading(tree).await,
+        }?;
+        let grant = Grant::new(&[], files, &[]).map_err(|e| e.to_string())?;
+        blocking(move || brigade_tools::pictures(&view, &grant.scope, &images)).await
+    }
+
     /// Calls a tool within a subtask's grant.
-    pub async fn call(&self, unit: &Unit, spec: &Subtask, tree: Option<&str>, name: &str, arguments: &str) -> ToolOutput {
+    pub async fn call(&self, unit: &Unit, spec: &Subtask, tree: Option<&str>, name: &str, arguments: &str) -> Brought {
         let view = if uses_view(spec) { self.view(unit, tree).await } else { self.reading(tree).await };
         let view = match view {
             Ok(view) => view,
-            Err(why) => return ToolOutput::refused(why),
+            Err(why) => return ToolOutput::refused(why).into(),
         };
         let grant = match Grant::new(&spec.tools, &spec.files, &spec.writes) {
             Ok(grant) => grant,
-            Err(refusal) => return ToolOutput::refused(refusal.to_string()),
+            Err(refusal) => return ToolOutput::refused(refusal.to_string()).into(),
         };
         if name == "run_command" {
             if !grant.tools.contains(name) {
-                return ToolOutput::refused(format!("{name} was not granted to this subtask"));
+                return ToolOutput::refused(format!("{name} was not granted to this subtask")).into();
             }
-            return self.command(unit, &view, arguments).await;
+            let ran = self.command(unit, &view, arguments).await;
+            return if spec.grants(OPEN_OUTPUT) { ran } else { ran.closed("run it again with less output to see it") };
         }
         self.toolbox.call(&view, &grant, name, arguments).await
     }
@@ -266,18 +289,18 @@ impl Hands {
         command::Place { view: view.clone(), scratch_dir: made.then_some(scratch), writable: true }
     }
 
-    async fn command(&self, unit: &Unit, view: &View, arguments: &str) -> ToolOutput {
+    async fn command(&self, unit: &Unit, view: &View, arguments: &str) -> Brought {
         let sandbox = match &self.sandbox {
             Ok(sandbox) => sandbox,
-            Err(why) => return ToolOutput::refused(why.clone()),
+            Err(why) => return ToolOutput::refused(why.clone()).into(),
         };
         let arguments = match serde_json::from_str(arguments) {
             Ok(arguments) => arguments,
-            Err(e) => return ToolOutput::refused(format!("the arguments are no JSON: {e}")),
+            Err(e) => return ToolOutput::refused(format!("the arguments are no JSON: {e}")).into(),
         };
         match command::run_command(sandbox, &self.place(&unit.to_string(), view), &arguments).await {
-            Ok(ran) => ran.output(None),
-            Err(e) => ToolOutput::refused(e.to_string()),
+            Ok(ran) => ran.brought(),
+            Err(e) => ToolOutput::refused(e.to_string()).into(),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod home;
 pub mod input;
 pub mod land;
 pub mod mcp;
+mod outputs;
 pub mod partial;
 pub mod perform;
 pub mod record;

@@ -11,13 +11,15 @@ use brigade_kernel::ids::RunId;
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Event, Fact, Unit};
 use brigade_kernel::time::Millis;
-use brigade_kernel::tool::{ToolSpec, mcp_parts};
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolSpec, mcp_parts};
 use brigade_tools::mcp::{Called, Grounds, Pins, Reach, ServerConfig, Servers};
 use sha2::{Digest, Sha256};
 
+use crate::engine::World;
 use crate::failpoint::hit;
 use crate::hands;
 use crate::home::{Home, events_of};
+use crate::outputs::keep;
 use crate::record::{LoadError, decode};
 
 /// Longer than any server's own deadline.
@@ -117,17 +119,20 @@ pub(crate) struct McpCall<'a> {
 }
 
 /// Makes the call; the view is none of its business.
-pub(crate) async fn call(servers: &Servers, stream: &Stream, spec: &Subtask, call: McpCall<'_>) -> Fact {
+pub(crate) async fn call(world: &World, stream: &Stream, spec: &Subtask, call: McpCall<'_>) -> Fact {
     let start = Instant::now();
     let key = key_of(stream, &call);
     let McpCall { unit, attempt, call_id, name, arguments } = call;
     let deadline = spec.deadline.map_or(LONGEST, |limit| Duration::from_millis(limit.0));
     hit("before-tool");
-    let called = servers.call(name, arguments, &key, deadline).await;
+    let called = world.servers.call(name, arguments, &key, deadline).await;
     hit("after-tool");
     match called {
-        Called::Answered(output) => {
-            Fact::ToolDone { unit, attempt, call_id, output, tree: None, changed: None, ms: Millis(start.elapsed().as_millis() as u64) }
+        Called::Answered(brought) => {
+            let brought = if spec.grants(OPEN_OUTPUT) { brought } else { brought.closed("ask for less, or for a part") };
+            let (output, saved) = keep(brought, world, stream).await;
+            let ms = Millis(start.elapsed().as_millis() as u64);
+            Fact::ToolDone { unit, attempt, call_id, output, saved, tree: None, changed: None, ms }
         }
         Called::Unknown(why) => Fact::ToolUnknown { unit, call_id, why },
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
+use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
 use brigade_kernel::time::Millis;
-use brigade_kernel::tool::mcp_parts;
+use brigade_kernel::tool::{ToolOutput, mcp_parts};
 use brigade_models::{Delta, Model};
 use brigade_tools::Patch;
 use brigade_tools::agent::Agent;
@@ -19,9 +19,10 @@ use crate::compose::Laid;
 use crate::engine::World;
 use crate::errand::Place;
 use crate::failpoint::hit;
-use crate::hands::Hands;
+use crate::hands::{Hands, blocking};
 use crate::land;
 use crate::mcp::{self, McpCall};
+use crate::outputs;
 use crate::schema;
 
 /// Who answers a call.
@@ -73,9 +74,17 @@ fn since(start: Instant) -> Millis {
 /// Starts a job. The fact it ends in comes back through `facts`; once `leaving` is cancelled, tools and checks end at once.
 pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: UnboundedSender<Fact>, leaving: CancellationToken) {
     match job {
-        Job::Call { no, call, answerer, cancel, how } => {
+        Job::Call { no, mut call, answerer, cancel, how } => {
             let hands = world.hands.clone();
+            let journal = world.journal.clone();
             tokio::spawn(async move {
+                if call.images().next().is_some() {
+                    call = blocking(move || {
+                        outputs::fill(&mut call, &*journal);
+                        call
+                    })
+                    .await;
+                }
                 let fact = match answerer {
                     Answerer::Model(model) => ask(no, &call, &*model, cancel, how, &facts).await,
                     Answerer::Agent(agent, place) => send(no, &call, &agent, &place, &hands, cancel).await,
@@ -183,16 +192,21 @@ async fn act(
 ) -> Fact {
     let start = Instant::now();
     match action {
-        Action::Gather { unit, files, limit_bytes, view, start, onto, .. } => {
-            let wanted = Wanted { unit, files, limit_bytes, view, start, onto };
+        Action::Gather { unit, files, limit_bytes, view, start, onto, images, .. } => {
+            let wanted = Wanted { unit, files, limit_bytes, view, start, onto, images };
             gather(wanted, world, stream).await
         }
         Action::Tool { unit, attempt, call_id, name, arguments, .. } if mcp_parts(&name).is_some() => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
             let call = McpCall { unit, attempt, call_id, name: &name, arguments: &arguments };
-            mcp::call(&world.servers, stream, &spec, call).await
+            mcp::call(world, stream, &spec, call).await
         }
-        Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
+        Action::Tool { unit, attempt, call_id, arguments, opens: Some(opens), .. } => {
+            let journal = world.journal.clone();
+            let output = blocking(move || outputs::open(&opens, &arguments, &*journal)).await;
+            Fact::ToolDone { unit, attempt, call_id, output, saved: None, tree: None, changed: None, ms: since(start) }
+        }
+        Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to, opens: None } => {
             let Some(spec) = spec else { unreachable!("a tool call belongs to a subtask of the plan") };
             if writes {
                 hit("before-tool");
@@ -201,10 +215,11 @@ async fn act(
                 Some(tree) => world.hands.set(&unit, &tree).await.map(drop),
                 None => Ok(()),
             };
-            let output = match back {
+            let brought = match back {
                 Ok(()) => world.hands.call(&unit, &spec, trees.now.as_deref(), &name, &arguments).await,
-                Err(why) => brigade_kernel::tool::ToolOutput::refused(why),
+                Err(why) => ToolOutput::refused(why).into(),
             };
+            let (output, saved) = outputs::keep(brought, world, stream).await;
             if writes {
                 hit("after-tool");
             }
@@ -218,7 +233,7 @@ async fn act(
             if writes {
                 hit("after-tool-snapshot");
             }
-            Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms: since(start) }
+            Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms: since(start) }
         }
         Action::Check { unit, attempt, check } => {
             let name = check.name();
@@ -268,6 +283,7 @@ struct Wanted {
     view: bool,
     start: Vec<Part>,
     onto: Option<String>,
+    images: Vec<String>,
 }
 
 /// The tree a unit starts from, its view set to it if it has one.
@@ -290,8 +306,23 @@ async fn gather(wanted: Wanted, world: &World, stream: &Stream) -> Fact {
         Ok(laid) => laid,
         Err(reason) => return Fact::GatherFailed { unit: wanted.unit, reason },
     };
-    let Wanted { unit, files, limit_bytes, view, start, .. } = wanted;
+    let Wanted { unit, files, limit_bytes, view, start, images, .. } = wanted;
     let tree = laid.as_ref().map(|laid| laid.tree.clone());
+    let mut seen = Vec::new();
+    if !images.is_empty() {
+        let found = match world.hands.pictures(Some(&unit).filter(|_| view), tree.as_deref(), &files, images).await {
+            Ok(found) => found,
+            Err(why) => return Fact::NotShown { unit, reason: format!("images: {why}") },
+        };
+        let mut batch = Batch::new();
+        for (path, (image, bytes)) in found {
+            batch = batch.blob(stream, Blob::new(bytes.to_vec()));
+            seen.push(GatheredImage { path, image });
+        }
+        if let Err(e) = world.journal.append(batch).await {
+            return Fact::GatherFailed { unit, reason: e.to_string() };
+        }
+    }
     let mut parts = Vec::new();
     if !files.is_empty() {
         let found = world.hands.excerpts(Some(&unit).filter(|_| view), tree.as_deref(), files, limit_bytes).await;
@@ -307,7 +338,7 @@ async fn gather(wanted: Wanted, world: &World, stream: &Stream) -> Fact {
     }
     hit("after-gather");
     let (conflicts, sides) = laid.map(|laid| (laid.conflicts, laid.sides)).unwrap_or_default();
-    Fact::Gathered { unit, parts, tree, start, conflicts, sides }
+    Fact::Gathered { unit, parts, images: seen, tree, start, conflicts, sides }
 }
 
 async fn store_patch(tree: &str, world: &World, stream: &Stream) -> Fact {

@@ -50,9 +50,10 @@ pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String
         hasher.update(part);
     }
     for item in &prepared.call.items {
-        if let brigade_kernel::call::Item::Message { text, .. } = item {
+        if let brigade_kernel::call::Item::Message { text, images, .. } = item {
             hasher.update((text.len() as u64).to_le_bytes());
             hasher.update(text);
+            images.iter().for_each(|image| hasher.update(&image.blob));
         }
     }
     let mut work = String::with_capacity(64);

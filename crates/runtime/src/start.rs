@@ -4,9 +4,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use brigade_journal::{AppendError, LockError};
+use brigade_journal::{AppendError, Batch, Blob, LockError};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
+use brigade_kernel::image::Pictures;
 use brigade_kernel::policy::Policy;
 use brigade_kernel::run::{Fact, Phase, Run, RunStarted};
 use brigade_kernel::time::Timestamp;
@@ -16,7 +17,7 @@ use crate::engine::{Engine, Models, World};
 use crate::errand::Agents;
 use crate::gates::Gates;
 use crate::hands::Hands;
-use crate::home::Home;
+use crate::home::{Home, events_of};
 use crate::input::{self, InputError};
 use crate::record::{self, LoadError, Recorded};
 use crate::{Clock, Mcp, commands, failpoint};
@@ -98,18 +99,24 @@ impl Shared {
         self.models.iter().filter(|(_, model)| model.compacts()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Begins a run; `plan` is the fact that brings a plan file's subtasks.
+    /// Begins a run; `plan` is the fact that brings a plan file's subtasks, `pictures` are the bytes of the request's images.
     ///
     /// # Errors
     /// [`StartError`]; nothing was spent.
     pub fn begin(
         &self,
         start: RunStarted,
+        pictures: &Pictures,
         plan: Option<Fact>,
         show: Option<mpsc::UnboundedSender<Recorded>>,
     ) -> Result<Engine, StartError> {
         let lock = self.home.lock(&start.run)?;
         let world = self.world(&start.run, &start.workspace);
+        if !pictures.is_empty() {
+            let stream = events_of(&start.run);
+            let add = |batch: Batch, bytes: &Arc<[u8]>| batch.blob(&stream, Blob::new(bytes.to_vec()));
+            self.home.journal().append(pictures.iter().fold(Batch::new(), add)).wait()?;
+        }
         let mut run = Run::new(self.catalog.clone(), self.mcp.specs().into());
         run.compacts_at(self.compacting());
         run.start(start, self.clock.now());

@@ -90,7 +90,7 @@ mod linux {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let toolbox = Toolbox::default();
         let call = |view: &View, name: &str, arguments: serde_json::Value| {
-            let answer = runtime.block_on(toolbox.call(view, &Grant::whole(), name, &arguments.to_string()));
+            let answer = runtime.block_on(toolbox.call(view, &Grant::whole(), name, &arguments.to_string())).output;
             assert!(answer.ok, "{answer:?}");
             answer.output
         };

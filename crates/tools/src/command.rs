@@ -8,6 +8,7 @@ use std::time::Duration;
 use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec};
 use serde_json::{Value, json};
 
+use crate::brought::{Brought, Whole};
 use crate::sandbox::{Captured, Finished, MAX_TIMEOUT, Primitive, Sandbox, SandboxError, Spec, Status};
 use crate::view::{Stage, View, ViewError};
 
@@ -81,6 +82,7 @@ pub fn run_command_spec() -> ToolSpec {
         })
         .into(),
         effect: Effect::Keyed,
+        images: false,
     }
 }
 
@@ -222,23 +224,22 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 impl Ran {
-    /// All that was kept of the output, for `open_output`.
-    pub fn full_text(&self) -> String {
+    /// All that was kept of the output.
+    fn full_text(&self) -> String {
         self.finished.stdout.text()
     }
 
-    /// Whether a model is shown less than [`Ran::full_text`]: then it is worth keeping.
-    pub fn is_cut(&self) -> bool {
-        self.full_text().len() > SHOWN
+    /// What a model is shown, and the whole of the text it is cut from.
+    pub fn brought(&self) -> Brought {
+        let whole = Some(Whole::new(self.full_text())).filter(|whole| whole.text.len() > SHOWN);
+        Brought { output: self.output(whole.as_ref()), whole, ..Brought::default() }
     }
 
-    /// What a model is shown; `saved_as` is the id under which the full text can be opened.
-    pub fn output(&self, saved_as: Option<&str>) -> ToolOutput {
+    fn output(&self, whole: Option<&Whole>) -> ToolOutput {
         let out: &Captured = &self.finished.stdout;
         let full = self.full_text();
-        let way = saved_as
-            .map_or_else(|| "run it again with less output to see it".to_owned(), |id| format!("open_output {{\"id\": {id:?}}} shows it"));
-        let mut text = if full.len() > SHOWN {
+        let mut text = if let Some(whole) = whole {
+            let way = whole.way();
             let head = &full[..floor(&full, SHOWN / 2)];
             let tail = &full[floor(&full, full.len() - SHOWN / 2)..];
             let cut = full.len() - head.len() - tail.len();
@@ -246,6 +247,12 @@ impl Ran {
         } else {
             full
         };
+        if out.dropped() > 0 {
+            let bytes = out.dropped();
+            text.push_str(&format!(
+                "\n[{bytes} bytes in the middle were not kept: have the command write to a file, and read parts of that]"
+            ));
+        }
         if !out.is_utf8() {
             text.push_str("\n[the output is not UTF-8: bytes that are not are shown as \u{fffd}]");
         }
@@ -253,11 +260,11 @@ impl Ran {
             text.push_str("(no output)");
         }
         let ending = ending(self.finished.status, self.timeout);
-        let truncated = self.is_cut() || out.dropped() > 0;
+        let truncated = whole.is_some() || out.dropped() > 0;
         if self.finished.status.success() {
-            return ToolOutput { ok: true, output: format!("{ending}\n{text}"), error: None, truncated };
+            return ToolOutput { ok: true, output: format!("{ending}\n{text}"), truncated, ..ToolOutput::default() };
         }
-        ToolOutput { ok: false, output: text, error: Some(ending), truncated }
+        ToolOutput { ok: false, output: text, error: Some(ending), truncated, ..ToolOutput::default() }
     }
 }
 
@@ -303,20 +310,24 @@ mod tests {
 
     #[test]
     fn the_exit_status_comes_first() {
-        assert_eq!(ran(Status::Exit(0), b"fine\n").output(None).for_model(), "exit status 0\nfine\n");
-        assert_eq!(ran(Status::Exit(101), b"").output(None).for_model(), "error: exit status 101\n(no output)");
-        let killed = ran(Status::Signal(11), b"x").output(None);
+        assert_eq!(ran(Status::Exit(0), b"fine\n").brought().output.for_model(), "exit status 0\nfine\n");
+        assert_eq!(ran(Status::Exit(101), b"").brought().output.for_model(), "error: exit status 101\n(no output)");
+        let killed = ran(Status::Signal(11), b"x").brought().output;
         assert_eq!(killed.error.as_deref(), Some("ended by signal 11 (segmentation fault)"));
-        assert!(ran(Status::TimedOut, b"x").output(None).for_model().contains("still running after 5 s"));
+        assert!(ran(Status::TimedOut, b"x").brought().output.for_model().contains("still running after 5 s"));
     }
 
     #[test]
     fn long_output_says_what_was_cut_and_how_to_get_it() {
         let long = "ä".repeat(SHOWN);
-        let shown = ran(Status::Exit(0), long.as_bytes()).output(Some("out-7"));
-        assert!(shown.truncated && shown.output.len() < SHOWN + 200);
-        assert!(shown.output.contains("bytes cut here; open_output {\"id\": \"out-7\"} shows it"), "{}", &shown.output[8000..8300]);
-        let binary = ran(Status::Exit(0), b"\xff").output(None);
+        let brought = ran(Status::Exit(0), long.as_bytes()).brought();
+        let (shown, whole) = (&brought.output, brought.whole.clone().expect("it was cut"));
+        assert!(shown.truncated && shown.output.len() < SHOWN + 200 && whole.text == long);
+        let way = format!("bytes cut here; open_output {{\"id\": {:?}}} shows all of it", whole.id);
+        assert!(shown.output.contains(&way), "{}", &shown.output[8000..8300]);
+        let closed = brought.closed("run it again with less output");
+        assert!(closed.whole.is_none() && closed.output.output.contains("bytes cut here; run it again with less output ..."));
+        let binary = ran(Status::Exit(0), b"\xff").brought().output;
         assert!(binary.output.contains("not UTF-8"));
     }
 }

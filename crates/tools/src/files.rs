@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
+use crate::brought::Whole;
 use crate::gate::{Base, Edit, NewFile, Refusal, RelPath, Scope};
 use crate::output;
 use crate::search::{Query, parse, run};
@@ -42,8 +43,16 @@ pub(crate) fn list(view: &View, scope: &Scope, path: Option<&str>, glob: Option<
     })
 }
 
-/// A file's text, or the lines from `start` to `end` (counted from 1, both included).
-pub(crate) fn read(view: &View, scope: &Scope, path: &str, start: Option<u64>, end: Option<u64>, limit: usize) -> Result<Shown, String> {
+/// A file's text, or the lines from `start` to `end` (counted from 1, both included); where a single line is too long to be had
+/// by asking for fewer, also the whole of it.
+pub(crate) fn read(
+    view: &View,
+    scope: &Scope,
+    path: &str,
+    start: Option<u64>,
+    end: Option<u64>,
+    limit: usize,
+) -> Result<(Shown, Option<Whole>), String> {
     let path = RelPath::new(path).map_err(|e| e.to_string())?;
     let opened = view.root().open_read(scope, &path).map_err(|e| hint(view, scope, e))?;
     let (start_line, end_line) = (start.unwrap_or(1), end.unwrap_or(u64::MAX));
@@ -79,7 +88,13 @@ pub(crate) fn read(view: &View, scope: &Scope, path: &str, start: Option<u64>, e
     }
     let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     let skipped = usize::try_from(start_line - 1).unwrap_or(usize::MAX);
+    let whole = Whole::new(text);
+    let mut in_a_line = false;
     let how = |first: usize, last: usize, _: usize| {
+        in_a_line = first == last;
+        if in_a_line {
+            return whole.way();
+        }
         format!(
             "read_file {:?} with start_line {}, end_line {}",
             path.as_str(),
@@ -87,9 +102,9 @@ pub(crate) fn read(view: &View, scope: &Scope, path: &str, start: Option<u64>, e
             last.saturating_add(skipped)
         )
     };
-    Ok(match output::cut(&text, limit, how) {
-        Some(cut) => (cut, true),
-        None => (text, false),
+    Ok(match output::cut(&whole.text, limit, how) {
+        Some(cut) => ((cut, true), Some(whole).filter(|_| in_a_line)),
+        None => ((whole.text, false), None),
     })
 }
 

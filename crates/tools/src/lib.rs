@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod branch;
+mod brought;
 pub mod command;
 mod excerpts;
 mod files;
@@ -16,6 +17,7 @@ pub mod instructions;
 pub mod mcp;
 pub mod output;
 pub mod patch;
+mod picture;
 mod private;
 pub mod sandbox;
 mod screen;
@@ -23,9 +25,11 @@ pub mod search;
 pub mod toolbox;
 pub mod view;
 
+pub use brought::{Brought, Whole};
 pub use excerpts::{excerpts, listing};
 pub use gate::{Globs, Refusal, RelPath, Scope};
 pub use patch::Patch;
+pub use picture::{Picture, judge as judge_image, pictures};
 pub use screen::escape_for_screen;
 pub use toolbox::{Grant, Toolbox};
 pub use view::View;

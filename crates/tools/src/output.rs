@@ -1,5 +1,7 @@
 //! How much of a result a model is shown: head and tail, and in between a line that says what is missing and how to get it.
 
+use brigade_kernel::tool::ToolOutput;
+
 /// Most characters of one tool's output, about 10,000 tokens, unless the caller says otherwise.
 pub const OUTPUT_CHARS: usize = 40_000;
 
@@ -24,6 +26,40 @@ pub fn cut(text: &str, limit: usize, how: impl FnOnce(usize, usize, usize) -> St
     Some(format!("{head}{gap}[… lines {first} to {last} of {total} left out; {} …]\n{tail}", how(first, last, total)))
 }
 
+/// A page of a long text, counted from 1, each at most [`OUTPUT_CHARS`] long and of whole lines where there are any; and whether
+/// more follows. `id` is what `open_output` takes for it.
+pub fn page(id: &str, text: &str, number: u64) -> ToolOutput {
+    let mut pages = 0;
+    let mut rest = text;
+    let mut found = None;
+    loop {
+        let end = boundary(rest, OUTPUT_CHARS);
+        let end = if end == rest.len() { end } else { rest[..end].rfind('\n').map_or(end, |at| at + 1) };
+        pages += 1;
+        if pages == number {
+            found = Some(&rest[..end]);
+        }
+        rest = &rest[end..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let Some(found) = found else { return ToolOutput::refused(format!("page {number}: {id:?} has {pages} page(s), counted from 1")) };
+    let more = number < pages;
+    let mut shown = found.to_owned();
+    if more {
+        let gap = if shown.ends_with('\n') { "" } else { "\n" };
+        let next = number + 1;
+        shown.push_str(&format!(
+            "{gap}[… page {number} of {pages}; open_output {{\"id\": {id:?}, \"page\": {next}}} shows what follows …]\n"
+        ));
+    } else if pages > 1 {
+        let gap = if shown.ends_with('\n') { "" } else { "\n" };
+        shown.push_str(&format!("{gap}[page {number} of {pages}, the last]\n"));
+    }
+    ToolOutput { ok: true, output: shown, truncated: more, ..ToolOutput::default() }
+}
+
 fn boundary(text: &str, chars: usize) -> usize {
     text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at)
 }
@@ -42,6 +78,30 @@ mod tests {
         let tail_first = shown.lines().nth(head.len() + 1).expect("a tail");
         let last: usize = tail_first[5..].parse::<usize>().expect("a number") - 1;
         assert_eq!(missing, format!("[… lines {} to {last} of 1000 left out; read lines {}-{last} …]", head.len() + 1, head.len() + 1));
+    }
+
+    #[test]
+    fn pages_put_together_are_the_text() {
+        let lines: String = (0..30_000).map(|i| format!("line {i}\n")).collect();
+        for text in [lines, "é".repeat(100_001), "short".to_owned(), String::new()] {
+            let (mut whole, mut number) = (String::new(), 1);
+            loop {
+                let ToolOutput { output: shown, truncated: more, .. } = page("out-1", &text, number);
+                assert!(shown.chars().count() <= OUTPUT_CHARS + 100);
+                let words = shown.rfind("[… page").or_else(|| shown.rfind("[page")).unwrap_or(shown.len());
+                let part = &shown[..words];
+                // A line end of our own before the words, where the text had none.
+                whole.push_str(if text.contains('\n') || words == shown.len() { part } else { part.trim_end_matches('\n') });
+                if !more {
+                    break;
+                }
+                number += 1;
+                assert!(shown.contains(&format!("open_output {{\"id\": \"out-1\", \"page\": {number}}}")), "{}", &shown[words..]);
+            }
+            assert!(whole == text, "{} and {} bytes", whole.len(), text.len());
+            assert!(page("out-1", &text, number + 1).error.expect("no such page").contains(&format!("has {number} page(s)")));
+            assert!(!page("out-1", &text, 0).ok);
+        }
     }
 
     #[test]

@@ -9,12 +9,15 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use brigade_kernel::tool::{Effect, ToolOutput, ToolSpec};
+use brigade_kernel::image::Pictures;
+use brigade_kernel::tool::{Effect, OPEN_OUTPUT, ToolOutput, ToolSpec};
 use serde_json::{Map, Value, json};
 
+use crate::brought::Brought;
 use crate::gate::{Globs, RelPath, Scope};
 use crate::output::OUTPUT_CHARS;
 use crate::patch::{self, Change, Rules};
+use crate::picture::{self, Picture};
 use crate::view::View;
 use crate::{files, output, search};
 
@@ -67,13 +70,11 @@ enum Builtin {
     ReadFile,
     ApplyPatch,
     WriteFile,
+    ViewImage,
 }
 
-/// Names that plans may use and that are built elsewhere or later.
-const ELSEWHERE: &[&str] = &["run_command", "view_image", "open_output", "ask"];
-
 impl Builtin {
-    const ALL: [Self; 5] = [Self::Search, Self::ListFiles, Self::ReadFile, Self::ApplyPatch, Self::WriteFile];
+    const ALL: [Self; 6] = [Self::Search, Self::ListFiles, Self::ReadFile, Self::ApplyPatch, Self::WriteFile, Self::ViewImage];
 
     fn name(self) -> &'static str {
         match self {
@@ -82,6 +83,7 @@ impl Builtin {
             Self::ReadFile => "read_file",
             Self::ApplyPatch => "apply_patch",
             Self::WriteFile => "write_file",
+            Self::ViewImage => "view_image",
         }
     }
 
@@ -114,10 +116,21 @@ impl Builtin {
                 json!({"path": text("relative to the workspace"), "content": text("the file's whole text")}),
                 Effect::Keyed,
             ),
+            Self::ViewImage => (
+                "Shows an image of the workspace: PNG, JPEG, GIF or WebP.",
+                json!({"path": text("relative to the workspace")}),
+                Effect::Repeatable,
+            ),
         };
         let required: Vec<&String> = properties.as_object().into_iter().flat_map(Map::keys).collect();
         let parameters = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        ToolSpec { name: self.name().to_owned(), description: description.to_owned(), parameters: parameters.into(), effect }
+        ToolSpec {
+            name: self.name().to_owned(),
+            description: description.to_owned(),
+            parameters: parameters.into(),
+            effect,
+            images: self == Self::ViewImage,
+        }
     }
 }
 
@@ -127,20 +140,22 @@ impl Toolbox {
         Self { output_chars: output_chars.max(1_000) }
     }
 
-    /// All tools of this crate's file side, in fixed order. `run_command` describes itself.
+    /// All tools of this crate's file side, in fixed order. `run_command` describes itself; what takes a run is its engine's.
     pub fn specs(&self) -> Vec<ToolSpec> {
         Builtin::ALL.iter().map(|tool| tool.spec()).collect()
     }
 
     /// Calls a tool. Never fails: what goes wrong is told to the model.
-    pub async fn call(&self, view: &View, grant: &Grant, name: &str, arguments: &str) -> ToolOutput {
+    pub async fn call(&self, view: &View, grant: &Grant, name: &str, arguments: &str) -> Brought {
         let (tool, fields) = match admit(grant, name, arguments) {
             Ok(admitted) => admitted,
-            Err(refused) => return ToolOutput::refused(refused),
+            Err(refused) => return ToolOutput::refused(refused).into(),
         };
+        let opens = grant.tools.contains(OPEN_OUTPUT);
         let (view, scope, limit) = (view.clone(), grant.scope.clone(), self.output_chars);
         let done = tokio::task::spawn_blocking(move || perform(tool, &view, &scope, &fields, limit)).await;
-        done.unwrap_or_else(|_| ToolOutput::refused(format!("{name} broke down; try other arguments")))
+        let brought = done.unwrap_or_else(|_| ToolOutput::refused(format!("{name} broke down; try other arguments")).into());
+        if opens { brought } else { brought.closed("search [\"-o\", PATTERN, PATH] shows parts of it") }
     }
 }
 
@@ -149,9 +164,6 @@ fn admit(grant: &Grant, name: &str, arguments: &str) -> Result<(Builtin, Map<Str
     let granted = || grant.tools.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let shown: String = name.chars().take(64).collect();
     let Some(tool) = Builtin::ALL.into_iter().find(|tool| tool.name() == name) else {
-        if ELSEWHERE.contains(&name) {
-            return Err(format!("not supported yet: {name}"));
-        }
         return Err(format!("there is no tool {shown:?}; yours are: {}", granted()));
     };
     if !grant.tools.contains(name) {
@@ -160,21 +172,42 @@ fn admit(grant: &Grant, name: &str, arguments: &str) -> Result<(Builtin, Map<Str
     Ok((tool, arguments::check(name, arguments, &tool.spec().parameters)?))
 }
 
-fn perform(tool: Builtin, view: &View, scope: &Scope, fields: &Map<String, Value>, limit: usize) -> ToolOutput {
+fn perform(tool: Builtin, view: &View, scope: &Scope, fields: &Map<String, Value>, limit: usize) -> Brought {
     let text = |field: &str| fields.get(field).and_then(Value::as_str);
     let must = |field: &str| text(field).unwrap_or_default();
     let number = |field: &str| fields.get(field).and_then(Value::as_u64);
+    let mut kept = None;
     let result = match tool {
         Builtin::Search => searched(view, scope, fields, limit),
         Builtin::ListFiles => files::list(view, scope, text("path"), text("glob"), limit),
-        Builtin::ReadFile => files::read(view, scope, must("path"), number("start_line"), number("end_line"), limit),
+        Builtin::ReadFile => match files::read(view, scope, must("path"), number("start_line"), number("end_line"), limit) {
+            Ok((text, whole)) => {
+                kept = whole;
+                Ok(text)
+            }
+            Err(why) => Err(why),
+        },
         Builtin::ApplyPatch => patched(view, scope, must("patch")),
         Builtin::WriteFile => files::write(view, scope, must("path"), must("content")),
+        Builtin::ViewImage => match picture::read(view, scope, must("path")) {
+            Ok(seen) => return shown(must("path"), seen),
+            Err(why) => Err(why),
+        },
     };
     match result {
-        Ok((output, truncated)) => ToolOutput { ok: true, output, error: None, truncated },
-        Err(error) => ToolOutput::refused(output::cut(&error, 4_000, |_, _, _| "…".to_owned()).unwrap_or(error)),
+        Ok((output, truncated)) => {
+            let output = ToolOutput { ok: true, output, truncated, ..ToolOutput::default() };
+            Brought { output, whole: kept, ..Brought::default() }
+        }
+        Err(error) => ToolOutput::refused(output::cut(&error, 4_000, |_, _, _| "…".to_owned()).unwrap_or(error)).into(),
     }
+}
+
+fn shown(path: &str, (image, bytes): Picture) -> Brought {
+    let mut pictures = Pictures::default();
+    pictures.insert(&image, bytes);
+    let output = ToolOutput { ok: true, output: format!("{path}: {image}\n"), images: vec![image], ..ToolOutput::default() };
+    Brought { output, pictures, whole: None }
 }
 
 fn searched(view: &View, scope: &Scope, fields: &Map<String, Value>, limit: usize) -> Result<files::Shown, String> {

@@ -91,7 +91,7 @@ fn in_a_view(dir: &Path, files: &Tree) -> View {
 fn call(view: &View, name: &str, arguments: &Value) -> ToolOutput {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let toolbox = Toolbox::with_output_chars(4_000_000);
-    runtime.block_on(toolbox.call(view, &Grant::whole(), name, &arguments.to_string()))
+    runtime.block_on(toolbox.call(view, &Grant::whole(), name, &arguments.to_string())).output
 }
 
 /// Applies a patch to a fresh tree with a canary beside it; returns the answer and the tree afterwards.
@@ -253,7 +253,7 @@ fn known_fixes_travel_from_a_view_into_the_users_tree() {
         let view = store.view("one", &store.base()).expect("a view");
         for (path, text) in &fix {
             let arguments = json!({"path": path, "content": text}).to_string();
-            let answer = runtime.block_on(Toolbox::default().call(&view, &Grant::whole(), "write_file", &arguments));
+            let answer = runtime.block_on(Toolbox::default().call(&view, &Grant::whole(), "write_file", &arguments)).output;
             assert!(answer.ok, "{}: {answer:?}", space["id"]);
         }
         assert_eq!(read_tree(&user), before, "{} changed before its patch landed", space["id"]);

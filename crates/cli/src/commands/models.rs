@@ -126,6 +126,7 @@ fn as_json(line: &Line<'_>) -> Value {
         "input_window": line.row.and_then(|row| row.input_window),
         "output_window": line.row.and_then(|row| row.output_window),
         "per_million_tokens": prices,
+        "images": line.row.map(brigade_kernel::catalog::Model::sees),
         "effort": line.effort,
         "efforts": line.row.map(|row| row.efforts.iter().filter_map(word).collect::<Vec<_>>()),
         "retires": day(line.row.and_then(|row| row.retires)),

@@ -88,6 +88,9 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
         example.capture(&mut config, &mut env);
     }
     wiring::check_models(&config, &catalog, &env, Day::of(brigade_runtime::Clock::start().now()))?;
+    if !start.images.is_empty() {
+        wiring::check_planner_sees(&config.policy, &catalog)?;
+    }
     // The run keeps the cap it was given unless a new one is.
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
     let policy = config.policy.clone();

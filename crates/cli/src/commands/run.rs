@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use brigade_kernel::budget::parse_usd_cap;
-use brigade_kernel::catalog::Day;
+use brigade_kernel::catalog::{Catalog, Day};
 use brigade_kernel::ids::RunId;
+use brigade_kernel::image::{Image, MAX_CALL_IMAGE_BYTES, MAX_CALL_IMAGES, MAX_IMAGE_BYTES, Pictures};
 use brigade_kernel::plan::{self, Plan};
+use brigade_kernel::policy::Policy;
 use brigade_kernel::run::{BulkRules, Fact, RunStarted};
 use brigade_runtime::{Mcp, input, start};
 use brigade_tools::View;
@@ -81,12 +83,7 @@ pub struct Args {
 impl Args {
     /// Flags whose machinery is not there yet refuse by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [
-            (self.wait, "--wait"),
-            (self.dry_run, "--dry-run"),
-            (!self.image.is_empty(), "--image"),
-            (self.engine == "restate", "--engine restate"),
-        ];
+        let missing = [(self.wait, "--wait"), (self.dry_run, "--dry-run"), (self.engine == "restate", "--engine restate")];
         if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
             return Err(Failure::usage(format!("not supported yet: {name}")));
         }
@@ -151,6 +148,10 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         brigade_tools::branch::check(&workspace)
             .map_err(|why| Failure::usage(format!("--apply branch: {why}; use --apply auto, ask or never")))?;
     }
+    if let Some((plan, _)) = &plan {
+        wiring::check_sight(plan, &config.policy, &catalog, &mcp)?;
+    }
+    let (images, pictures) = request_images(&args.image, plan.is_some(), &config.policy, &catalog)?;
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
     let shared = wiring::shared(&config, catalog, &env, mcp)?;
     let continues = match &args.r#continue {
@@ -161,6 +162,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     let start = RunStarted {
         run: id,
         request: request.unwrap_or_default(),
+        images,
         planned: plan.is_none(),
         workspace: workspace.display().to_string(),
         listing,
@@ -186,7 +188,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     });
     let output =
         Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
-    session::drive(&shared, |show| shared.begin(start, fact, show), &output)
+    session::drive(&shared, |show| shared.begin(start, &pictures, fact, show), &output)
 }
 
 /// The request's text, verbatim.
@@ -207,6 +209,39 @@ pub(crate) fn request(argument: Option<&str>) -> Result<Option<String>, Failure>
         return Err(Failure::usage("the request is empty: say what is to be done"));
     }
     Ok(Some(text))
+}
+
+/// The images of the request: wherever they lie, for the user named them.
+fn request_images(files: &[PathBuf], given: bool, policy: &Policy, catalog: &Catalog) -> Result<(Vec<Image>, Pictures), Failure> {
+    let refuse = |why: String| Err(Failure::usage(format!("--image: {why}")));
+    let (mut images, mut pictures) = (Vec::new(), Pictures::default());
+    if files.is_empty() {
+        return Ok((images, pictures));
+    }
+    if given {
+        return refuse("it is for the planner, and a plan was given: name images in its subtasks, images = [\"PATH\"]".to_owned());
+    }
+    wiring::check_planner_sees(policy, catalog)?;
+    if files.len() > MAX_CALL_IMAGES {
+        return refuse(format!("{} files, a call shows at most {MAX_CALL_IMAGES}", files.len()));
+    }
+    for file in files {
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(file).and_then(|open| open.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes));
+        let judged = read.map_err(|e| format!("cannot be read: {e}")).and_then(|_| brigade_tools::judge_image(bytes));
+        match judged {
+            Ok((image, bytes)) => {
+                pictures.insert(&image, bytes);
+                images.push(image);
+            }
+            Err(why) => return refuse(format!("{} {why}", file.display())),
+        }
+    }
+    let bytes: u64 = images.iter().map(|image| image.bytes).sum();
+    if bytes > MAX_CALL_IMAGE_BYTES {
+        return refuse(format!("{bytes} bytes in all, a call takes {MAX_CALL_IMAGE_BYTES}: scale some down, or leave some out"));
+    }
+    Ok((images, pictures))
 }
 
 fn check_input(plan: Option<&Plan>, given: bool) -> Result<(), Failure> {

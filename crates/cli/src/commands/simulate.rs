@@ -9,7 +9,7 @@ use brigade_kernel::policy::{Policy, Slots};
 use brigade_kernel::run::{self, Simulated};
 use brigade_kernel::time::Millis;
 use brigade_kernel::view;
-use brigade_runtime::hands;
+use brigade_runtime::Mcp;
 use serde_json::{Map, Value, json};
 
 use crate::exit::{Exit, Failure};
@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     }
     let mcp = wiring::mcp(&config, &env, super::plan::here().as_deref())?;
     let (plan, _) = super::plan::valid(&args.plan, &config.policy, &mcp)?;
-    let played = play(&plan, &config.policy, Arc::new(catalog))?;
+    wiring::check_sight(&plan, &config.policy, &catalog, &mcp)?;
+    let played = play(&plan, &config.policy, Arc::new(catalog), &mcp)?;
     if args.json {
         let tiers: Map<String, Value> = played.calls_per_tier.into_iter().map(|(tier, n)| (tier.to_string(), n.into())).collect();
         screen::print(&screen::json_line(&json!({
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// Exit 2 when the plan cannot be worked off to its end, with the reason.
-pub(crate) fn play(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>) -> Result<Simulated, Failure> {
+pub(crate) fn play(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, mcp: &Mcp) -> Result<Simulated, Failure> {
     let now = brigade_runtime::Clock::start().now();
-    run::simulate(plan, policy, catalog, hands::specs().into(), now).map_err(Failure::usage)
+    run::simulate(plan, policy, catalog, mcp.specs().into(), now).map_err(Failure::usage)
 }

@@ -3,20 +3,22 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use brigade_kernel::tool::ToolOutput;
+use brigade_kernel::tool::{OPEN_OUTPUT, ToolOutput};
 use brigade_runtime::hands;
 use brigade_tools::sandbox::{Profile, Sandbox};
 use brigade_tools::toolbox::MAX_ARGUMENT_BYTES;
-use brigade_tools::{Grant, Toolbox, View, command};
+use brigade_tools::{Brought, Grant, Toolbox, View, command};
 
 use crate::exit::{Exit, Failure, chain};
 use crate::screen::{self, Column, Table};
+use crate::wiring;
+
+mod outputs;
+
+use outputs::Outputs;
 
 /// How much of a result is shown: a script can take more than a model.
 const OUTPUT_CHARS: usize = 1_000_000;
-
-/// Plans may name these; here nobody can answer them.
-const ELSEWHERE: [&str; 3] = ["ask", "open_output", "view_image"];
 
 /// List the built-in tools, or call one.
 #[derive(Debug, clap::Args)]
@@ -55,7 +57,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         What::List { json } => list(*json),
         What::Call { name, args, directory } => {
             let arguments = arguments(args)?;
-            let output = call(name, &arguments, directory)?;
+            // Four fields: the bytes of an image are for models.
+            let output = ToolOutput { images: Vec::new(), ..call(name, &arguments, directory)? };
             screen::print(&screen::json_line(&output));
             Ok(if output.ok { Exit::Done } else { Exit::Failed })
         }
@@ -90,32 +93,39 @@ fn arguments(given: &str) -> Result<String, Failure> {
 }
 
 fn call(name: &str, arguments: &str, directory: &Path) -> Result<ToolOutput, Failure> {
-    if ELSEWHERE.contains(&name) {
-        return Ok(ToolOutput::refused(format!("not supported yet: tool call {name}")));
+    let outputs = Outputs::of(&wiring::env());
+    match name {
+        "ask" => {
+            return Ok(ToolOutput::refused("ask puts a question into the inbox of a run (`brigade inbox`); here there is no run to wait"));
+        }
+        OPEN_OUTPUT => return Ok(outputs.open(arguments)),
+        _ => {}
     }
     let view = View::in_place(directory).map_err(|e| Failure::usage(format!("-C {}: {}", directory.display(), chain(&e))))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if name == "run_command" {
-            return run_command(&view, arguments).await;
+            return Ok(outputs.keep(run_command(&view, arguments).await?));
         }
-        Ok(Toolbox::with_output_chars(OUTPUT_CHARS).call(&view, &Grant::whole(), name, arguments).await)
+        let mut grant = Grant::whole();
+        grant.tools.insert(OPEN_OUTPUT.to_owned());
+        Ok(outputs.keep(Toolbox::with_output_chars(OUTPUT_CHARS).call(&view, &grant, name, arguments).await))
     })
 }
 
 /// The only tool that starts a process: in the sandbox or not at all.
-async fn run_command(view: &View, arguments: &str) -> Result<ToolOutput, Failure> {
+async fn run_command(view: &View, arguments: &str) -> Result<Brought, Failure> {
     let arguments = match serde_json::from_str(arguments) {
         Ok(arguments) => arguments,
-        Err(e) => return Ok(ToolOutput::refused(format!("the arguments are no JSON: {e}"))),
+        Err(e) => return Ok(ToolOutput::refused(format!("the arguments are no JSON: {e}")).into()),
     };
     let sandbox = match Sandbox::new(&Profile::from_env()) {
         Ok(sandbox) => sandbox,
-        Err(e) => return Ok(ToolOutput::refused(chain(&e))),
+        Err(e) => return Ok(ToolOutput::refused(chain(&e)).into()),
     };
     let place = command::Place { view: view.clone(), scratch_dir: None, writable: true };
     Ok(match command::run_command(&sandbox, &place, &arguments).await {
-        Ok(ran) => ran.output(None),
-        Err(e) => ToolOutput::refused(chain(&e)),
+        Ok(ran) => ran.brought(),
+        Err(e) => ToolOutput::refused(chain(&e)).into(),
     })
 }

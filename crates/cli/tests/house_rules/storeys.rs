@@ -4,7 +4,7 @@ use crate::real::File;
 use crate::rust::{holds_word, product};
 
 /// Spoken by everybody; they know only each other.
-const WORDS: [&str; 8] = ["ids", "units", "time", "json_schema", "tool", "usage", "call", "role"];
+const WORDS: [&str; 9] = ["ids", "image", "units", "time", "json_schema", "tool", "usage", "call", "role"];
 
 /// Each stage, and the stages it reads. The first are data that was read at a gate: the plan, the policy, the catalog.
 /// Those that decide never see one another, so that each can be understood, and replaced, alone.

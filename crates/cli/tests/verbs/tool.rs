@@ -27,10 +27,9 @@ fn a_call_prints_four_fields_and_its_exit_code_says_how_it_went() {
 #[test]
 fn what_nobody_can_answer_here_is_refused_by_name() {
     let place = Place::new();
-    for name in ["ask", "open_output", "view_image"] {
-        let ran = place.run(&["tool", "call", name, "--args", "{}"]);
-        assert_eq!((ran.code, &ran.json()["error"]), (1, &json!(format!("not supported yet: tool call {name}"))));
-    }
+    let ran = place.run(&["tool", "call", "ask", "--args", r#"{"question": "why?"}"#]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.json()["error"].as_str().unwrap().contains("the inbox of a run"), "{ran:?}");
     let ran = place.run(&["tool", "call", "dig", "--args", "{}"]);
     assert_eq!(ran.code, 1);
     assert!(ran.json()["error"].as_str().unwrap().contains("dig"), "{ran:?}");
@@ -42,9 +41,60 @@ fn the_list_names_every_tool_that_a_plan_may_name() {
     let place = Place::new();
     let list = place.run(&["tool", "list", "--json"]).json();
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["search", "list_files", "read_file", "apply_patch", "write_file", "run_command", "ask"]);
+    assert_eq!(
+        names,
+        ["search", "list_files", "read_file", "apply_patch", "write_file", "view_image", "run_command", "ask", "open_output"]
+    );
     let shown = place.run(&["tool", "list"]);
     assert!(names.iter().all(|name| shown.out.lines().any(|line| line.starts_with(name))), "{}", shown.out);
+}
+
+/// An image of one pixel.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
+
+#[test]
+fn an_image_is_shown_by_its_content_within_the_workspace() {
+    let place = Place::new();
+    std::fs::write(place.work().join("shot.txt"), PIXEL).unwrap();
+    place.write("fake.png", "no image");
+    let view = |path: &str| call(&place, "view_image", &json!({"path": path})).json();
+    let shown = json!({"ok": true, "output": format!("shot.txt: image/png, 1 x 1 pixels, {} bytes\n", PIXEL.len()), "error": null, "truncated": false});
+    assert_eq!(view("shot.txt"), shown);
+    for (path, words) in [("fake.png", "fake.png is no image by its content"), ("../x.png", "`..`"), ("none.png", "does not exist")] {
+        assert!(view(path)["error"].as_str().unwrap().contains(words), "{path}: {}", view(path));
+    }
+}
+
+#[test]
+fn what_a_command_said_in_full_can_be_opened_page_by_page() {
+    let place = Place::new();
+    let lines: String = (1..=9_000).map(|n| format!("line {n}\n")).collect();
+    place.write("long.txt", &lines);
+    let ran = call(&place, "run_command", &json!({"argv": ["cat", "long.txt"]})).json();
+    if ran["error"].as_str().is_some_and(|e| e.contains("sandbox")) {
+        return;
+    }
+    let said = ran["output"].as_str().unwrap();
+    assert!(ran["truncated"] == json!(true) && said.contains("line 1\n") && said.ends_with("line 9000\n"), "head and tail are kept");
+    let id = said.split("open_output {\"id\": \"").nth(1).unwrap().split('"').next().unwrap();
+    let (mut whole, mut page) = (String::new(), 1);
+    loop {
+        let opened = call(&place, "open_output", &json!({"id": id, "page": page})).json();
+        let text = opened["output"].as_str().unwrap();
+        whole.push_str(&text[..text.find('[').unwrap()]);
+        if opened["truncated"] == json!(false) {
+            break;
+        }
+        page += 1;
+        assert!(text.contains(&format!("\"page\": {page}}}")), "the way on is told");
+    }
+    assert_eq!((whole == lines, page), (true, 3));
+    let first = call(&place, "open_output", &json!({"id": id})).json();
+    assert!(first["output"].as_str().unwrap().starts_with("line 1\n"));
+    for bad in [json!({"id": "out-000000000000"}), json!({"id": "../../secret"}), json!({"id": id, "page": 99}), json!({"page": 1})] {
+        let refused = call(&place, "open_output", &bad);
+        assert_eq!((refused.code, &refused.json()["ok"]), (1, &json!(false)), "{bad}");
+    }
 }
 
 #[test]

@@ -6,8 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ask::{self, Ask, Choice, Dialect, Format, Kind, Piece, Tool, ToolKind};
+use crate::picture::{self, IMAGE_TOKENS};
 use crate::refusal::Refusal;
-use crate::responses::checks::{check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long};
+use crate::responses::checks::{
+    check_images, check_limit, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long,
+};
 use crate::responses::fields::{Fields, parse};
 use crate::responses::items::{check_pairs, text_of};
 use crate::scenario::Scenario;
@@ -117,7 +120,8 @@ struct ChoiceFunction {
     name: String,
 }
 
-fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Refusal> {
+fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<u64, Refusal> {
+    let mut images = 0;
     let entries: Vec<Message<'a>> = parse(raw, "messages")?;
     if entries.is_empty() {
         return Err(Refusal::bad("messages", "Invalid 'messages': empty array. Expected at least one message."));
@@ -129,6 +133,15 @@ fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Re
             Some(raw) => Some(text_of(raw, &param("content"))?),
             None => None,
         };
+        let shown = content.map_or(Ok(0), |raw| picture::count(raw, &param("content")))?;
+        if shown > 0 && message.role != "user" {
+            let message = format!(
+                "Image URLs are only allowed for messages with role 'user', but this message with role '{}' contains one.",
+                message.role
+            );
+            return Err(Refusal::bad(&param("content"), message).code("invalid_value"));
+        }
+        images += shown;
         let missing = |name: &str| {
             Refusal::bad(&param(name), format!("Missing required parameter: '{}'.", param(name))).code("missing_required_parameter")
         };
@@ -162,7 +175,7 @@ fn messages<'a>(raw: &'a RawValue, pieces: &mut Vec<Piece<'a>>) -> Result<(), Re
             }
         }
     }
-    Ok(())
+    Ok(images)
 }
 
 fn format<'a>(fields: &Fields<'a>, schemas: &Schemas) -> Result<Option<Format<'a>>, Refusal> {
@@ -196,7 +209,8 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
     let name = fields.text("model")?.ok_or_else(|| missing("model"))?;
     let model = known_model(scenario, &name)?;
     let mut pieces = Vec::new();
-    messages(fields.raw("messages").ok_or_else(|| missing("messages"))?, &mut pieces)?;
+    let images = messages(fields.raw("messages").ok_or_else(|| missing("messages"))?, &mut pieces)?;
+    check_images(images, model, "messages")?;
     check_pairs(&pieces, None).map_err(|refusal| refusal.param("messages"))?;
     if fields.get::<u64>("n")?.is_some_and(|n| n != 1) {
         return Err(Refusal::bad("n", "not supported yet by the emulator: n other than 1"));
@@ -229,7 +243,7 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
     };
     let schema_tokens = format.as_ref().map_or(0, |format| ask::tokens(format.schema.get()));
     let tool_tokens = fields.raw("tools").map_or(0, |tools| ask::tokens(tools.get()));
-    let input_tokens = ask::REQUEST_TOKENS + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
+    let input_tokens = ask::REQUEST_TOKENS + ask::context_tokens(&pieces) + images * IMAGE_TOKENS + schema_tokens + tool_tokens;
     if let Some(window) = model.window.filter(|window| input_tokens > *window) {
         return Err(too_long(input_tokens, window, "messages"));
     }
@@ -240,6 +254,7 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
         stream_usage: options.unwrap_or_default().include_usage,
         parent: None,
         pieces,
+        images,
         format,
         tools,
         choice,

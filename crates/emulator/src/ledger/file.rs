@@ -43,6 +43,8 @@ enum Line {
         stream: bool,
         in_flight: u64,
         usage_sent: bool,
+        #[serde(default, skip_serializing_if = "super::none")]
+        images: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
@@ -86,6 +88,7 @@ pub(super) fn arrival_line(call: &CallRecord, counted: &[usize]) -> Vec<u8> {
         stream: call.stream,
         in_flight: call.in_flight,
         usage_sent: call.usage_sent,
+        images: call.images,
         note: call.note.as_deref().map(Into::into),
     })
 }
@@ -119,7 +122,22 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
         };
         match parsed {
             Line::Start { scenario: name } => same = name == format!("{scenario:016x}"),
-            Line::Arrival { seq, at, path, model, request_id, fingerprint, rule, counted, status, stream, in_flight, usage_sent, note } => {
+            Line::Arrival {
+                seq,
+                at,
+                path,
+                model,
+                request_id,
+                fingerprint,
+                rule,
+                counted,
+                status,
+                stream,
+                in_flight,
+                usage_sent,
+                images,
+                note,
+            } => {
                 if same {
                     kept.counted.extend(counted);
                     kept.answered.extend(rule);
@@ -139,6 +157,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
                     outcome: Outcome::Lost,
                     usage: None,
                     usage_sent,
+                    images,
                     note: note.map(Into::into),
                 });
             }

@@ -12,6 +12,7 @@ fn arrival(seq: u64, rule: usize, counted: &[usize]) -> Arrival<'_> {
         status: 200,
         stream: true,
         usage_sent: true,
+        images: 0,
         note: None,
     }
 }

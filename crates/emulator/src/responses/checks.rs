@@ -150,3 +150,11 @@ pub(crate) fn too_long(tokens: u64, window: u64, param: &str) -> Refusal {
 pub(crate) fn model_of<'a>(fields: &Fields<'a>) -> Option<Cow<'a, str>> {
     fields.text("model").ok().flatten()
 }
+
+/// Refuses images for a model that takes none.
+pub(crate) fn check_images(images: u64, model: &Model, param: &str) -> Result<(), Refusal> {
+    if images == 0 || model.images != Some(false) {
+        return Ok(());
+    }
+    Err(Refusal::bad(param, "Invalid content type. image_url is only supported by certain models.").code("invalid_value"))
+}

@@ -43,7 +43,7 @@ pub(crate) fn compact(fields: &Fields<'_>, scenario: &Scenario, store: &Store, s
         return Err(Refusal::bad("previous_response_id", message).code("unsupported_parameter"));
     }
     let input = fields.raw("input").ok_or_else(|| missing("input"))?;
-    let pieces = items::read(input, store, items::Echoes::Stored)?;
+    let (pieces, _) = items::read(input, store, items::Echoes::Stored)?;
     items::check_pairs(&pieces, None)?;
     let instructions = fields.text("instructions")?.map_or(0, |text| ask::tokens(&text) + 4);
     let mut out = Vec::with_capacity(256);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Name, parse};
 use crate::ask::{Kind, Piece};
+use crate::picture;
 use crate::refusal::Refusal;
 use crate::store::{Store, Stored};
 
@@ -68,17 +69,19 @@ pub(crate) enum Echoes {
     Whole,
 }
 
-/// Reads `input`.
-pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store, echoes: Echoes) -> Result<Vec<Piece<'a>>, Refusal> {
+/// Reads `input`; beside the pieces, how many images it shows.
+pub(crate) fn read<'a>(raw: &'a RawValue, store: &Store, echoes: Echoes) -> Result<(Vec<Piece<'a>>, u64), Refusal> {
     if raw.get().starts_with('"') {
         let text = parse::<Name<'a>>(raw, "input")?.0;
-        return Ok(vec![Piece { kind: Kind::Message, text, call_id: None }]);
+        return Ok((vec![Piece { kind: Kind::Message, text, call_id: None }], 0));
     }
     let entries: Vec<&'a RawValue> = parse(raw, "input")?;
-    entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store, echoes)).collect()
+    let mut images = 0;
+    let pieces = entries.iter().enumerate().map(|(at, raw)| entry(raw, at, store, echoes, &mut images)).collect::<Result<_, _>>()?;
+    Ok((pieces, images))
 }
 
-fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes) -> Result<Piece<'a>, Refusal> {
+fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes, images: &mut u64) -> Result<Piece<'a>, Refusal> {
     let param = |name: &str| format!("input[{at}].{name}");
     let missing = |name: &str| {
         let param = param(name);
@@ -130,6 +133,7 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes) -> Res
                 }
                 None => return Err(missing("role")),
             };
+            *images += picture::count(content, &param("content"))?;
             piece(kind, text_of(content, &param("content"))?, None)
         }
         "function_call" | "custom_tool_call" => {
@@ -141,7 +145,9 @@ fn entry<'a>(raw: &'a RawValue, at: usize, store: &Store, echoes: Echoes) -> Res
         }
         "function_call_output" | "custom_tool_call_output" => {
             let call_id = entry.call_id.ok_or_else(|| missing("call_id"))?;
-            let text = text_of(entry.output.ok_or_else(|| missing("output"))?, &param("output"))?;
+            let output = entry.output.ok_or_else(|| missing("output"))?;
+            *images += picture::count(output, &param("output"))?;
+            let text = text_of(output, &param("output"))?;
             if text.len() > LONGEST_OUTPUT {
                 return Err(Refusal::bad(&param("output"), format!("'{}' is over {LONGEST_OUTPUT} bytes.", param("output"))));
             }

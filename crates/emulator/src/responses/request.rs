@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::checks::{
-    check_limit, check_metadata, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long,
+    check_images, check_limit, check_metadata, check_name, check_sampling, check_schema, choice_word, effort, known_model, named, too_long,
 };
 use super::fields::{Fields, parse};
 use super::items::{self, Echoes};
 use crate::ask::{self, Ask, Choice, Dialect, Format, Kind, Piece, Tool, ToolKind};
 use crate::json;
+use crate::picture::IMAGE_TOKENS;
 use crate::refusal::Refusal;
 use crate::scenario::Scenario;
 use crate::schema::Schemas;
@@ -237,16 +238,17 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
         })?),
         None => None,
     };
-    let mut pieces = match fields.raw("input") {
+    let (mut pieces, images) = match fields.raw("input") {
         Some(input) => {
             let echoes = if fields.raw(OF_CODEX).is_some() { Echoes::Whole } else { Echoes::Stored };
             items::read(input, store, echoes)?
         }
-        None if parent.is_some() => Vec::new(),
+        None if parent.is_some() => (Vec::new(), 0),
         None => {
             return Err(Refusal::bad("input", "Missing required parameter: 'input'.").code("missing_required_parameter"));
         }
     };
+    check_images(images, model, "input")?;
     items::check_pairs(&pieces, parent.as_deref())?;
     if let Some(text) = fields.text("instructions")? {
         pieces.insert(0, Piece { kind: Kind::Instructions, text, call_id: None });
@@ -274,7 +276,8 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
     let schema_tokens = format.as_ref().map_or(0, |format| ask::tokens(format.schema.get()));
     let tool_tokens = fields.raw("tools").map_or(0, |tools| ask::tokens(tools.get()));
     let before = parent.as_ref().map_or(0, |parent| parent.tokens);
-    let mut input_tokens = ask::REQUEST_TOKENS + before + ask::context_tokens(&pieces) + schema_tokens + tool_tokens;
+    let mut input_tokens =
+        ask::REQUEST_TOKENS + before + ask::context_tokens(&pieces) + images * IMAGE_TOKENS + schema_tokens + tool_tokens;
     let truncation = fields.text("truncation")?.unwrap_or("disabled".into());
     if let Some(window) = model.window.filter(|window| input_tokens > *window) {
         if truncation != "auto" {
@@ -291,6 +294,7 @@ pub(crate) fn read<'a>(fields: &Fields<'a>, scenario: &'a Scenario, schemas: &Sc
             stream_usage: true,
             parent,
             pieces,
+            images,
             format,
             tools,
             choice,

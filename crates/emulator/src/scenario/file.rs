@@ -60,6 +60,7 @@ pub(super) struct MatchToml {
     pub(super) format: Option<String>,
     pub(super) tool_result: Option<OneOrMany>,
     pub(super) service_tier: Option<String>,
+    pub(super) image: Option<bool>,
     pub(super) nth: Option<u64>,
 }
 

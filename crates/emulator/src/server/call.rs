@@ -65,6 +65,7 @@ struct Sent {
     planned: Outcome,
     usage: Option<Spent>,
     usage_sent: bool,
+    images: u64,
     rule: Option<usize>,
     counted: Vec<usize>,
     model: String,
@@ -83,6 +84,7 @@ impl Sent {
             planned: Outcome::Error,
             usage: None,
             usage_sent: false,
+            images: 0,
             rule: None,
             counted: Vec::new(),
             model: String::new(),
@@ -153,6 +155,7 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
         status: sent.status,
         stream: sent.stream,
         usage_sent: sent.usage_sent,
+        images: sent.images,
         note: sent.note.map(Into::into),
     });
     drop(body);
@@ -280,6 +283,7 @@ fn scripted(dialect: Dialect, fields: &Fields<'_>, seq: u64, shared: &Shared) ->
         rule: Some(pick.rule.number),
         counted: pick.counted.clone(),
         stream: ask.stream,
+        images: ask.images,
         delay,
         headers: reply.headers.clone(),
         ..Sent::refusal(&Refusal::scenario(""))

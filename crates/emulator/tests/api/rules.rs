@@ -3,7 +3,7 @@ use std::path::Path;
 use brigade_emulator::{Options, Scenario};
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, run, stage, stage_with};
+use crate::stage::{HELLO, Stage, run, stage, stage_with};
 
 async fn said(stage: &Stage, request: Value) -> String {
     let reply = stage.post(request).await;
@@ -140,4 +140,55 @@ fn a_faulty_scenario_is_refused_by_line_and_name() {
         let message = Scenario::parse(&text, Path::new("/nonexistent")).unwrap_err().to_string();
         assert!(message.contains(line) && message.contains(word), "{text}\n{message}");
     }
+}
+
+/// Requests that show an image, in both dialects.
+fn showing(url: &str) -> (Value, Value) {
+    let part = json!({"type": "input_image", "detail": "high", "image_url": url});
+    let call = json!({"type": "function_call", "call_id": "1", "name": "look", "arguments": "{}"});
+    let output = json!({"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "seen"}, part]});
+    let user = json!([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": url}}]);
+    (json!({"input": [call, output]}), json!({"model": "gpt-5.4-mini", "messages": [{"role": "user", "content": user}]}))
+}
+
+#[test]
+fn a_rule_can_ask_for_an_image_and_the_ledger_counts_them() {
+    run(async {
+        let stage = stage(
+            "[models.blind]\nimages = false\n[[rule]]\nmatch = { image = true }\nreply = { text = \"seen\" }\n[[rule]]\nreply = { text = \"nothing\" }\n",
+        );
+        let (responses, chat) = showing("data:image/png;base64,iVBORw0KGgo=");
+        assert_eq!(said(&stage, responses.clone()).await, "seen");
+        assert_eq!(said(&stage, json!({"input": "hi"})).await, "nothing");
+        assert_eq!(stage.post_to("/chat/completions", chat).await.body["choices"][0]["message"]["content"], "seen");
+        let blind = stage.post(json!({"model": "blind", "input": responses["input"]})).await;
+        assert_eq!((blind.status, &blind.body["error"]["code"]), (400, &json!("invalid_value")));
+        let ledger = stage.get("/_ledger").await.body;
+        let images: Vec<&Value> = ledger["calls"].as_array().unwrap().iter().map(|call| &call["images"]).collect();
+        assert_eq!(images, [&json!(1), &Value::Null, &json!(1), &Value::Null]);
+        assert!(ledger["calls"][0]["usage"]["input_tokens"].as_u64().unwrap() > 1_000);
+    });
+}
+
+#[test]
+fn what_is_no_image_is_refused_as_the_service_does() {
+    run(async {
+        let stage = stage(HELLO);
+        for (url, code) in [
+            ("data:image/png;base64,!", "invalid_base64_image"),
+            ("data:image/png;base64,", "empty_image_file"),
+            ("data:image/png;base64,aGVsbG8=", "invalid_image"),
+            ("data:image/bmp;base64,aGVsbG8=", "unsupported_image_media_type"),
+            ("file:///etc/passwd", "invalid_image_url"),
+        ] {
+            let (responses, chat) = showing(url);
+            for reply in [stage.post(responses).await, stage.post_to("/chat/completions", chat).await] {
+                assert_eq!((reply.status, &reply.body["error"]["code"]), (400, &json!(code)), "{url}: {}", reply.text);
+            }
+        }
+        let (_, mut chat) = showing("https://example.com/a.png");
+        assert_eq!(stage.post_to("/chat/completions", chat.clone()).await.status, 200);
+        chat["messages"][0]["role"] = json!("system");
+        assert_eq!(stage.post_to("/chat/completions", chat).await.status, 400);
+    });
 }

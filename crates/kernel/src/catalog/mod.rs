@@ -5,6 +5,7 @@
 //! Read first: [`Catalog::lookup`], then [`cost`] and [`worst_case`].
 
 mod day;
+mod image;
 mod price;
 mod read;
 
@@ -63,6 +64,8 @@ pub struct Model {
     pub default_effort: Option<Effort>,
     /// What else it can do, in the vendor list's words: `function_calling`, `vision`, …
     pub supports: Vec<Box<str>>,
+    /// Tokens that one image counts as at the most, whatever its size; `None`: by the usual formulas.
+    pub image_tokens: Option<u64>,
     /// First day it is refused.
     pub retires: Option<Day>,
     /// Day on which it had left the price list.
@@ -253,6 +256,11 @@ impl Catalog {
         }
     }
 
+    /// Whether a model takes images. What is not known to does not.
+    pub fn sees(&self, model: &ModelRef) -> bool {
+        self.model(model).is_some_and(Model::sees)
+    }
+
     /// The price of a call already made on this day, retired since or not.
     ///
     /// # Errors
@@ -297,7 +305,7 @@ impl Found<'_> {
 
 impl Model {
     /// Whether it takes images.
-    pub fn images(&self) -> bool {
+    pub fn sees(&self) -> bool {
         self.supports("vision")
     }
 

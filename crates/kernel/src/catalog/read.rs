@@ -239,6 +239,7 @@ fn start(catalog: &Catalog, place: Place<'_>, name: &ModelRef, table: &DeTable<'
             efforts: Vec::new(),
             default_effort: None,
             supports: Vec::new(),
+            image_tokens: None,
             retires: None,
             unlisted: None,
             regional_percent: 0,
@@ -271,6 +272,7 @@ fn model(catalog: &Catalog, place: Place<'_>, name: &ModelRef, value: &Value<'_>
                 let names = place.array("supports", value)?.iter().map(|s| place.text("supports", s).map(Into::into));
                 model.supports = names.collect::<Read<_>>()?;
             }
+            "image_tokens" => model.image_tokens = Some(place.whole("image_tokens", value, MOST_TOKENS)?),
             "retires" if value.get_ref().as_str() == Some("never") => model.retires = None,
             "retires" => model.retires = Some(place.day("retires", value)?),
             "unlisted" => model.unlisted = Some(place.day("unlisted", value)?),

@@ -88,7 +88,7 @@ fn default_tiers_are_the_ladder_of_the_design() {
     );
     for tier in catalog.tiers() {
         let found = catalog.lookup(&tier.model, day("2026-11-21")).expect("a default tier can be used");
-        assert!(found.model.images());
+        assert!(found.model.sees());
         assert_eq!(found.model.efforts, [Effort::None, Effort::Low, Effort::Medium, Effort::High, Effort::Xhigh]);
         assert_eq!(found.model.clamp_effort(Effort::Minimal), Some(Effort::None));
         assert_eq!(found.model.clamp_effort(Effort::Max), Some(Effort::Xhigh));

@@ -61,3 +61,8 @@ fn ceil(text: &str, mut at: usize) -> usize {
     }
     at
 }
+
+/// A name from outside, outside of a block: one line, nothing that could look like markup.
+pub(super) fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() || c == '<' || c == '>' { '_' } else { c }).collect()
+}

@@ -67,6 +67,7 @@ pub fn end_tool() -> ToolSpec {
         })
         .into(),
         effect: Effect::Repeatable,
+        images: false,
     });
     OFFERED.clone()
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{block, cut};
+use super::data::{block, cut, one_line};
 use super::relevance::choose;
-use super::{Message, Packed, Shown, shares};
+use super::{Message, Packed, Picture, Shown, shares};
 use crate::ids::{SubtaskId, Tier};
 use crate::policy::TierPolicy;
 
@@ -35,6 +35,8 @@ pub struct Parts<'a> {
     pub checks: &'a [Vec<String>],
     /// Tool calls it may make, where it has tools.
     pub tool_calls: Option<u32>,
+    /// Images, in the order to be shown.
+    pub images: Vec<Picture>,
     /// Parts of files, in the order to be shown.
     pub excerpts: Vec<Excerpt>,
     /// Results it builds on.
@@ -117,6 +119,7 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     }
     message.add("task", parts.description, 0);
     message.add("form", &form(parts), 0);
+    message.show(&parts.images);
 
     let mut evidence = Message::default();
     let first = parts.evidence.len().saturating_sub(EVIDENCE_KEPT);
@@ -126,7 +129,8 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
         evidence.add(format!("evidence of attempt {}", failed.attempt), &text, left_out);
     }
 
-    let fixed = rules.len() + message.text.len() + evidence.text.len();
+    let seen: u64 = parts.images.iter().map(|picture| picture.tokens * 4).sum();
+    let fixed = rules.len() + message.text.len() + evidence.text.len() + seen as usize;
     let room = limits.bytes().saturating_sub(fixed);
     let excerpt_bytes: usize = parts.excerpts.iter().map(|e| e.text.len()).sum();
     let for_outputs = room.saturating_sub(excerpt_bytes.min(room / EXCERPT_SHARE));
@@ -155,7 +159,7 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
         if chosen.text.is_empty() && !whole {
             message.add(
                 format!("file {}", excerpt.path),
-                &format!("[file {} did not fit and is not shown]", from_name(&excerpt.path)),
+                &format!("[file {} did not fit and is not shown]", one_line(&excerpt.path)),
                 chosen.left_out,
             );
         } else {
@@ -165,11 +169,6 @@ pub fn pack(parts: &Parts<'_>, limits: &TierLimits) -> Packed {
     message.append(outputs);
     message.append(evidence);
     message.into_packed(rules, parts.shared.filter(|shared| shared.trusted), Vec::new())
-}
-
-/// A path outside a block: one line, nothing that could look like markup.
-fn from_name(path: &str) -> String {
-    path.chars().map(|c| if c.is_control() || c == '<' || c == '>' { '_' } else { c }).collect()
 }
 
 fn form(parts: &Parts<'_>) -> String {

@@ -39,6 +39,7 @@ pub use rules::{cache_key, instructions};
 pub use warm::worth_waiting;
 
 use crate::call::{Item, Speaker};
+use crate::image::Image;
 
 /// A call's opening and conversation, and where its size comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,11 +59,23 @@ impl Packed {
     }
 }
 
+/// An image to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// What it is called: a path, or its place among the request's.
+    pub name: String,
+    /// The image.
+    pub image: Image,
+    /// What it counts as at the most, for the model at hand.
+    pub tokens: u64,
+}
+
 /// Collects sections of one message and the receipt of each.
 #[derive(Debug, Default)]
 struct Message {
     text: String,
     receipt: Vec<PartReceipt>,
+    images: Vec<Image>,
 }
 
 impl Message {
@@ -79,6 +92,19 @@ impl Message {
         self.receipt.push(PartReceipt::new(name, self.text.len() - before, trimmed));
     }
 
+    /// Shows images with the message, named in order.
+    fn show(&mut self, pictures: &[Picture]) {
+        if pictures.is_empty() {
+            return;
+        }
+        let line = |(n, picture): (usize, &Picture)| format!("\n{}. {} ({})", n + 1, data::one_line(&picture.name), picture.image);
+        let lines: String = pictures.iter().enumerate().map(line).collect();
+        self.add("list of images", &format!("# Images shown with this message, in order{lines}"), 0);
+        self.receipt
+            .extend(pictures.iter().map(|picture| PartReceipt::new(format!("image {}", picture.name), picture.tokens as usize * 4, 0)));
+        self.images.extend(pictures.iter().map(|picture| picture.image.clone()));
+    }
+
     /// Appends the parts of another message.
     fn append(&mut self, mut other: Self) {
         if let Some(first) = other.receipt.first_mut() {
@@ -87,6 +113,7 @@ impl Message {
             self.text.push_str(gap);
             self.text.push_str(&other.text);
             self.receipt.append(&mut other.receipt);
+            self.images.append(&mut other.images);
         }
     }
 
@@ -100,7 +127,7 @@ impl Message {
             receipt.push(PartReceipt::new("earlier turns", bytes, 0));
         }
         receipt.extend(self.receipt);
-        items.push(Item::message(Speaker::User, self.text));
+        items.push(Item::Message { speaker: Speaker::User, text: self.text, phase: None, images: self.images });
         Packed { instructions, items, receipt }
     }
 }

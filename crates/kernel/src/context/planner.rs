@@ -8,7 +8,7 @@ use crate::units::NanoUsd;
 
 use super::data::{block, cut};
 use super::executor::Output;
-use super::{Message, Packed, Shown, shares};
+use super::{Message, Packed, Picture, Shown, shares};
 
 /// The summary of a workspace is cut to this: about 6,000 tokens.
 const WORKSPACE_BYTES: usize = 24_000;
@@ -28,6 +28,8 @@ pub struct Planning<'a> {
     pub earlier: Vec<Item>,
     /// The request, byte for byte.
     pub request: &'a str,
+    /// Images that belong to the request.
+    pub images: Vec<Picture>,
     /// The ladder, lowest first.
     pub tiers: Vec<TierLine>,
     /// Names of the tools that may be granted, and what each does.
@@ -92,6 +94,7 @@ pub struct Rows<'a> {
 pub fn planner(planning: Planning<'_>) -> Packed {
     let mut message = Message::default();
     message.add("request", planning.request, 0);
+    message.show(&planning.images);
     let mut team = String::from("# The team, lowest tier first");
     for line in &planning.tiers {
         team.push_str(&format!("\n- {}: {}", line.tier, line.bears));

@@ -11,7 +11,7 @@ use crate::tool::ToolSpec;
 pub struct PartReceipt {
     /// Which part, e.g. `rules`, `file src/a.rs`.
     pub name: String,
-    /// Its size as packed.
+    /// Its size as packed; of an image, four times the tokens it counts as at the most.
     pub bytes: u64,
     /// Bytes that were left out of it; 0 = whole.
     pub trimmed: u64,
@@ -51,7 +51,7 @@ pub fn item_bytes(item: &Item) -> usize {
     match item {
         Item::Message { text, .. } => text.len(),
         Item::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
-        Item::ToolOutput { call_id, output } => call_id.len() + output.len(),
+        Item::ToolOutput { call_id, output, .. } => call_id.len() + output.len(),
         Item::Opaque { raw } => raw.to_string().len(),
     }
 }

@@ -12,6 +12,7 @@ use super::when::When;
 use super::{Complexity, ForEach, Stops, Subtask, TaskType};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, SUBTASK_ID_PATTERN, SubtaskId, Tier};
+use crate::image::MAX_CALL_IMAGES;
 use crate::json_schema::Schema;
 use crate::time::Millis;
 use crate::tool::mcp_parts;
@@ -50,13 +51,8 @@ pub(super) const PERSON_FIELDS: [&str; 23] = [
 
 // Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
 type IsSet = fn(&Subtask) -> bool;
-const NOT_YET: [(&str, IsSet); 5] = [
-    ("quality_bar", |s| s.quality_bar.is_some()),
-    ("judge", |s| s.judge.is_some()),
-    ("vote", |s| s.vote.is_some()),
-    ("images", |s| !s.images.is_empty()),
-    ("flex", |s| s.flex),
-];
+const NOT_YET: [(&str, IsSet); 4] =
+    [("quality_bar", |s| s.quality_bar.is_some()), ("judge", |s| s.judge.is_some()), ("vote", |s| s.vote.is_some()), ("flex", |s| s.flex)];
 
 /// A fault for every field that this version cannot honour.
 pub fn unsupported(subtask: &Subtask) -> Vec<Fault> {
@@ -285,6 +281,10 @@ fn read_hand_written(fields: &mut Fields<'_>, subtask: &mut Subtask, links: &mut
     subtask.judge = fields.text("judge").map(str::to_owned);
     subtask.vote = fields.whole("vote", 1..=99).and_then(|n| u32::try_from(n).ok());
     subtask.images = fields.scopes("images");
+    if subtask.images.len() > MAX_CALL_IMAGES {
+        let message = format!("images has {} entries, a call shows at most {MAX_CALL_IMAGES}; split the subtask", subtask.images.len());
+        fields.fault(Code::TooMany, "images", message);
+    }
     read_servers(fields, subtask, known);
     subtask.approve = fields.flag("approve");
     subtask.checkpoint = fields.flag("checkpoint");

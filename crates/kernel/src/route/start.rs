@@ -1,7 +1,7 @@
 //! The start tier: what the plan or the configuration names, else the table by type, raised by what
 //! the rung cannot carry, and last the filters of deadline and cost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub struct Facts {
     pub deadline: Option<Millis>,
     /// Cap over all its attempts.
     pub max_cost: Option<NanoUsd>,
+    /// It is shown images, and these models take none; empty: it is shown none.
+    pub blind: BTreeSet<ModelRef>,
     /// What one attempt on a tier is expected to take; tiers without an entry pass the filters.
     pub estimates: BTreeMap<Tier, Estimate>,
 }
@@ -63,6 +65,7 @@ impl Facts {
             model: subtask.model.clone(),
             deadline: subtask.deadline,
             max_cost: subtask.max_cost_usd,
+            blind: BTreeSet::new(),
             estimates: BTreeMap::new(),
         }
     }
@@ -117,7 +120,7 @@ pub enum Stuck {
         /// The ladder.
         known: Vec<Tier>,
     },
-    /// Deadline and cost leave no tier.
+    /// Deadline, cost and images leave no tier.
     #[error("no tier fits: {}", skipped.iter().map(|s| format!("{}: {}", s.tier, s.why)).collect::<Vec<_>>().join("; "))]
     NothingFits {
         /// Every rung with its reason.
@@ -262,9 +265,13 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
         }
     }
 
+    let pinned = facts.model.is_some();
+    // A configured model that cannot see leaves its rung to the rung's own.
+    let chosen_model = chosen_model.filter(|model| pinned || !facts.blind.contains(model));
+    let serves = |tier: &Tier| chosen_model.as_ref().filter(|_| pinned || ladder.get(first) == Some(tier));
     let mut rungs = Vec::new();
     for tier in &ladder[index..] {
-        let out = filtered(facts, tier).or_else(|| {
+        let out = filtered(facts, policy, tier, serves(tier)).or_else(|| {
             let banned = policy.tier(tier).is_some_and(|b| b.never.contains(&facts.kind));
             (!explicit && banned && index + 1 < ladder.len()).then(|| format!("never does {}", facts.kind))
         });
@@ -276,9 +283,9 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
     if rungs.is_empty() && !explicit {
         // Nothing at or above the table's choice is quick or cheap enough: the best that is.
         let lower = ladder[..index].iter().rev();
-        let fit = lower.filter(|tier| filtered(facts, tier).is_none() && too_much(facts, policy, tier).is_none());
+        let fit = lower.filter(|tier| filtered(facts, policy, tier, None).is_none() && too_much(facts, policy, tier).is_none());
         rungs.extend(fit.take(1).cloned());
-        why = format!("{why}, but deadline or cost allow no more than this");
+        why = format!("{why}, but {} allow no more than this", if facts.blind.is_empty() { "deadline or cost" } else { "images" });
         skipped.retain(|s| !rungs.contains(&s.tier));
     }
     let Some(tier) = rungs.first().cloned() else {
@@ -287,11 +294,9 @@ pub fn start(facts: &Facts, policy: &Policy) -> Result<Route, Stuck> {
     if let (false, Some(last)) = (skipped.is_empty(), skipped.iter().rfind(|s| below(&ladder, &s.tier, &tier))) {
         why = format!("{why}; not {}: {}", last.tier, last.why);
     }
-    let pinned = facts.model.is_some();
     // A configured model serves the rung it was configured for; past it, the rung's own.
-    let routed = chosen_model.filter(|_| pinned || ladder.get(first) == Some(&tier));
-    let model = match routed {
-        Some(model) => model,
+    let model = match serves(&tier) {
+        Some(model) => model.clone(),
         None => policy.tier(&tier).ok_or_else(|| unknown(&tier))?.model.clone(),
     };
     Ok(Route { tier, model, ladder: rungs, pinned, why, skipped })
@@ -323,8 +328,12 @@ fn too_much(facts: &Facts, policy: &Policy, tier: &Tier) -> Option<String> {
     Some(format!("about {} tokens of input, it takes {limit}", facts.input_tokens))
 }
 
-/// Why deadline or cost rule a rung out, if they do.
-fn filtered(facts: &Facts, tier: &Tier) -> Option<String> {
+/// Why images, deadline or cost rule a rung out, if they do. `model` serves it in place of its own.
+fn filtered(facts: &Facts, policy: &Policy, tier: &Tier, model: Option<&ModelRef>) -> Option<String> {
+    let model = model.or_else(|| policy.tier(tier).map(|bound| &bound.model));
+    if let Some(model) = model.filter(|model| facts.blind.contains(model)) {
+        return Some(format!("{model} takes no images"));
+    }
     let estimate = facts.estimates.get(tier)?;
     if let Some(deadline) = facts.deadline.filter(|deadline| estimate.duration > *deadline) {
         return Some(format!("would take about {}, deadline {}", write_span(estimate.duration), write_span(deadline)));

@@ -305,6 +305,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             model: None,
             deadline: deadline.map(Millis),
             max_cost: cap.map(NanoUsd),
+            blind: Default::default(),
             estimates: estimates.map(|(t, (cost, ms))| (tier(t), Estimate { cost: NanoUsd(cost), duration: Millis(ms) })).collect(),
         }
     })

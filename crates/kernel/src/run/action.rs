@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, Conflict, GatheredPart, Part, Reply, Side, SubtaskStatus, Unit, Verdict};
+use super::event::{Caller, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
 use crate::call::{Answer, CallError};
 use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
@@ -38,6 +38,8 @@ pub enum Action {
         start: Vec<Part>,
         /// It starts from this tree instead: it mends what was composed.
         onto: Option<String>,
+        /// Images to be shown, in the read scope as well.
+        images: Vec<String>,
     },
     /// Pack the prompt, take a lease, call the model.
     Call {
@@ -60,6 +62,8 @@ pub enum Action {
         writes: bool,
         /// Put the view back to this tree first: it may have run before a crash.
         reset_to: Option<String>,
+        /// What a call of `open_output` is to show.
+        opens: Option<Opened>,
     },
     /// Run a check.
     Check {
@@ -107,6 +111,15 @@ pub enum Action {
         /// The patch.
         blob: String,
     },
+}
+
+/// A text that is shown in full on demand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// A result of the run.
+    Text(Arc<str>),
+    /// A stored output of a tool.
+    Blob(String),
 }
 
 /// A check to perform.
@@ -229,6 +242,8 @@ pub enum Fact {
         unit: Unit,
         /// What was found, stored as blobs.
         parts: Vec<GatheredPart>,
+        /// Images, stored as blobs.
+        images: Vec<GatheredImage>,
         /// The tree the unit starts from.
         tree: Option<String>,
         /// What that tree was made of, as it was asked for.
@@ -245,6 +260,13 @@ pub enum Fact {
         /// Why.
         reason: String,
     },
+    /// What the unit is to be shown is not there, or not fit to be shown: its plan's matter.
+    NotShown {
+        /// For whom.
+        unit: Unit,
+        /// Which file, and why.
+        reason: String,
+    },
     /// A tool call came back.
     ToolDone {
         /// For whom.
@@ -255,6 +277,8 @@ pub enum Fact {
         call_id: String,
         /// What it brought.
         output: ToolOutput,
+        /// The whole of what `output` shows in part, stored.
+        saved: Option<Saved>,
         /// The view's tree afterwards, when it could write.
         tree: Option<String>,
         /// All that the attempt changed so far, when it could write.

@@ -120,11 +120,12 @@ impl State {
                 self.next_job();
             }
             Event::MergePlanned { subtask, files, sides } => self.add_merge(subtask, files, sides),
-            Event::ContextGathered { unit, parts, tree, start, conflicts } => {
+            Event::ContextGathered { unit, parts, images, tree, start, conflicts } => {
                 let Some(key) = self.key(unit) else { return };
                 self.merge_starts(key, start, conflicts);
                 if let Some(work) = self.work.get_mut(&key) {
                     work.parts = Some(parts.clone());
+                    work.images.clone_from(images);
                     work.base_tree.clone_from(tree);
                     if let Some(attempt) = &mut work.attempt {
                         attempt.tree.clone_from(tree);
@@ -225,11 +226,14 @@ impl State {
                     pending.started = true;
                 }
             }
-            Event::ToolEnded { unit, call_id, output, tree, touched, .. } => {
+            Event::ToolEnded { unit, call_id, output, saved, tree, touched, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                let Some(attempt) = self.work.get_mut(&key).and_then(|w| w.attempt.as_mut()) else { return };
+                let Some(work) = self.work.get_mut(&key) else { return };
+                work.saved.extend(saved.iter().map(|saved| (saved.id.clone(), saved.blob.clone())));
+                let Some(attempt) = work.attempt.as_mut() else { return };
                 attempt.pending.retain(|p| p.call_id != *call_id);
-                attempt.items.push(Item::ToolOutput { call_id: call_id.clone(), output: output.for_model() });
+                let (text, images) = (output.for_model(), output.images.clone());
+                attempt.items.push(Item::ToolOutput { call_id: call_id.clone(), output: text, images });
                 attempt.tool_calls += 1;
                 if tree.is_some() {
                     attempt.tree.clone_from(tree);

@@ -263,6 +263,9 @@ pub enum Event {
         #[serde(flatten)]
         unit: Unit,
         parts: Vec<GatheredPart>,
+        /// Images it is shown.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<GatheredImage>,
         /// The tree the attempt starts from: what the unit depends on, and nothing else.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,
@@ -354,6 +357,9 @@ pub enum Event {
         name: String,
         #[serde(flatten)]
         output: ToolOutput,
+        /// The whole of what `output` shows in part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved: Option<Saved>,
         /// Hash of the view afterwards, when the tool could write.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<String>,

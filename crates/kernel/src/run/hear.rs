@@ -6,7 +6,7 @@ mod flagship;
 mod person;
 
 use super::action::{Fact, RowRead};
-use super::event::{Caller, Event, SubtaskStatus, Touched, Unit};
+use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
 use crate::call::{Answer, CallError, Service};
@@ -39,10 +39,17 @@ impl Run {
                 }
                 self.answered(call, answer, ms, first_ms);
             }
-            Fact::Gathered { unit, parts, tree, start, conflicts, sides } => {
+            Fact::Gathered { unit, parts, images, tree, start, conflicts, sides } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
-                    self.gathered(unit, parts, tree, start, &conflicts, &sides);
+                    self.gathered(unit, (parts, images), tree, start, &conflicts, &sides);
+                }
+            }
+            Fact::NotShown { unit, reason } => {
+                self.session.settled_one();
+                let key = self.state.key(&unit).filter(|_| self.stage(&unit) == Some(Stage::Gather));
+                if let Some(key) = key {
+                    self.ended_otherwise(key, Ending::NeedsContext, reason);
                 }
             }
             Fact::GatherFailed { unit, reason } => {
@@ -51,10 +58,10 @@ impl Run {
                     self.record(Event::Halted { class: None, message: reason });
                 }
             }
-            Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms } => {
+            Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms } => {
                 self.session.settled_one();
                 let touched = changed.map(|changed| self.touched(&unit, &changed));
-                self.tool_done(unit, attempt, call_id, output, tree, touched, ms);
+                self.tool_done(unit, attempt, call_id, (output, saved), tree, touched, ms);
             }
             Fact::ToolUnknown { unit, call_id, why } => {
                 self.session.settled_one();
@@ -189,7 +196,7 @@ impl Run {
         unit: Unit,
         attempt: u32,
         call_id: String,
-        output: ToolOutput,
+        (output, saved): (ToolOutput, Option<Saved>),
         tree: Option<String>,
         touched: Option<Touched>,
         ms: Millis,
@@ -199,7 +206,8 @@ impl Run {
         self.session.unanswered.remove(&(key, call_id.clone()));
         let pending = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).filter(|a| a.no == attempt);
         let Some(name) = pending.and_then(|a| a.pending.iter().find(|p| p.call_id == call_id)).map(|p| p.name.clone()) else { return };
-        self.record(Event::ToolEnded { unit, attempt, call_id, name, output, tree, touched, ms });
+        let output = self.bearable(key, output);
+        self.record(Event::ToolEnded { unit, attempt, call_id, name, output, saved, tree, touched, ms });
     }
 
     /// Its start is on record and its end is not, as after a crash: `step` sees that and repeats it or asks.

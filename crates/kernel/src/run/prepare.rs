@@ -7,20 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::event::{Caller, Event, Side, SubtaskStatus};
+use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{CallNo, Run, errand};
+use super::{CallNo, Run, errand, sight};
 use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine, Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine,
+    Worked,
 };
 use crate::ids::{ModelRef, Tier};
+use crate::image::{Image, Pictures};
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
-use crate::tool::{ToolSpec, mcp_parts};
+use crate::tool::{OPEN_OUTPUT, ToolSpec, mcp_parts};
 use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
@@ -148,6 +150,8 @@ impl Run {
     fn priced(&self, caller: &Caller, shape: Shape) -> Result<Prepared, catalog::Refusal> {
         let policy = &self.state.start().policy;
         let found = self.catalog.lookup(&shape.model, Day::of(self.now))?;
+        let mut items = shape.packed.items;
+        sight::newest_images(&mut items);
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(shape.limited_as.unwrap_or(role), shape.doubled).min(window);
@@ -155,7 +159,7 @@ impl Run {
         let call = Call {
             model: shape.model.clone(),
             instructions: shape.packed.instructions,
-            items: shape.packed.items,
+            items,
             tools: shape.tools,
             allowed_tools: shape.allowed_tools,
             format: shape.format,
@@ -166,8 +170,10 @@ impl Run {
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
+            pictures: Pictures::default(),
         };
-        let bytes = request_bytes(&call) as u64;
+        let seen: u64 = call.images().map(|image| found.model.image_tokens(image.width, image.height)).sum();
+        let bytes = request_bytes(&call) as u64 + seen;
         let ask = Ask {
             role,
             subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
@@ -282,6 +288,7 @@ impl Run {
             writes: &spec.writes,
             checks: &spec.checks,
             tool_calls,
+            images: self.shown(key, &turn.model),
             excerpts: fetched.excerpts.clone(),
             dependencies,
             evidence: self.evidence(key, turn.tier),
@@ -315,6 +322,17 @@ impl Run {
         }
     }
 
+    /// The images a unit is shown, each with what it counts as for its model.
+    fn shown(&self, key: Key, model: &ModelRef) -> Vec<Picture> {
+        let images = self.state.work.get(&key).map_or(&[][..], |work| &work.images);
+        let picture = |shown: &GatheredImage| Picture {
+            name: shown.path.clone(),
+            image: shown.image.clone(),
+            tokens: self.image_tokens(model, &shown.image),
+        };
+        images.iter().map(picture).collect()
+    }
+
     /// The description as the executor reads it; a row that it does not mention follows as data.
     fn description(&self, key: Key) -> (String, Option<Output>) {
         let spec = &self.state.task(key).spec;
@@ -334,7 +352,7 @@ impl Run {
         if let Some(merge) = &task.merge {
             return merge.sides.iter().filter_map(|side| self.side(side)).collect();
         }
-        let can_open = task.spec.tools.iter().any(|t| t == "open_output");
+        let can_open = task.spec.tools.iter().any(|t| t == OPEN_OUTPUT);
         let input = |&dep: &u32| {
             let id = self.state.tasks[dep as usize].spec.id.clone();
             let (status, text) = self.output_of(key, dep)?;
@@ -440,13 +458,19 @@ impl Run {
     }
 
     fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
-        let (state, tools) = (&self.state, &self.tools);
-        let start = state.start();
+        let (state, start) = (&self.state, self.state.start());
         let policy: &Policy = &start.policy;
+        let model = self.desk_model().1;
+        let picture = |(n, image): (usize, &Image)| {
+            let (name, tokens) = (format!("image {} of the request", n + 1), self.image_tokens(&model, image));
+            Picture { name, image: image.clone(), tokens }
+        };
+        let tools = self.assignable();
         context::planner(Planning {
             rules,
             earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
             request: &start.request,
+            images: start.images.iter().enumerate().map(picture).collect(),
             tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
             // Servers join by a person's hand, and their words have no place among ours.
             tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),

@@ -117,6 +117,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
     let start = RunStarted {
         run: RunId::new("simulated").expect("a plain word"),
         request: String::new(),
+        images: Vec::new(),
         planned: false,
         workspace: String::new(),
         listing: String::new(),
@@ -148,7 +149,15 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> 
             match action {
                 Action::Call { caller } => call(run, &caller, clock, wire)?,
                 Action::Gather { unit, start, .. } => {
-                    let gathered = Fact::Gathered { unit, parts: Vec::new(), tree: None, start, conflicts: Vec::new(), sides: Vec::new() };
+                    let gathered = Fact::Gathered {
+                        unit,
+                        parts: Vec::new(),
+                        images: Vec::new(),
+                        tree: None,
+                        start,
+                        conflicts: Vec::new(),
+                        sides: Vec::new(),
+                    };
                     run.hear(gathered, clock);
                 }
                 Action::Check { unit, attempt, check } => {

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::event::{
-    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus, Touched,
+    Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
+    Touched,
 };
 use crate::budget::{Ledger, UsageByTier};
 use crate::call::{ErrorClass, Item};
@@ -290,6 +291,10 @@ pub struct Work {
     pub since: Option<Timestamp>,
     /// What it was shown, gathered.
     pub parts: Option<Vec<GatheredPart>>,
+    /// Images it is shown, gathered.
+    pub images: Vec<GatheredImage>,
+    /// Outputs of its tools that were shown in part: blobs by the ids that open them.
+    pub saved: BTreeMap<String, String>,
     /// The tree its last attempt started from.
     pub base_tree: Option<String>,
     /// The composed tree that it mends.

@@ -19,7 +19,7 @@ use super::{Ask, Run};
 use crate::budget::Role;
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
-use crate::tool::{Effect, ToolOutput};
+use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
 pub(super) use warm::Warmth;
 
@@ -143,6 +143,7 @@ impl Run {
             view: super::uses_view(&task.spec),
             start: self.state.start_of(key),
             onto: work.and_then(|w| w.onto.clone()),
+            images: task.spec.images.clone(),
         }
     }
 
@@ -191,6 +192,13 @@ impl Run {
                 }
                 _ if writes && writing => {}
                 name => {
+                    let opens = match (name == OPEN_OUTPUT).then(|| self.opens(key, &call.arguments)) {
+                        Some(Err(why)) => {
+                            self.tool_refused(&unit, no, call, why);
+                            continue;
+                        }
+                        opens => opens.and_then(Result::ok),
+                    };
                     let again = call.started;
                     if writes && !again {
                         let (call_id, name) = (call.call_id.clone(), call.name.clone());
@@ -206,6 +214,7 @@ impl Run {
                         arguments: call.arguments,
                         writes,
                         reset_to: tree.clone().filter(|_| again),
+                        opens,
                     };
                     self.hand_out(actions, action);
                 }
@@ -227,6 +236,7 @@ impl Run {
             call_id: call.call_id,
             name: call.name,
             output: ToolOutput::refused(why),
+            saved: None,
             tree: None,
             touched: None,
             ms: Millis(0),
@@ -283,10 +293,7 @@ impl Run {
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt calls");
         match attempt.alternate {
             0 => attempt.model.clone(),
-            n => {
-                let tier = self.state.start().policy.tier(&attempt.tier);
-                tier.and_then(|t| t.alternates.get(n as usize - 1)).unwrap_or(&attempt.model).clone()
-            }
+            n => (*self.stand_ins(Some(key), &attempt.tier).get(n as usize - 1).unwrap_or(&&attempt.model)).clone(),
         }
     }
 
@@ -324,9 +331,9 @@ impl Run {
         };
         let bound = policy.tier(tier).expect("a policy's roles are on its ladder");
         let model = match self.state.desk.alternate {
-            0 => &bound.model,
-            n => bound.alternates.get(n as usize - 1).unwrap_or(&bound.model),
+            0 => bound.model.clone(),
+            n => (*self.stand_ins(None, tier).get(n as usize - 1).unwrap_or(&&bound.model)).clone(),
         };
-        (tier.clone(), model.clone())
+        (tier.clone(), model)
     }
 }

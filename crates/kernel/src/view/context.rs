@@ -196,7 +196,7 @@ impl Contexts {
             Event::CallStarted { call, caller, opening, .. } => self.call_started(*call, caller, opening),
             Event::CallEnded { call, result, usage, .. } => self.call_ended(*call, result, usage.as_ref()),
             Event::ToolEnded { unit, call_id, name, output, .. } => {
-                let item = Item::ToolOutput { call_id: call_id.clone(), output: output.for_model() };
+                let item = Item::ToolOutput { call_id: call_id.clone(), output: output.for_model(), images: Vec::new() };
                 self.turn(unit, format!("output of {name}"), item_bytes(&item) as u64);
             }
             Event::CheckEnded { unit, evidence, .. } => {

@@ -172,7 +172,8 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     let began = Event::AttemptStarted { unit: unit.clone(), attempt: 1, tier: tier.clone(), model: model.clone(), why: String::new() };
     let parts =
         files.iter().map(|(path, blob, bytes)| GatheredPart { path: (*path).into(), blob: (*blob).into(), bytes: *bytes }).collect();
-    let gathered = Event::ContextGathered { unit: unit.clone(), parts, tree: None, start: Vec::new(), conflicts: Vec::new() };
+    let gathered =
+        Event::ContextGathered { unit: unit.clone(), parts, images: Vec::new(), tree: None, start: Vec::new(), conflicts: Vec::new() };
     let mut opening = vec![part("rules", 400, 0), part("tools", 100, 0), part("task", 40, 0)];
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
@@ -201,6 +202,7 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
             call_id: "c1".into(),
             name: "search".into(),
             output,
+            saved: None,
             tree: None,
             touched: None,
             ms: Millis(1),

@@ -4,11 +4,13 @@
 //! share a cached prefix byte for byte.
 
 use brigade_kernel::call::{Call, Effort, Item, Service, Speaker};
+use brigade_kernel::image::Image;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::endpoint::Capabilities;
+use crate::picture;
 use crate::reply::MADE_BY;
 
 /// The least the API takes.
@@ -95,7 +97,7 @@ struct Reasoning {
 pub(super) enum Input<'a> {
     Message {
         role: &'static str,
-        content: &'a str,
+        content: Content<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<&'a str>,
     },
@@ -110,9 +112,38 @@ pub(super) enum Input<'a> {
         #[serde(rename = "type")]
         kind: &'static str,
         call_id: &'a str,
-        output: &'a str,
+        output: Content<'a>,
     },
     Raw(Value),
+}
+
+/// Text, or text with images.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Part<'a> {
+    InputText { text: &'a str },
+    InputImage { detail: &'static str, image_url: String },
+}
+
+impl<'a> Content<'a> {
+    fn new(call: &Call, text: &'a str, images: &[Image]) -> Self {
+        if images.is_empty() {
+            return Self::Text(text);
+        }
+        let image = |image: &Image| match picture::data_url(call, image) {
+            Some(image_url) => Part::InputImage { detail: picture::DETAIL, image_url },
+            None => Part::InputText { text: picture::LOST },
+        };
+        let words = Some(Part::InputText { text }).filter(|_| !text.is_empty());
+        Self::Parts(words.into_iter().chain(images.iter().map(image)).collect())
+    }
 }
 
 /// The body of a request.
@@ -173,22 +204,28 @@ pub(crate) fn cache_key(key: &str) -> &str {
 }
 
 pub(super) fn input(call: &Call) -> Vec<Input<'_>> {
-    call.items.iter().filter_map(|item| entry(item, call.model.as_str())).collect()
+    call.items.iter().filter_map(|item| entry(item, call)).collect()
 }
 
-fn entry<'a>(item: &'a Item, model: &str) -> Option<Input<'a>> {
+fn entry<'a>(item: &'a Item, call: &Call) -> Option<Input<'a>> {
     Some(match item {
-        Item::Message { speaker, text, phase } => {
+        Item::Message { speaker, text, phase, images } => {
             let role = match speaker {
                 Speaker::User => "user",
                 Speaker::Developer => "developer",
                 Speaker::Assistant => "assistant",
             };
-            Input::Message { role, content: text, phase: phase.as_deref().filter(|_| *speaker == Speaker::Assistant) }
+            Input::Message {
+                role,
+                content: Content::new(call, text, images),
+                phase: phase.as_deref().filter(|_| *speaker == Speaker::Assistant),
+            }
         }
         Item::ToolCall { call_id, name, arguments } => Input::Call { kind: "function_call", call_id, name, arguments },
-        Item::ToolOutput { call_id, output } => Input::Output { kind: "function_call_output", call_id, output },
-        Item::Opaque { raw } => Input::Raw(opaque(raw, model)?),
+        Item::ToolOutput { call_id, output, images } => {
+            Input::Output { kind: "function_call_output", call_id, output: Content::new(call, output, images) }
+        }
+        Item::Opaque { raw } => Input::Raw(opaque(raw, call.model.as_str())?),
     })
 }
 

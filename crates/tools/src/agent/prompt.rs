@@ -51,6 +51,7 @@ mod tests {
             service: Default::default(),
             request_id: String::new(),
             deadlines: Default::default(),
+            pictures: Default::default(),
         };
         assert_eq!(prompt(&call, false), "Rules.\n\nDo it.\n");
         assert!(prompt(&call, true).ends_with("and nothing else:\n{\"type\":\"object\"}\n"));

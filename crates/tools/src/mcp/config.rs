@@ -12,7 +12,7 @@ use super::address;
 use super::keyed::Template;
 
 /// Every field of a server, for hints.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "command",
     "args",
     "env",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 15] = [
     "idle_timeout",
     "tools",
     "keyed",
+    "images",
     "enabled",
 ];
 
@@ -111,6 +112,8 @@ pub struct ServerConfig {
     pub tools: Option<BTreeSet<String>>,
     /// Tools whose repeat does nothing new, and the argument that says so.
     pub keyed: BTreeMap<String, Template>,
+    /// Tools that answer with images: who is offered one must see.
+    pub images: BTreeSet<String>,
 }
 
 impl ServerConfig {
@@ -160,6 +163,7 @@ pub struct Draft {
     timeouts: BTreeMap<&'static str, Duration>,
     tools: Option<BTreeSet<String>>,
     keyed: BTreeMap<String, Template>,
+    images: BTreeSet<String>,
     disabled: bool,
 }
 
@@ -229,6 +233,7 @@ impl Draft {
             "call_timeout" => self.timeouts.insert("call", span(value)?).map_or((), drop),
             "idle_timeout" => self.timeouts.insert("idle", span(value)?).map_or((), drop),
             "tools" => self.tools = Some(list(value)?.iter().cloned().collect()),
+            "images" => self.images = list(value)?.iter().cloned().collect(),
             "keyed" => match value {
                 Setting::Empty => {}
                 _ => return Err("write a table, e.g. { create_issue = \"request_id={{key}}\" }".to_owned()),
@@ -298,6 +303,7 @@ impl Draft {
             idle_timeout: self.timeouts.get("idle").copied().unwrap_or(call_timeout),
             tools: self.tools,
             keyed: self.keyed,
+            images: self.images,
         };
         Ok((!self.disabled).then_some(config))
     }

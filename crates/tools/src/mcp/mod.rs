@@ -35,6 +35,8 @@ pub use pins::{Pin, Pins, PinsError, Standing};
 pub use result::shown;
 pub use server::Trouble;
 
+use crate::brought::Brought;
+
 use server::Server;
 
 /// Where servers live on this machine.
@@ -61,7 +63,7 @@ impl std::fmt::Debug for Grounds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Called {
     /// The server answered, or nothing was sent.
-    Answered(ToolOutput),
+    Answered(Brought),
     /// It was sent and nobody knows what came of it.
     Unknown(String),
 }
@@ -89,6 +91,7 @@ impl Servers {
                 description: tool.about(name),
                 parameters: tool.schema.clone().into(),
                 effect: if server.config().keyed.contains_key(&tool.name) { Effect::Keyed } else { Effect::Unkeyed },
+                images: server.config().images.contains(&tool.name),
             };
             server.offered().map(spec).collect::<Vec<_>>()
         };
@@ -99,7 +102,7 @@ impl Servers {
     ///
     /// `key` names this call for good: where the user declared the tool keyed, it fills the template, and a repeat says the same.
     pub async fn call(&self, name: &str, arguments: &str, key: &str, deadline: Duration) -> Called {
-        let refuse = |why: String| Called::Answered(ToolOutput::refused(why));
+        let refuse = |why: String| Called::Answered(ToolOutput::refused(why).into());
         let Some((server, tool)) = mcp_parts(name) else { return refuse(format!("{name:?} is no tool of an MCP server")) };
         let Some(known) = self.known.get(server) else {
             return refuse(format!("there is no MCP server {server:?} here; go on without it"));

@@ -1,24 +1,32 @@
-//! What a server answered, as a model is shown it: text within a bound, notes for the rest.
+//! What a server answered, as a model is shown it: text and images within bounds, notes for the rest.
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use brigade_kernel::image::{Image, MAX_IMAGE_BYTES, Pictures};
 use brigade_kernel::tool::ToolOutput;
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;
 
+use crate::brought::{Brought, Whole};
 use crate::output::{OUTPUT_CHARS, cut};
+use crate::picture;
 
 /// Pieces of one answer that are looked at.
 const MOST_BLOCKS: usize = 256;
+/// Images of one answer that are shown.
+const MOST_IMAGES: usize = 8;
 /// Faults of a structured result that are named.
 const MOST_FAULTS: usize = 4;
 
 /// Levels of a schema, references followed.
 const DEEPEST: usize = 128;
 
-/// Takes in an answer; `schema` is what the tool's structured results were pinned to.
-pub(super) fn output(result: &CallToolResult, schema: Option<&Value>) -> ToolOutput {
-    let mut parts: Vec<String> = result.content.iter().take(MOST_BLOCKS).map(block).collect();
+/// Takes in an answer; `schema` is what the tool's structured results were pinned to, `blot` takes secrets out of texts.
+pub(super) fn brought(result: &CallToolResult, schema: Option<&Value>, blot: impl Fn(String) -> String) -> Brought {
+    let mut seen = Seen::default();
+    let mut parts: Vec<String> = result.content.iter().take(MOST_BLOCKS).map(|piece| block(piece, &mut seen)).collect();
     if result.content.len() > MOST_BLOCKS {
         parts.push(format!("[… {} more pieces left out; ask for less …]", result.content.len() - MOST_BLOCKS));
     }
@@ -32,21 +40,25 @@ pub(super) fn output(result: &CallToolResult, schema: Option<&Value>) -> ToolOut
         }
         fault = schema.filter(|_| !failed).and_then(|schema| mismatch(schema, structured));
     }
-    let text = parts.join("\n");
-    let shown = cut(&text, OUTPUT_CHARS, |_, _, _| "ask for less, or for a part".to_owned());
+    let whole = Whole::new(blot(parts.join("\n")));
+    let shown = cut(&whole.text, OUTPUT_CHARS, |_, _, _| whole.way());
     let truncated = shown.is_some() || result.content.len() > MOST_BLOCKS;
-    let text = shown.unwrap_or(text);
+    let (text, whole) = match shown {
+        Some(shown) => (shown, Some(whole)),
+        None => (whole.text, None),
+    };
     let error = match fault {
         _ if failed => Some("the tool reports an error".to_owned()),
         Some(fault) => Some(format!("the result does not match the tool's own schema: {fault}")),
         None => None,
     };
-    ToolOutput { ok: error.is_none(), output: text, error, truncated }
+    let output = ToolOutput { ok: error.is_none(), output: text, error: error.map(blot), truncated, images: seen.images };
+    Brought { output, pictures: seen.pictures, whole }
 }
 
 /// An answer's bytes as a model is shown them; `None` where they are none.
 pub fn shown(answer: &[u8], schema: Option<&Value>) -> Option<ToolOutput> {
-    Some(output(&serde_json::from_slice(answer).ok()?, schema))
+    Some(brought(&serde_json::from_slice(answer).ok()?, schema, |text| text).output)
 }
 
 /// What is wrong with `value`, by a schema; `None` where it fits.
@@ -94,15 +106,49 @@ fn ends<'a>(root: &'a Value, node: &'a Value, depth: usize, seen: &mut BTreeMap<
     }
 }
 
-fn block(block: &ContentBlock) -> String {
+/// Images taken in so far.
+#[derive(Default)]
+struct Seen {
+    images: Vec<Image>,
+    pictures: Pictures,
+}
+
+impl Seen {
+    /// Takes an image in; the word that stands for it in the text.
+    fn take(&mut self, data: &str, claimed: &str) -> String {
+        let refuse = |why: &str| format!("[an image, {}: not shown, it {why}]", name(claimed));
+        if self.images.len() == MOST_IMAGES {
+            return refuse(&format!("comes after {MOST_IMAGES} others; ask for fewer at once"));
+        }
+        // Four characters of base64 are three bytes.
+        if data.len() as u64 / 4 * 3 > MAX_IMAGE_BYTES + 3 {
+            return refuse(&format!("has about {} bytes, an image may have {MAX_IMAGE_BYTES}; ask for a smaller one", data.len() / 4 * 3));
+        }
+        let Ok(bytes) = STANDARD.decode(data) else { return refuse("is no base64") };
+        match picture::judge(bytes) {
+            Ok((image, bytes)) => {
+                let word = format!("[image {}: {image}]", self.images.len() + 1);
+                self.pictures.insert(&image, bytes);
+                self.images.push(image);
+                word
+            }
+            Err(why) => refuse(&why),
+        }
+    }
+}
+
+fn block(block: &ContentBlock, seen: &mut Seen) -> String {
     // Four characters of base64 are three bytes.
     let bytes = |data: &str| data.len() / 4 * 3;
     match block {
         ContentBlock::Text(text) => text.text.clone(),
-        ContentBlock::Image(image) => note("an image", &image.mime_type, bytes(&image.data)),
+        ContentBlock::Image(image) => seen.take(&image.data, &image.mime_type),
         ContentBlock::Audio(audio) => note("a sound", &audio.mime_type, bytes(&audio.data)),
         ContentBlock::Resource(resource) => match &resource.resource {
             ResourceContents::TextResourceContents { uri, text, .. } => format!("[{}]\n{text}", name(uri)),
+            ResourceContents::BlobResourceContents { uri, mime_type: Some(kind), blob, .. } if kind.starts_with("image/") => {
+                format!("{} {}", seen.take(blob, kind), name(uri))
+            }
             ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
                 format!("{} {}", note("a file", mime_type.as_deref().unwrap_or("of unknown type"), bytes(blob)), name(uri))
             }
@@ -114,7 +160,7 @@ fn block(block: &ContentBlock) -> String {
 }
 
 fn note(what: &str, kind: &str, bytes: usize) -> String {
-    format!("[{what}, {}, about {bytes} bytes: not shown, tools answer in text here]", name(kind))
+    format!("[{what}, {}, about {bytes} bytes: not shown, tools answer in text and images here]", name(kind))
 }
 
 fn name(text: &str) -> String {
@@ -146,7 +192,7 @@ mod tests {
         assert!(answer.ok);
         for words in [
             "hello",
-            "[an image, image/png\\u{202e}, about 6 bytes",
+            "[an image, image/png\\u{202e}: not shown, it is no image by its content",
             "[a sound",
             "[file:///a]\ninside",
             "[a file",

@@ -94,7 +94,7 @@ impl Server {
     }
 
     pub(super) async fn call(&self, tool: &str, arguments: &str, key: &str, deadline: Duration) -> Called {
-        let refuse = |why: String| Called::Answered(ToolOutput::refused(why));
+        let refuse = |why: String| Called::Answered(ToolOutput::refused(why).into());
         let until = Instant::now() + deadline;
         let (offered, arguments) = match self.admit(tool, arguments, key) {
             Ok(admitted) => admitted,
@@ -111,9 +111,7 @@ impl Server {
         let answer = match answer {
             Ok(ServerResult::CallToolResult(answer)) => {
                 self.slot.lock().await.failures = 0;
-                let mut output = result::output(&answer, offered.output_schema.as_ref());
-                output.output = self.blot(output.output);
-                return Called::Answered(output);
+                return Called::Answered(result::brought(&answer, offered.output_schema.as_ref(), |text| self.blot(text)));
             }
             Ok(_) => return refuse(format!("{name} did something and answered with what is no result of a tool; do not count on it")),
             Err(ServiceError::McpError(error)) => {

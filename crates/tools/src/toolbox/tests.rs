@@ -6,7 +6,7 @@ use super::*;
 
 async fn call(dir: &std::path::Path, grant: &Grant, name: &str, arguments: &str) -> ToolOutput {
     let view = View::in_place(dir).expect("a workspace");
-    Toolbox::with_output_chars(1_000).call(&view, grant, name, arguments).await
+    Toolbox::with_output_chars(1_000).call(&view, grant, name, arguments).await.output
 }
 
 #[tokio::test]
@@ -30,8 +30,7 @@ async fn arguments_are_refused_by_field_value_and_remedy() {
         ("search", "{\"args\": [\"(\"]}", "escape special characters"),
         ("list_files", "{\"path\": \"..\"}", "`..`"),
         ("list_files", "{\"glob\": \"/etc/*\"}", "is absolute; name a path relative to the workspace"),
-        ("run_command", "{}", "not supported yet: run_command"),
-        ("rm", "{}", "there is no tool \"rm\"; yours are: apply_patch, list_files, read_file, search, write_file"),
+        ("rm", "{}", "there is no tool \"rm\"; yours are: apply_patch, list_files, read_file, search, view_image, write_file"),
         ("read_file", "{\"path\": \"nowhere/here.txt\"}", "does not exist"),
     ] {
         let answer = call(dir.path(), &Grant::whole(), name, arguments).await;
@@ -124,4 +123,21 @@ fn every_schema_keeps_to_the_strict_subset() {
         let required: Vec<&str> = schema["required"].as_array().expect("required").iter().filter_map(Value::as_str).collect();
         assert_eq!(properties, required, "{}", spec.name);
     }
+}
+
+#[tokio::test]
+async fn a_line_longer_than_what_is_shown_is_opened_or_searched() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let line = "x".repeat(5_000);
+    fs::write(dir.path().join("min.js"), format!("first\n{line}\nlast\n")).expect("write");
+    let view = View::in_place(dir.path()).expect("a workspace");
+    let toolbox = Toolbox::with_output_chars(1_000);
+    let closed = toolbox.call(&view, &Grant::whole(), "read_file", "{\"path\": \"min.js\"}").await;
+    assert!(closed.output.truncated && closed.whole.is_none());
+    assert!(closed.output.output.contains("left out; search [\"-o\", PATTERN, PATH] shows parts of it"), "{}", closed.output.output);
+    let mut grant = Grant::whole();
+    grant.tools.insert(OPEN_OUTPUT.to_owned());
+    let open = toolbox.call(&view, &grant, "read_file", "{\"path\": \"min.js\", \"start_line\": 2, \"end_line\": 2}").await;
+    let whole = open.whole.expect("kept");
+    assert!(open.output.output.contains(&whole.way()) && whole.text == format!("{line}\n"));
 }

@@ -77,6 +77,7 @@ impl Stage {
             service: Default::default(),
             request_id: String::new(),
             deadlines: Deadlines { total: self.deadline, ..Deadlines::default() },
+            pictures: Default::default(),
         }
     }
 

@@ -99,7 +99,7 @@ pub async fn call(servers: &Servers, tool: &str, text: &str) -> Called {
 
 pub async fn answer(servers: &Servers, tool: &str, text: &str) -> ToolOutput {
     match call(servers, tool, text).await {
-        Called::Answered(output) => output,
+        Called::Answered(brought) => brought.output,
         Called::Unknown(why) => panic!("{tool}: {why}"),
     }
 }

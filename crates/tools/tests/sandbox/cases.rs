@@ -289,7 +289,7 @@ fn command_tool() {
     runtime().block_on(async {
         let call = |arguments: serde_json::Value| run_command_owned(&world.sandbox, &place, arguments);
         let ran = call(serde_json::json!({"argv": ["echo", "hello"]})).await.unwrap();
-        assert_eq!(ran.output(None).for_model(), "exit status 0\nhello\n");
+        assert_eq!(ran.brought().output.for_model(), "exit status 0\nhello\n");
         let refused = call(serde_json::json!({"argv": ["no-such-program"], "timeout_s": 5})).await.unwrap_err();
         assert!(matches!(&refused, CommandError::Refused(text) if text.contains("no-such-program")), "{refused}");
 

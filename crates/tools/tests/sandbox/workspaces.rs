@@ -83,7 +83,7 @@ fn one(exercise: &Exercise) {
     let files: Vec<&String> = exercise.fix.keys().collect();
     let grant = Grant::new(&["apply_patch"], &[], &files.iter().map(|file| file.as_str()).collect::<Vec<_>>()).unwrap();
     let arguments = serde_json::json!({"patch": patch(&exercise.files, &exercise.fix)}).to_string();
-    let answer = runtime().block_on(Toolbox::default().call(&view, &grant, "apply_patch", &arguments));
+    let answer = runtime().block_on(Toolbox::default().call(&view, &grant, "apply_patch", &arguments)).output;
     assert!(answer.ok, "{}: {answer:?}", exercise.id);
     let after = test();
     assert!(after.ok, "{}: {}", exercise.id, after.evidence);

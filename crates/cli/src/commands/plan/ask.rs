@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brigade_kernel::catalog::Day;
+use brigade_kernel::image::Pictures;
 use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::Slots;
 use brigade_kernel::run::{Event, RunStarted, RunSummary};
@@ -48,6 +49,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
     let started = RunStarted {
         run: id.clone(),
         request,
+        images: Vec::new(),
         planned: true,
         workspace: workspace.display().to_string(),
         listing: run::listing(&workspace),
@@ -78,7 +80,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         ..Plan::default()
     };
     write(&plan, asked.output)?;
-    let played = simulate::play(&plan, &config.policy, shared.catalog.clone())?;
+    let played = simulate::play(&plan, &config.policy, shared.catalog.clone(), &Mcp::default())?;
     let n = count(plan.subtasks.len() as u64, "subtask", "subtasks");
     screen::remark(&format!(
         "{n}; planning cost {}, working it off about {} (one call a subtask, no review)",
@@ -94,7 +96,7 @@ fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (show, mut shown) = mpsc::unbounded_channel();
-        let engine = shared.begin(started, None, Some(show))?;
+        let engine = shared.begin(started, &Pictures::default(), None, Some(show))?;
         let id = engine.run().state().run().clone();
         let (leave, left) = watch::channel(Leave::No);
         let signals = tokio::spawn(session::signals(leave));

@@ -55,7 +55,8 @@ impl State {
     pub(in crate::run) fn must_gather(&self, key: Key) -> bool {
         let spec = &self.task(key).spec;
         let parts = self.work.get(&key).is_none_or(|work| work.parts.is_none());
-        uses_view(spec) || (parts && (!spec.files.is_empty() || (!spec.tools.is_empty() && self.hangs_on_changes(key))))
+        uses_view(spec)
+            || (parts && (!spec.files.is_empty() || !spec.images.is_empty() || (!spec.tools.is_empty() && self.hangs_on_changes(key))))
     }
 
     pub(super) fn begin(&mut self, key: Key, no: u32, tier: &Tier, model: &ModelRef, at: Timestamp) {

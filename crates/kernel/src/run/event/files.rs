@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Unit;
+use crate::image::Image;
 
 /// An excerpt of the workspace gathered for a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,25 @@ pub struct GatheredPart {
     pub blob: String,
     /// Its size.
     pub bytes: u64,
+}
+
+/// An image of the workspace gathered for a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatheredImage {
+    /// Workspace-relative path.
+    pub path: String,
+    /// The image.
+    #[serde(flatten)]
+    pub image: Image,
+}
+
+/// The whole of a tool's output of which only a part is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// What `open_output` takes to show it.
+    pub id: String,
+    /// Hash of the stored blob.
+    pub blob: String,
 }
 
 /// What a unit's accepted work made of the files: from the tree it started from to the one it ended with.

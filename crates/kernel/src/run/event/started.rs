@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::Item;
 use crate::context::Instructions;
 use crate::ids::RunId;
+use crate::image::Image;
 use crate::policy::Policy;
 
 /// Where the rows of a bulk run come from.
@@ -27,6 +28,9 @@ pub struct RunStarted {
     pub run: RunId,
     /// The request's text, verbatim; may be empty with `--plan`.
     pub request: String,
+    /// Images that belong to the request, for the planner.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
     /// Whether a planner writes the plan (else the plan's subtasks follow as events).
     pub planned: bool,
     /// Absolute path of the workspace.

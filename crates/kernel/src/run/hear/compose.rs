@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::executor::keep_tail;
 use crate::plan::{self, Subtask, TaskType};
-use crate::run::event::{Ask, Change, Conflict, Ending, Event, GatheredPart, Part, Side, SubtaskStatus, Touched, Unit, Verdict};
+use crate::run::event::{
+    Ask, Change, Conflict, Ending, Event, GatheredImage, GatheredPart, Part, Side, SubtaskStatus, Touched, Unit, Verdict,
+};
 use crate::run::state::Key;
 use crate::run::{Changed, Run, uses_view};
 use crate::time::Millis;
@@ -22,7 +24,7 @@ impl Run {
     pub(super) fn gathered(
         &mut self,
         unit: Unit,
-        parts: Vec<GatheredPart>,
+        (parts, images): (Vec<GatheredPart>, Vec<GatheredImage>),
         tree: Option<String>,
         start: Vec<Part>,
         conflicts: &[Conflict],
@@ -32,12 +34,12 @@ impl Run {
         if self.state.task(key).merge.is_some() {
             let files = paths(conflicts, |_| true);
             let settled = conflicts.is_empty();
-            self.record(Event::ContextGathered { unit, parts, tree, start, conflicts: files });
+            self.record(Event::ContextGathered { unit, parts, images, tree, start, conflicts: files });
             if settled {
                 self.nothing_to_merge(key);
             }
         } else if conflicts.is_empty() {
-            self.record(Event::ContextGathered { unit, parts, tree, start: Vec::new(), conflicts: Vec::new() });
+            self.record(Event::ContextGathered { unit, parts, images, tree, start: Vec::new(), conflicts: Vec::new() });
         } else {
             let why = format!("what it hangs on does not fit together: {}", in_words(conflicts));
             self.end_attempt(key, Ending::Abandoned, None, false, why.clone());

@@ -50,7 +50,7 @@ impl Run {
             Some(work) => (work.trouble, work.attempt.as_ref().map_or(0, |a| a.alternate)),
             None => (self.state.desk.trouble, self.state.desk.alternate),
         };
-        let alternates = policy.tier(&flight.tier).map_or(0, |t| t.alternates.len());
+        let alternates = self.stand_ins(flight.key, &flight.tier).len();
         let left = alternates.saturating_sub(alternate as usize);
         let seed = flight.key.map_or(0, |k| u64::from(k.task) << 32 | k.row.unwrap_or(0) & 0xffff_ffff);
         let attempt = flight.key.and_then(|k| self.state.work.get(&k)).and_then(|w| w.attempt.as_ref());
@@ -277,7 +277,7 @@ impl Run {
     }
 
     /// `blocked`, `too_big`, `needs_context`, `out_of_scope`: the planner's matter.
-    fn ended_otherwise(&mut self, key: Key, ending: Ending, reason: String) {
+    pub(super) fn ended_otherwise(&mut self, key: Key, ending: Ending, reason: String) {
         self.end_attempt(key, ending, None, false, reason.clone());
         let word = serde_json::to_value(ending).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
         let reason = format!("Subtask {} ended `{word}`: {}", self.state.unit(key), keep_tail(&reason, EVIDENCE_BYTES));

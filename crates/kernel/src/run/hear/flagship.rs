@@ -279,7 +279,7 @@ impl Run {
             return known.clone();
         }
         let policy = &self.state.start().policy;
-        let mut known = plan::Known::new(self.tools.iter());
+        let mut known = plan::Known::new(self.assignable().iter());
         known.tiers.clone_from(&policy.ladder);
         known.max_subtasks = policy.limits.max_subtasks as usize;
         self.session.known.insert(Arc::new(known)).clone()

@@ -35,6 +35,7 @@ impl Run {
                         call_id,
                         name: "ask".to_owned(),
                         output,
+                        saved: None,
                         tree: None,
                         touched: None,
                         ms: Millis(0),

@@ -13,7 +13,7 @@ use crate::plan::reference::{Reference, lookup, outputs};
 use crate::route::{self, Next, Route};
 use crate::run::event::{Caller, Event, SubtaskStatus};
 use crate::run::state::Key;
-use crate::run::{Action, Run, Tried, uses_view};
+use crate::run::{Action, Run, Tried, sight, uses_view};
 use crate::units::NanoUsd;
 
 /// With room for fewer worst cases than this, each start is priced before it is begun.
@@ -148,7 +148,10 @@ impl Run {
         let last = work.and_then(|w| w.tried.last());
         match (self.next_after_failure(key), last) {
             (Some(Next::TierUp(up)), Some(last)) => (up, format!("{} on {}", words(last), last.tier)),
-            (Some(Next::SameTierWithEvidence), Some(last)) => (last.tier.clone(), format!("{}; once more with the evidence", words(last))),
+            // Unless its model was exchanged meanwhile for one that does not see.
+            (Some(Next::SameTierWithEvidence), Some(last)) if route.ladder.contains(&last.tier) => {
+                (last.tier.clone(), format!("{}; once more with the evidence", words(last)))
+            }
             _ => (route.tier.clone(), route.why.clone()),
         }
     }
@@ -163,7 +166,9 @@ impl Run {
         let inputs: usize = task.deps.iter().map(|&d| self.output_of(key, d).map_or(0, |(_, text)| text.len())).sum();
         let row = self.item(key).map_or(0, |item| item.to_string().len());
         facts.input_tokens = ((task.spec.description.len() + inputs + row + self.instruction_bytes(key)) / 4) as u64;
-        route::start(&facts, &self.state.start().policy)
+        let policy = &self.state.start().policy;
+        sight::look(&mut facts, &task.spec, &self.tools, policy, &self.catalog);
+        route::start(&facts, policy)
     }
 
     /// How a dependency ended and what it returned, as seen from a unit.

@@ -241,8 +241,12 @@ fn a_failed_subtask_tried_again_brings_back_what_was_skipped_behind_it() {
 
 #[test]
 fn the_planner_gets_its_messages_back_as_it_marked_them() {
-    let marked =
-        |text: &str, phase: &str| Item::Message { speaker: Speaker::Assistant, text: text.to_owned(), phase: Some(phase.to_owned()) };
+    let marked = |text: &str, phase: &str| Item::Message {
+        speaker: Speaker::Assistant,
+        text: text.to_owned(),
+        phase: Some(phase.to_owned()),
+        images: Vec::new(),
+    };
     let mut world = World::planned().script(move |asked| match (asked.caller, asked.nth) {
         (Caller::Planner, 0) => {
             let mut reply = say("not a plan");

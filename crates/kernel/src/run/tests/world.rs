@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Speaker};
 use crate::catalog::Catalog;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
+use crate::image::{Image, MediaType};
 use crate::plan::{self, Author, Format, Known, Subtask};
 use crate::policy::Policy;
 use crate::run::*;
@@ -206,6 +207,7 @@ pub fn tools() -> Arc<[ToolSpec]> {
         description: "a tool".to_owned(),
         parameters: json!({"type": "object"}).into(),
         effect,
+        images: false,
     };
     vec![
         tool("search", Effect::Repeatable),
@@ -217,8 +219,15 @@ pub fn tools() -> Arc<[ToolSpec]> {
         tool("mcp__docs__find", Effect::Unkeyed),
         tool("mcp__docs__note", Effect::Keyed),
         tool("mcp__mail__send", Effect::Unkeyed),
+        tool("open_output", Effect::Repeatable),
+        ToolSpec { images: true, ..tool("view_image", Effect::Repeatable) },
+        ToolSpec { images: true, ..tool("mcp__eyes__shot", Effect::Unkeyed) },
     ]
     .into()
+}
+
+pub fn image(width: u32, height: u32) -> Image {
+    Image { blob: "b".repeat(64), media_type: MediaType::Png, width, height, bytes: 1_000 }
 }
 
 pub fn policy() -> Policy {
@@ -250,6 +259,7 @@ impl World {
         let mut start = RunStarted {
             run: RunId::new("r0000000000000000001").unwrap(),
             request: "Do the {{work}}, please".to_owned(),
+            images: Vec::new(),
             planned,
             workspace: "/nowhere".to_owned(),
             listing: String::new(),
@@ -486,7 +496,7 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Gather { unit, view, start, onto, .. } => {
+            Action::Gather { unit, view, start, onto, images, .. } => {
                 let (files, conflicts) = match &onto {
                     Some(tree) => (self.trees[tree].clone(), Vec::new()),
                     None => self.compose(&start),
@@ -501,13 +511,19 @@ impl World {
                     self.started.push((unit.clone(), tree.clone(), before));
                 }
                 let sides = self.sides(&conflicts);
-                self.later(1, Fact::Gathered { unit, parts: Vec::new(), tree: Some(tree), start, conflicts, sides });
+                let images = images.iter().map(|path| GatheredImage { path: path.clone(), image: image(1920, 1080) }).collect();
+                self.later(1, Fact::Gathered { unit, parts: Vec::new(), images, tree: Some(tree), start, conflicts, sides });
             }
-            Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to } => {
+            Action::Tool { unit, attempt, call_id, name, arguments, writes, reset_to, opens } => {
                 if let Some(to) = reset_to {
                     self.views.insert(unit.clone(), self.trees[&to].clone());
                 }
-                let (output, changes) = (self.on_tool)(unit.subtask.as_str(), &name, &arguments);
+                let (mut output, changes) = (self.on_tool)(unit.subtask.as_str(), &name, &arguments);
+                // A cut output says how it is opened, as the real tools do.
+                let saved = output.truncated.then(|| Saved { id: "out-1".to_owned(), blob: "a blob".to_owned() });
+                if let Some(opens) = opens {
+                    output.output = format!("{opens:?}");
+                }
                 if changes {
                     self.write(&unit, attempt, &call_id, &name, &arguments);
                 }
@@ -515,7 +531,7 @@ impl World {
                     return self.later(5, Fact::ToolUnknown { unit, call_id, why: "no answer for 60 s".to_owned() });
                 }
                 let (tree, changed) = if writes { self.measured(&unit) } else { (None, None) };
-                self.later(5, Fact::ToolDone { unit, attempt, call_id, output, tree, changed, ms: Millis(5) });
+                self.later(5, Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms: Millis(5) });
             }
             Action::Check { unit, attempt, check } => {
                 let (verdict, evidence) = match &check {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::endpoint::Dialect;
-use crate::testing::{call, tool};
+use crate::testing::{call, shown, tool};
 
 fn sent(call: &Call, base_url: &str) -> Value {
     serde_json::from_slice(&body(call, &Capabilities::known(Dialect::Chat, base_url))).unwrap()
@@ -51,7 +51,7 @@ fn openai_gets_what_it_knows() {
 fn parallel_calls_share_one_message_with_the_text_before_them() {
     let mut call = call();
     let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "f".to_owned(), arguments: "{}".to_owned() };
-    let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "o".to_owned() };
+    let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "o".to_owned(), images: Vec::new() };
     call.items = vec![
         Item::message(Speaker::User, "u"),
         Item::message(Speaker::Assistant, "t"),
@@ -74,4 +74,28 @@ fn parallel_calls_share_one_message_with_the_text_before_them() {
         {"role": "tool", "content": "o", "tool_call_id": "3"},
     ]);
     assert_eq!(sent(&call, LOCAL)["messages"], want);
+}
+
+#[test]
+fn images_of_tools_follow_in_a_message_behind_all_outputs_of_the_turn() {
+    let mut call = call();
+    let image = shown(&mut call, b"abc");
+    let lost = Image { blob: "0".repeat(64), ..image.clone() };
+    let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "f".to_owned(), arguments: "{}".to_owned() };
+    let output = |id: &str, images| Item::ToolOutput { call_id: id.to_owned(), output: "o".to_owned(), images };
+    call.items = vec![
+        Item::Message { speaker: Speaker::User, text: "look".to_owned(), phase: None, images: vec![image.clone(), lost] },
+        tool_call("1"),
+        tool_call("2"),
+        output("1", vec![image]),
+        output("2", Vec::new()),
+    ];
+    let messages = sent(&call, LOCAL)["messages"].take();
+    let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,YWJj", "detail": "high"}});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    assert_eq!(messages[1]["content"], json!([text("look"), url, text("[an image that is not on record any more]")]));
+    let roles: Vec<&str> = messages.as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool", "tool", "user"]);
+    assert_eq!((&messages[3]["content"], &messages[5]["content"][1]), (&json!("o"), &url));
+    assert!(messages[5]["content"][0]["text"].as_str().unwrap().contains("the tool call 1 answered with"));
 }

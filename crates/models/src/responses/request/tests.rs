@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::endpoint::Dialect;
-use crate::testing::{call, tool};
+use crate::testing::{call, shown, tool};
 
 fn can() -> Capabilities {
     Capabilities::known(Dialect::Responses, "https://api.openai.com/v1")
@@ -35,7 +35,7 @@ fn schema() -> Option<jsonschema::Validator> {
 fn conversation(model: &str) -> Vec<Item> {
     let message = |speaker, text: &str| Item::message(speaker, text);
     let tool_call = |id: &str| Item::ToolCall { call_id: id.to_owned(), name: "read".to_owned(), arguments: "{\"path\":1".to_owned() };
-    let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "text".to_owned() };
+    let output = |id: &str| Item::ToolOutput { call_id: id.to_owned(), output: "text".to_owned(), images: Vec::new() };
     vec![
         message(Speaker::Developer, "be kind"),
         message(Speaker::User, "hello"),
@@ -50,8 +50,31 @@ fn conversation(model: &str) -> Vec<Item> {
         output("call_1"),
         output("call_2"),
         Item::Opaque { raw: json!({"type": "compaction", "id": "cmp_1", "encrypted_content": "gA", MADE_BY: model}) },
-        Item::Message { speaker: Speaker::Assistant, text: "done".to_owned(), phase: Some("final_answer".to_owned()) },
+        Item::Message { speaker: Speaker::Assistant, text: "done".to_owned(), phase: Some("final_answer".to_owned()), images: Vec::new() },
     ]
+}
+
+/// Images in a message of the user and in a tool's output.
+fn show(call: &mut Call) {
+    let image = shown(call, b"abc");
+    for item in &mut call.items {
+        if let Item::Message { speaker: Speaker::User, images, .. } | Item::ToolOutput { images, .. } = item {
+            images.push(image.clone());
+        }
+    }
+}
+
+#[test]
+fn images_go_as_data_urls_in_messages_and_in_outputs() {
+    let mut call = call();
+    call.items = conversation("p/m-1");
+    show(&mut call);
+    let input = sent(&call)["input"].take();
+    let image = json!({"type": "input_image", "detail": "high", "image_url": "data:image/png;base64,YWJj"});
+    assert_eq!(input[1]["content"], json!([{"type": "input_text", "text": "hello"}, image]));
+    assert_eq!(input[6]["output"], json!([{"type": "input_text", "text": "text"}, image]));
+    call.pictures = Default::default();
+    assert_eq!(sent(&call)["input"][1]["content"][1], json!({"type": "input_text", "text": picture::LOST}));
 }
 
 #[test]
@@ -85,6 +108,9 @@ fn every_request_shape_fits_the_published_schema() {
         call.max_output_tokens = [1, 16, 128_000][n % 3];
         if n % 2 == 0 {
             call.items = conversation("p/m-1");
+            if n % 4 == 0 {
+                show(&mut call);
+            }
         }
         if n % 17 == 0 {
             call.instructions.clear();
