@@ -12,8 +12,10 @@ use crate::hands::{Hands, blocking};
 /// Agents by the name of their provider.
 pub type Agents = HashMap<String, Arc<Agent>>;
 
-/// The view that the flagship's agent looks at; no unit has a name with a blank.
+/// The view that an agent looks at for the flagship; no unit has a name with a blank.
 const DESK: &str = "the desk";
+/// The same for who condenses the planner's conversation, which may be under way beside it.
+const BESIDE_DESK: &str = "beside the desk";
 
 /// Where an errand goes, as it stands on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,8 @@ impl Place {
     pub fn of(caller: &Caller, state: &State) -> Self {
         let Caller::Executor { unit, .. } = caller else {
             let tree = state.composed.as_ref().filter(|_| *caller == Caller::Reviewer).map(|composed| composed.tree.clone());
-            return Self { view: DESK.to_owned(), tree, from: None };
+            let view = if matches!(caller, Caller::Compactor { .. }) { BESIDE_DESK } else { DESK };
+            return Self { view: view.to_owned(), tree, from: None };
         };
         let key = state.key(unit);
         let work = key.and_then(|key| state.work.get(&key));
@@ -57,8 +60,8 @@ impl Hands {
         let errand = agent::Errand { call, view: view.clone(), writable: place.from.is_some(), private_dir };
         let agent::Done { answer, deeds } = agent.run(&errand).await;
         let mut work = Handiwork { tree: None, changed: None, deeds };
-        if place.view == DESK {
-            self.forget_named(DESK).await;
+        if let Some(name) = [DESK, BESIDE_DESK].into_iter().find(|name| *name == place.view) {
+            self.forget_named(name).await;
         }
         let Some(from) = place.from.as_ref().filter(|_| answer.is_ok()) else { return (answer, work) };
         let left = async {

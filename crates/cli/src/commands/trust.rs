@@ -150,7 +150,7 @@ fn list(files: &[&Read], trust: &Trust, as_json: bool) -> Exit {
     }
     let mut table = Table::new(&[("file", Column::Whole), ("kind", Column::Whole), ("trust", Column::Whole), ("tokens", Column::Number)]);
     for file in files {
-        let tokens = brigade_kernel::context::tokens_est(file.text.len() as u64);
+        let tokens = brigade_kernel::context::tokens_est(file.text.len());
         table.row([file.path.clone(), kind(file).to_owned(), word(&trust.standing(file)).to_owned(), tokens.to_string()]);
     }
     screen::print(&table.shown());

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use brigade_kernel::context::{PartReceipt, tokens_est};
+use brigade_kernel::context::PartReceipt;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Unit;
 use brigade_kernel::view::context::{Contexts, Shown, Sum};
@@ -14,6 +14,10 @@ use super::columns::{Column, Table};
 
 /// Where the numbers come from.
 const ESTIMATED: &str = "Tokens are estimates (bytes / 4); full history is computed: what one conversation would have held by then.";
+
+fn tokens(bytes: u64) -> u64 {
+    brigade_kernel::context::tokens_est(bytes as usize)
+}
 
 fn state(shown: &Shown) -> String {
     let ending = shown.ending.and_then(|ending| serde_json::to_value(ending).ok()).and_then(|word| word.as_str().map(str::to_owned));
@@ -48,12 +52,12 @@ pub fn attempts(unit: &Unit, contexts: &Contexts) -> String {
 }
 
 fn total(shown: &Shown) -> String {
-    let mut text = format!("{} tokens in the end", tokens_est(shown.bytes()));
+    let mut text = format!("{} tokens in the end", tokens(shown.bytes()));
     if shown.full_bytes > 0 {
-        let (held, full) = (tokens_est(shown.bytes()), tokens_est(shown.full_bytes));
+        let (held, full) = (tokens(shown.bytes()), tokens(shown.full_bytes));
         let _ = write!(text, "; full history would have been {full}: {}", percent(Some(held as f64 / full as f64)));
     }
-    let _ = write!(text, "\n{}, {} tokens sent", count(shown.calls.into(), "call", "calls"), tokens_est(shown.sent_bytes));
+    let _ = write!(text, "\n{}, {} tokens sent", count(shown.calls.into(), "call", "calls"), tokens(shown.sent_bytes));
     match &shown.usage {
         Some(usage) => {
             let _ = write!(text, "; the provider reported {} ({} cached)", usage.input_tokens, usage.cached_tokens);
@@ -78,8 +82,8 @@ pub fn sums(contexts: &Contexts) -> String {
         table.row([
             name.to_owned(),
             sum.attempts.to_string(),
-            tokens_est(sum.bytes).to_string(),
-            tokens_est(sum.full_bytes).to_string(),
+            tokens(sum.bytes).to_string(),
+            tokens(sum.full_bytes).to_string(),
             percent(sum.ratio()),
             sum.usage.input_tokens.to_string(),
             sum.usage.cached_tokens.to_string(),
@@ -104,7 +108,7 @@ pub fn sums_object(run: &RunId, contexts: &Contexts) -> Value {
 
 fn sum_object(sum: &Sum) -> Value {
     json!({
-        "attempts": sum.attempts, "tokens_est": tokens_est(sum.bytes), "full_history_tokens_est": tokens_est(sum.full_bytes),
+        "attempts": sum.attempts, "tokens_est": tokens(sum.bytes), "full_history_tokens_est": tokens(sum.full_bytes),
         "ratio": sum.ratio(), "input_tokens": sum.usage.input_tokens, "cached_tokens": sum.usage.cached_tokens,
     })
 }
@@ -115,13 +119,13 @@ pub fn object(run: &RunId, unit: &Unit, contexts: &Contexts) -> Value {
         .shown
         .iter()
         .map(|shown| {
-            let (held, full) = (tokens_est(shown.bytes()), tokens_est(shown.full_bytes));
+            let (held, full) = (tokens(shown.bytes()), tokens(shown.full_bytes));
             json!({
                 "subtask": shown.unit.subtask, "row": shown.unit.row, "attempt": shown.attempt, "tier": shown.tier, "model": shown.model,
                 "ending": shown.ending, "reused_from": shown.reused_from,
                 "parts": parts(&shown.parts), "turns": parts(&shown.turns), "tokens_est": held,
                 "full_history_tokens_est": full, "ratio": (full > 0).then(|| held as f64 / full as f64),
-                "calls": shown.calls, "sent_tokens_est": tokens_est(shown.sent_bytes),
+                "calls": shown.calls, "sent_tokens_est": tokens(shown.sent_bytes),
                 "input_tokens": shown.usage.map(|usage| usage.input_tokens), "cached_tokens": shown.usage.map(|usage| usage.cached_tokens),
             })
         })

@@ -80,6 +80,34 @@ fn an_agents_work_is_checked_escalated_reviewed_and_paid_like_any_other() {
 }
 
 #[test]
+fn an_agent_starts_from_what_its_subtask_hangs_on_and_a_reader_sees_it_too() {
+    let script = r#"case "$P" in
+        *"look at a.txt"*) touch mine 2>/dev/null && say wrote || say "$(tr '\n' ' ' <a.txt)";;
+        *"put c"*) grep -q b a.txt && echo c >> a.txt; say done;;
+        *) echo b >> a.txt; say done;;
+        esac"#;
+    let stage = stage(script, "");
+    let more = r#"
+[[subtasks]]
+id = "d"
+type = "simple_edit"
+description = "put c behind it"
+writes = ["a.txt"]
+depends_on = ["c"]
+[[subtasks]]
+id = "e"
+type = "extract"
+description = "look at a.txt"
+files = ["a.txt"]
+depends_on = ["d"]
+"#;
+    let lines = stage.run(&format!("{PLAN}{more}"), &["--json", "--apply", "auto"]).exits(0).lines();
+    assert_eq!(in_workspace(&stage), "a\nb\nc\n");
+    let read = lines.iter().find(|l| l["type"] == "subtask.completed" && l["subtask"] == "e").unwrap();
+    assert_eq!(read["output"], "a b c ");
+}
+
+#[test]
 fn what_an_agent_writes_elsewhere_fails_the_attempt_by_name() {
     let stage = stage("echo b >> a.txt; echo x > other.txt; say done", "");
     let plan = format!("{PLAN}ladder = [\"nano\"]\n");

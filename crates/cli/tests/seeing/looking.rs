@@ -106,6 +106,19 @@ fn what_a_subtask_was_shown_is_listed_beside_what_full_history_would_have_been()
 }
 
 #[test]
+fn the_context_of_a_run_at_work_and_of_one_that_died_is_shown_as_far_as_it_came() {
+    let slow = ANSWERS.replace("reply = { text = \"alpha\" }", "reply = { text = \"alpha\" }\ndelay_ms = 600000");
+    let stage = Stage::new(&slow);
+    let under = stage.start(THREE, 2);
+    let told = ["a, attempt 1 on nano", "under way", "rules", "the provider has reported none yet"];
+    stage.brigade(&["show", &under.id, "--context", "a"]).exits(0).says(&told);
+    under.signal(rustix::process::Signal::KILL);
+    let id = under.id.clone();
+    under.end();
+    stage.brigade(&["show", &id, "--context", "a"]).exits(0).says(&told);
+}
+
+#[test]
 fn a_shown_plan_runs_again_with_what_a_person_wrote() {
     let stage = Stage::new(ANSWERS);
     let plan = THREE.replacen("type = \"extract\"", "type = \"extract\"\ntier = \"mini\"\ndeadline = \"90s\"\nmax_cost_usd = 0.25", 1);

@@ -94,7 +94,7 @@ fn head(file: &Instructions, most: usize) -> (String, usize) {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    if end < text.len() {
+    if end < file.bytes as usize {
         end = text[..end].rfind('\n').map_or(0, |n| n + 1);
     }
     let left_out = (file.bytes as usize).saturating_sub(end);

@@ -1,6 +1,6 @@
 //! The planner's conversation grown long: when it is compacted, what a summary is made from, and what stands in its place.
 //!
-//! Only the conversation shrinks: the request, the notes and the journal are as they were. The order of attempts is
+//! Only the conversation shrinks: the request, the notes and the journal are as they were. How often it is tried is
 //! bounded here ([`due`]); who compacts, and what came of it, is on record in the run.
 
 use crate::call::{Item, Speaker};
@@ -91,5 +91,5 @@ pub fn compacted(plan: &str, summary: Option<&str>) -> Item {
 
 /// Estimated tokens of a conversation.
 pub fn conversation_tokens(items: &[Item]) -> u64 {
-    tokens_est(items.iter().map(item_bytes).sum::<usize>() as u64)
+    tokens_est(items.iter().map(item_bytes).sum())
 }

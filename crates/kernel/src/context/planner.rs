@@ -140,6 +140,8 @@ pub struct Replanning<'a> {
     pub rules: &'a str,
     /// The request, byte for byte.
     pub request: &'a str,
+    /// The workspace's instructions for everybody, where the planner has not read them with a request.
+    pub shared: Option<&'a Shown>,
     /// Every subtask and where it stands, in the plan's order.
     pub standing: Vec<Standing>,
     /// What happened, in brigade's words: `find-login ended blocked`.
@@ -184,6 +186,9 @@ pub fn replan(replanning: Replanning<'_>) -> Packed {
     }
     message.add("standing", &lines, 0);
     add_notes(&mut message, replanning.notes);
+    if let Some(shared) = replanning.shared {
+        message.add(shared.name(), &shared.text, shared.left_out);
+    }
     message.add("limits", &format!("# Limits\nPatches left after this one: {}.", replanning.replans_left), 0);
     add_results(&mut message, &replanning.results, RESULTS_BYTES);
     // Last and whole, however long the run has been.

@@ -24,7 +24,7 @@ impl PartReceipt {
 
     /// Its size in tokens, estimated as bytes / 4.
     pub fn tokens_est(&self) -> u64 {
-        tokens_est(self.bytes)
+        tokens_est(self.bytes as usize)
     }
 }
 
@@ -42,8 +42,8 @@ impl From<PartReceipt> for (String, u64, u64) {
 
 /// Tokens of a text of so many bytes, estimated: four bytes each, rounded up. English and code come near it;
 /// other scripts take more, which is why nothing that must hold is counted with it.
-pub fn tokens_est(bytes: u64) -> u64 {
-    bytes.div_ceil(4)
+pub fn tokens_est(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(4)
 }
 
 /// Bytes of one entry of a conversation, its framing aside.

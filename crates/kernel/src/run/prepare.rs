@@ -180,12 +180,11 @@ impl Run {
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
-        let mut receipt = shape.packed.receipt;
-        context::with_call(&mut receipt, &call.tools, call.format.as_ref());
-        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt };
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
         if let Some(agent) = policy.agent(&prepared.call.model) {
             errand::bound(&mut prepared, agent, found.price);
         }
+        context::with_call(&mut prepared.receipt, &prepared.call.tools, prepared.call.format.as_ref());
         Ok(prepared)
     }
 
@@ -528,8 +527,11 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
         .filter(|(n, t)| state.desk.news.contains(&(*n as u32)) && t.status == Some(SubtaskStatus::Done) && !t.output.is_empty())
         .map(|(_, t)| Output { id: t.spec.id.clone(), text: t.output.to_string(), reference: None })
         .collect();
+    // With a plan by hand this is the planner's first word of them.
+    let shared = if start.planned { None } else { context::chain::shared(&start.instructions) };
     context::replan(Replanning {
         rules: &rules,
+        shared: shared.as_ref(),
         request: &start.request,
         standing,
         happened: &happened,

@@ -84,7 +84,7 @@ impl Sum {
 
     /// The share of full history that was shown; `None` when nothing was.
     pub fn ratio(&self) -> Option<f64> {
-        (self.full_bytes > 0).then(|| tokens_est(self.bytes) as f64 / tokens_est(self.full_bytes) as f64)
+        (self.full_bytes > 0).then(|| tokens_est(self.bytes as usize) as f64 / tokens_est(self.full_bytes as usize) as f64)
     }
 }
 

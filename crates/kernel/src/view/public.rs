@@ -43,7 +43,10 @@ fn with(unit_of: &Unit, more: Value) -> Value {
 fn fields(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::RunStarted(start) => {
+            let files = start.instructions.iter();
+            let files: Vec<Value> = files.map(|f| json!({ "path": f.path, "sha256": f.sha256, "trusted": f.trusted })).collect();
             let fields = json!({
+                "instructions": if files.is_empty() { Value::Null } else { files.into() },
                 "request": start.request, "workspace": start.workspace, "offline": start.offline,
                 "run_usd": usd(start.policy.budget.run_usd),
             });

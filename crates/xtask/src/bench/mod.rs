@@ -5,6 +5,7 @@
 
 mod brigade;
 mod bulk;
+mod context;
 mod engine;
 mod latency;
 mod wire;
@@ -44,8 +45,9 @@ struct Whole {
     run: fn() -> Result<(), String>,
 }
 
-const WHOLE: [Whole; 3] = [
+const WHOLE: [Whole; 4] = [
     Whole { name: bulk::NAME, measures: bulk::MEASURES, run: bulk::run },
+    Whole { name: context::NAME, measures: context::MEASURES, run: context::run },
     Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
     Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
 ];

@@ -96,7 +96,7 @@ impl Edit {
     /// The diff, with a line in front that says what the file costs now and then.
     pub fn diff(&self) -> String {
         let lines = self.lines();
-        let (now, then) = (tokens_est(self.before.as_deref().unwrap_or_default().len() as u64), tokens_est(self.after().len() as u64));
+        let (now, then) = (tokens_est(self.before.as_deref().unwrap_or_default().len()), tokens_est(self.after().len()));
         let path = &self.path;
         let mut text = format!("{path}: about {now} tokens now, {then} then\ndiff --git a/{path} b/{path}\n");
         match self.before {
@@ -128,7 +128,7 @@ impl Edit {
         }
         let note = match saved {
             0 => String::new(),
-            saved => format!(" saves about {} tokens: {}", tokens_est(saved as u64), whys.join("; ")),
+            saved => format!(" saves about {} tokens: {}", tokens_est(saved), whys.join("; ")),
         };
         text.push_str(&format!("@@ -{from},{olds} +{to},{news} @@{note}\n"));
         let last_old = lines.iter().rposition(|line| !matches!(line, Line::New(_)));

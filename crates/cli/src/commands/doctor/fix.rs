@@ -58,7 +58,7 @@ fn workspace(config: &Config, here: &Path) {
     edits.iter().for_each(|edit| screen::print_from_outside(&edit.diff()));
     let root = edits.iter().find(|edit| edit.path == "AGENTS.md");
     if let Some((edit, now)) = root.zip(texts.iter().find(|(path, _)| *path == "AGENTS.md")) {
-        let (now, then) = (tokens_est(now.1.len() as u64), tokens_est(edit.after().len() as u64));
+        let (now, then) = (tokens_est(now.1.len()), tokens_est(edit.after().len()));
         screen::remark(&format!("every call would show about {then} tokens of AGENTS.md instead of {now}"));
     }
     screen::remark("nothing was written; read it, then: brigade doctor --fix | git apply; and trust the result: brigade trust");

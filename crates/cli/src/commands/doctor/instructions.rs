@@ -37,14 +37,14 @@ pub(super) fn check(config: &Config, catalog: &Catalog, report: &mut Report) {
             report.bad(Standing::Warning, "instructions", found, remedy);
         }
     }
-    let root = shared(&chain).map_or(0, |shown| tokens_est(shown.text.len() as u64));
+    let root = shared(&chain).map_or(0, |shown| tokens_est(shown.text.len()));
     let price = |tokens: u64| match on_planner(config, catalog, tokens) {
         Some(usd) => format!(", {usd} a call on {}, uncached", planner(config)),
         None => String::new(),
     };
     let mut found = vec![(root, format!("{NAME} of the root: about {root} tokens in every call of planner and executors{}", price(root)))];
     for file in chain.iter().filter(|file| !file.folder().is_empty()) {
-        let inside: u64 = own(&chain, [file.folder().to_owned()].iter()).iter().map(|shown| tokens_est(shown.text.len() as u64)).sum();
+        let inside: u64 = own(&chain, [file.folder().to_owned()].iter()).iter().map(|shown| tokens_est(shown.text.len())).sum();
         found.push((
             root + inside,
             format!("for files in {}: about {} tokens in all, with what stands around it", file.folder(), root + inside),

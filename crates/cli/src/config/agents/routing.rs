@@ -209,9 +209,7 @@ pub(super) fn model(who: Who, text: &str, ground: &Ground<'_>, state: &mut Colle
         (Who::Executor, To::Model(model)) => {
             vec![bind(ground.executors(), &model), Effect::sets("roles.executor", ground.executors().as_str())]
         }
-        // It summarizes, and runs where that starts.
-        (Who::Compactor, To::Rung(tier)) => vec![Effect::sets("routes.summarize", tier.as_str())],
-        (Who::Compactor, To::Model(model)) => vec![Effect::sets("routes.summarize", model.as_str())],
+        (Who::Compactor, _) => vec![Effect::Refused("whoever summarizes condenses the planner's conversation: name summarize".to_owned())],
         (Who::Type(kind), To::Rung(tier)) => vec![Effect::sets(format!("routes.{kind}"), tier.as_str())],
         (Who::Type(kind), To::Model(model)) => vec![Effect::sets(format!("routes.{kind}"), model.as_str())],
     }

@@ -1,5 +1,6 @@
 //! The fold of what accepted work made of the files, and of the subtasks that merge what does not fit together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::plan::Subtask;
@@ -40,8 +41,12 @@ impl State {
         self.add_task(spec.clone());
         self.tasks[task as usize].merge = Some(Merge { files: files.to_vec(), sides: sides.to_vec(), start: Vec::new() });
         let merged = self.tasks[task as usize].deps.clone();
+        let passes: BTreeSet<u32> = merged.iter().filter_map(|&side| self.tasks[side as usize].source).collect();
         for waiting in self.behind_all(&merged) {
-            if waiting != task && !self.tasks[waiting as usize].deps.contains(&task) {
+            let entry = &self.tasks[waiting as usize];
+            // A row builds on its own row; and the pass it belongs to must end before there is anything to merge.
+            let in_the_pass = entry.source.is_some_and(|pass| passes.contains(&pass));
+            if waiting != task && !in_the_pass && !entry.deps.contains(&task) {
                 self.wait_for(waiting, task);
             }
         }

@@ -29,10 +29,10 @@ impl Run {
         }
         let tier = self.state.start().policy.tier(turn.tier);
         let bears = tier.and_then(|tier| tier.max_tools).is_none_or(|most| all.len() <= most as usize);
-        let tokens = |tools: &mut dyn Iterator<Item = &ToolSpec>| tokens_est(tools.map(tool_bytes).sum::<usize>() as u64);
+        let tokens = |tools: &mut dyn Iterator<Item = &ToolSpec>| tokens_est(tools.map(tool_bytes).sum());
         let groups: Vec<Alike> =
             sets.iter().map(|set| Alike { units: set.units, tools: tokens(&mut set.of.offered(&self.tools)) }).collect();
-        let rest = tokens_est((front + tool_bytes(&context::end_tool())) as u64);
+        let rest = tokens_est(front + tool_bytes(&context::end_tool()));
         if !bears || !context::one_kit(&groups, tokens(&mut all.iter().copied()), rest, rates) {
             return (offered(own), Vec::new());
         }
@@ -50,7 +50,7 @@ impl Run {
         let front = rules.text.len() + shared.map_or(0, |shared| shared.text.len());
         let turn = Turn { tier, model: model.clone(), items: &[], doubled: false, omit: &[] };
         let (tools, _) = self.kit(spec.kind, &own, &turn, front);
-        tokens_est((front + tools.iter().map(tool_bytes).sum::<usize>()) as u64)
+        tokens_est(front + tools.iter().map(tool_bytes).sum::<usize>())
     }
 
     /// What input costs on a model today.

@@ -65,7 +65,9 @@ impl Run {
             }
         }
         let warmth = &self.session.warmth[at];
-        if warmth.shared <= LEAST_CACHED || in_a_hurry {
+        // An agent's own words come before ours, and it says nothing before its end.
+        let by_agent = self.state.start().policy.agent(model).is_some();
+        if warmth.shared <= LEAST_CACHED || in_a_hurry || by_agent {
             return Turn::Go;
         }
         if self.now < warmth.wait_until {

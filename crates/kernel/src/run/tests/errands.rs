@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::world::*;
 use crate::call::ErrorClass;
-use crate::policy::{AgentPolicy, Billing, Policy};
+use crate::policy::{AgentPolicy, Billing, Policy, Who};
 use crate::run::*;
 use crate::units::{NanoUsd, QuotaUnits};
 
@@ -131,4 +131,19 @@ fn a_lost_errand_is_charged_as_leased_and_leaves_no_tree() {
         world.events().filter_map(|e| if let Event::CallEnded { cost_usd, .. } = e { Some(*cost_usd) } else { None }).collect();
     assert_eq!(costs[0], NanoUsd(3_250_000));
     assert_eq!(world.tiers("a"), ["nano"], "the same attempt, once more");
+}
+
+#[test]
+fn siblings_of_an_agent_do_not_wait_for_a_cache_that_is_not_ours() {
+    let plan: Vec<_> = (0..4).map(|n| json!({"id": format!("s{n}"), "type": "summarize", "description": "do it"})).collect();
+    for (agents, at_once) in [(true, 4), (false, 1)] {
+        let mut policy = by_agent(Billing::Tokens);
+        policy.prompts.insert(Who::Executor, "a long rule. ".repeat(1_000));
+        if !agents {
+            policy.agents.clear();
+        }
+        let mut world = World::given_under(policy, json!(plan));
+        world.turn();
+        assert_eq!(world.calls.len(), at_once, "agents: {agents}");
+    }
 }

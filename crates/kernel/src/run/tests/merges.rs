@@ -261,6 +261,28 @@ fn rows_that_write_conflict_and_are_merged_like_subtasks() {
 }
 
 #[test]
+fn a_failed_row_tried_again_does_not_wait_for_the_merge_that_waits_for_it() {
+    let plan = json!([
+        {"id": "a", "type": "generate", "writes": ["f"], "tools": ["write_file"], "for_each": "input"},
+        {"id": "c", "type": "classify", "description": "{{a.output}}", "depends_on": ["a"], "for_each": "input"}
+    ]);
+    let mut world = World::given(plan).script(|asked| match asked.caller {
+        Caller::Executor { unit, .. } if unit.subtask.as_str() == "merge-a" || unit.row == Some(2) => end("too_big", "no"),
+        _ => writes(asked),
+    });
+    world.rows = vec![json!(1), json!(2), json!(3)];
+    assert_eq!(world.go().status, RunStatus::NeedsPerson, "nobody could merge");
+    world.hear(Fact::Replied { item: 1, reply: Reply::Reject });
+    world.reopen();
+    assert_eq!(world.go().status, RunStatus::Failed);
+    world.script = Box::new(writes);
+    world.reopen();
+    world.hear(Fact::RetryFailed(vec![Unit { subtask: id("a"), row: Some(2) }, Unit { subtask: id("merge-a"), row: None }]));
+    let summary = world.go();
+    assert_eq!(summary.status, RunStatus::Completed, "{}", summary.output);
+}
+
+#[test]
 fn one_slot_is_enough_for_all_of_it() {
     let mut policy = policy();
     policy.limits.max_concurrent_subagents = Slots::At(1);
