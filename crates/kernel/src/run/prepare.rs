@@ -1,6 +1,7 @@
 //! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
 
 mod kit;
+mod planner;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +15,14 @@ use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
-    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Planning, Replanning, Reviewing, Shown, Standing, TierLimits, TierLine,
-    Worked,
+    self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Replanning, Reviewing, Shown, Standing, TierLimits, Worked,
 };
 use crate::ids::{ModelRef, Tier};
-use crate::image::{Image, Pictures};
+use crate::image::Pictures;
 use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
-use crate::tool::{OPEN_OUTPUT, ToolSpec, mcp_parts};
+use crate::tool::{OPEN_OUTPUT, ToolSpec};
 use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
@@ -455,45 +455,6 @@ impl Run {
     /// The hint by which a flagship's calls find their cache.
     pub(super) fn cache_key(&self, who: Who) -> String {
         self.openings.of(who, &self.state.start().policy, None).cache_key.clone()
-    }
-
-    fn planner_packed(&self, rules: &str, fetched: &Fetched) -> context::Packed {
-        let (state, start) = (&self.state, self.state.start());
-        let policy: &Policy = &start.policy;
-        let model = self.desk_model().1;
-        let picture = |(n, image): (usize, &Image)| {
-            let (name, tokens) = (format!("image {} of the request", n + 1), self.image_tokens(&model, image));
-            Picture { name, image: image.clone(), tokens }
-        };
-        let tools = self.assignable();
-        context::planner(Planning {
-            rules,
-            earlier: start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default(),
-            request: &start.request,
-            images: start.images.iter().enumerate().map(picture).collect(),
-            tiers: policy.ladder.iter().filter_map(|t| Some(TierLine::of(t, policy.tier(t)?))).collect(),
-            // Servers join by a person's hand, and their words have no place among ours.
-            tools: tools.iter().filter(|t| mcp_parts(&t.name).is_none()).map(|t| (t.name.clone(), t.description.clone())).collect(),
-            workspace: Some(start.listing.as_str()).filter(|l| !l.is_empty()),
-            shared: self.shared(),
-            roles: &start.roles,
-            rows: fetched.rows.as_ref().map(|(count, sample)| context::Rows { count: *count, sample }),
-            notes: &state.notes,
-            max_subtasks: policy.limits.max_subtasks,
-            run_usd: Some(policy.budget.run_usd),
-        })
-    }
-
-    /// The planner's conversation up to now.
-    pub(super) fn planner_base(&self, fetched: &Fetched) -> Vec<Item> {
-        let start = self.state.start();
-        let mut items = if start.planned {
-            self.planner_packed("", fetched).items
-        } else {
-            start.continues.as_ref().map(|c| c.turns.clone()).unwrap_or_default()
-        };
-        items.extend(self.state.desk.turns.iter().cloned());
-        items
     }
 }
 
