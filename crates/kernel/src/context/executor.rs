@@ -178,14 +178,20 @@ fn form(parts: &Parts<'_>) -> String {
         lines.push(format!("# What to return\n{asked}"));
     }
     if !parts.writes.is_empty() {
-        lines.push(format!("# What you may change\nOnly files matching: {}", parts.writes.join(", ")));
+        lines.push(format!(
+            "# What you may change\nOnly what the task names, in files matching: {}\nLeave formatting, comments and code around it as they are.",
+            parts.writes.join(", ")
+        ));
     }
     if !parts.checks.is_empty() {
         let commands: Vec<String> = parts.checks.iter().map(|argv| format!("- {}", argv.join(" "))).collect();
         lines.push(format!("# What must pass afterwards\nThese commands, run by others, must exit 0:\n{}", commands.join("\n")));
     }
     if let Some(calls) = parts.tool_calls {
-        lines.push(format!("# Tool calls\nAt most {calls}."));
+        lines.push(format!(
+            "# Tool calls\nAt most {calls}, each only when the answer needs it and none twice with the same arguments. When a tool refuses, read \
+             why and do that instead."
+        ));
     }
     lines.join("\n\n")
 }
