@@ -277,6 +277,23 @@ pub struct CallError {
     pub provider_request_id: Option<String>,
 }
 
+impl CallError {
+    /// A failure of which nothing is known but its class and words; the request may have reached the model.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            status: None,
+            code: None,
+            param: None,
+            retry_after: None,
+            usage: None,
+            sent: true,
+            provider_request_id: None,
+        }
+    }
+}
+
 /// What may be done about a failed call (responses-api.md §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -171,17 +171,7 @@ impl Fault {
 
 /// An error of our own making, before or around the provider's words.
 pub(crate) fn error(class: ErrorClass, message: impl AsRef<str>, sent: bool) -> CallError {
-    CallError {
-        class,
-        message: cut(message.as_ref()),
-        status: None,
-        code: None,
-        param: None,
-        retry_after: None,
-        usage: None,
-        sent,
-        provider_request_id: None,
-    }
+    CallError { sent, ..CallError::new(class, cut(message.as_ref())) }
 }
 
 /// Turns down an error that `x-should-retry` contradicts; brigade itself and OpenAI send it.

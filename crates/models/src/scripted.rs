@@ -85,15 +85,9 @@ impl Scripted {
         let reply = reply.or_else(|| self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front());
         let mut answer = reply.unwrap_or_else(|| {
             Err(CallError {
-                class: ErrorClass::BadRequest,
-                message: format!("the script has no line for call {}", call.request_id),
                 status: Some(500),
                 code: Some("no_line".to_owned()),
-                param: None,
-                retry_after: None,
-                usage: None,
-                sent: true,
-                provider_request_id: None,
+                ..CallError::new(ErrorClass::BadRequest, format!("the script has no line for call {}", call.request_id))
             })
         })?;
         answer.model.get_or_insert_with(|| call.model.model().to_owned());

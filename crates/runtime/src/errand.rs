@@ -92,15 +92,5 @@ impl Hands {
 }
 
 fn not_sent(message: String) -> CallError {
-    CallError {
-        class: ErrorClass::Refused,
-        message,
-        status: None,
-        code: None,
-        param: None,
-        retry_after: None,
-        usage: None,
-        sent: false,
-        provider_request_id: None,
-    }
+    CallError { sent: false, ..CallError::new(ErrorClass::Refused, message) }
 }

@@ -162,17 +162,7 @@ async fn send(no: CallNo, call: &Call, agent: &Agent, place: &Place, hands: &Han
 }
 
 fn cancelled() -> CallError {
-    CallError {
-        class: ErrorClass::Cancelled,
-        message: "stopped by us".to_owned(),
-        status: None,
-        code: None,
-        param: None,
-        retry_after: None,
-        usage: None,
-        sent: true,
-        provider_request_id: None,
-    }
+    CallError::new(ErrorClass::Cancelled, "stopped by us")
 }
 
 /// Where an attempt started, and where it stands on record.

@@ -104,17 +104,7 @@ impl Report {
 
 /// An errand without an answer.
 pub(super) fn trouble(class: ErrorClass, message: &str) -> CallError {
-    CallError {
-        class,
-        message: cut(&crate::escape_for_screen(message), 2_000),
-        status: None,
-        code: None,
-        param: None,
-        retry_after: None,
-        usage: None,
-        sent: true,
-        provider_request_id: None,
-    }
+    CallError::new(class, cut(&crate::escape_for_screen(message), 2_000))
 }
 
 /// A field that holds tokens.
