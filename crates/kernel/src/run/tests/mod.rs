@@ -16,4 +16,5 @@ mod passes;
 mod plan;
 mod trouble;
 mod warm;
+mod work;
 mod world;
