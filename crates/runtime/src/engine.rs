@@ -249,6 +249,9 @@ impl Engine {
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
         }
+        for (cancel, _) in self.run.outrun().filter_map(|call| self.calls.get(&call)) {
+            cancel.cancel();
+        }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
             return more;
@@ -358,13 +361,18 @@ impl Engine {
 
     /// Turns an action into a job, or into a fact where the answer is at hand.
     fn take(&mut self, action: Action, jobs: &mut Vec<Job>) {
-        let Action::Call { caller } = action else {
-            jobs.push(Job::Do(action));
-            return;
+        let (caller, again) = match action {
+            Action::Call { caller } => (caller, None),
+            Action::Hedge { of, caller, model } => (caller, Some((of, model))),
+            action => return jobs.push(Job::Do(action)),
         };
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
-        let prepared = match self.run.prepare(&caller, &fetched) {
+        let prepared = match &again {
+            None => self.run.prepare(&caller, &fetched),
+            Some((of, model)) => self.run.prepare_hedge(*of, &caller, model, &fetched),
+        };
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 self.run.cannot_call(refusal.to_string(), now);

@@ -10,7 +10,7 @@ pub(super) use graph::waits_for;
 
 use std::sync::Arc;
 
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
     Tried,
@@ -21,7 +21,7 @@ use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::NanoUsd;
 
 impl State {
@@ -137,7 +137,7 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, hedge_of, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 let ask = Ask {
@@ -149,6 +149,7 @@ impl State {
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
                 match key {
+                    Some(_) if hedge_of.is_some() => self.tally.hedges += 1,
                     Some(key) => {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
@@ -177,10 +178,13 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at };
-                self.calls.insert(*call, flight);
+                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
+                    first.rival = Some(*call);
+                }
+                let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
+                self.calls.insert(*call, InFlight { caller: caller.clone(), key, tier, model, since: at, rival, outrun: false });
             }
-            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
+            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
@@ -204,7 +208,13 @@ impl State {
                     self.ledger.hold_back(self.reserve);
                 }
                 match flight.key {
-                    Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
+                    Some(key) => {
+                        self.spent_on(key, *cost_usd, usage.unwrap_or_default());
+                        self.raced(*call, &flight, result, *cost_usd, *ms);
+                        if flight.decides(matches!(result, CallResult::Answered { .. })) {
+                            self.answered(key, result);
+                        }
+                    }
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
@@ -403,6 +413,26 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
+        }
+    }
+
+    /// What a call's end means for the other request for the same answer, and for the pace of its model.
+    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
+        let answered = matches!(result, CallResult::Answered { .. });
+        if answered {
+            self.paces.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+        }
+        if flight.outrun {
+            self.tally.outrun_usd += cost;
+        }
+        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
+        rival.rival = None;
+        rival.outrun = answered;
+        if !answered
+            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
+        {
+            // All hope is on the other one.
+            work.stage = Stage::Calling(other);
         }
     }
 

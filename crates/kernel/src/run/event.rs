@@ -303,6 +303,9 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// It is the second request for this call, which took too long; the first answer counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hedge_of: Option<CallNo>,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,

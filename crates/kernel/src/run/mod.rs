@@ -20,6 +20,7 @@ mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
 mod open;
 mod outcomes;
@@ -41,6 +42,7 @@ use serde_json::Value;
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view};
 pub use errand::Handiwork;
+pub use hedge::Pace;
 pub use event::*;
 pub use open::Opening;
 pub use outcomes::Outcomes;
@@ -103,6 +105,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.

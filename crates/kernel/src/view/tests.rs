@@ -38,6 +38,7 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        hedge_of: None,
         opening: Vec::new(),
     }
 }
@@ -180,7 +181,7 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
         Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, .. } => {
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, opening: parts }
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, hedge_of: None, opening: parts }
         }
         other => other,
     };
