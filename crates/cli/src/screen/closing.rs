@@ -53,7 +53,7 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
+        not_paid(state),
     );
     let per = per_unit(outcomes.done, summary, tally.asked);
     let _ = writeln!(text, "{per}");
@@ -61,6 +61,22 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
     }
     text.push_str(&next(id, summary));
+    text
+}
+
+/// What was taken from equal work.
+fn not_paid(state: &State) -> String {
+    let (tally, done) = (state.tally, state.outcomes().done);
+    let mut text = String::new();
+    if tally.reused > 0 {
+        let _ = write!(text, "; {} of {done} from earlier runs", tally.reused);
+    }
+    if tally.shared > 0 {
+        let _ = write!(text, "; {} of {done} as equal work of this run", tally.shared);
+    }
+    if tally.hedges > 0 {
+        let _ = write!(text, "; {} asked twice, the slower answers {}", count(tally.hedges, "call", "calls"), tally.outrun_usd);
+    }
     text
 }
 

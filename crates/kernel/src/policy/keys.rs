@@ -121,7 +121,11 @@ pub const KEYS: &[Key] = &[
     key("prompts.*", Kind::Text, "replaces the built-in prompt of a role or type"),
     key("additions.*", Kind::Text, "is added to the prompt of a role or type"),
     key("prompt_cache.*", Kind::Switch, "whether calls of a role or type ask for the provider's prompt cache"),
-    key("prompt_cache_retention.*", Kind::MaybeRetention, "how long the provider keeps the prefixes of a role or type, where its model takes that"),
+    key(
+        "prompt_cache_retention.*",
+        Kind::MaybeRetention,
+        "how long the provider keeps the prefixes of a role or type, where its model takes that",
+    ),
     key("escalation.start_at_most", Kind::MaybeTier, "work whose start nobody named starts here at most"),
     key("escalation.only_on", Kind::Grounds, "what may raise a tier"),
     key("hedging.percentile", count(50, 99), "a call is slow that takes longer than so many of a hundred of its tier and model"),
@@ -204,13 +208,15 @@ fn lookup(name: &str) -> Option<Found> {
                 Some(kind) => key.name.replace('*', kind.as_str()),
                 None => continue,
             },
-            ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*" | "prompt_cache_retention.*", free) => match Who::parse(free) {
-                // One of each serves all of the planner's turns, so that its cache holds.
-                // Nor has a summary its own: it is written as its tier writes.
-                Some(Who::PlannerPatch | Who::Compactor) if key.name != "prompts.*" => continue,
-                Some(who) => key.name.replace('*', who.as_str()),
-                None => continue,
-            },
+            ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*" | "prompt_cache_retention.*", free) => {
+                match Who::parse(free) {
+                    // One of each serves all of the planner's turns, so that its cache holds.
+                    // Nor has a summary its own: it is written as its tier writes.
+                    Some(Who::PlannerPatch | Who::Compactor) if key.name != "prompts.*" => continue,
+                    Some(who) => key.name.replace('*', who.as_str()),
+                    None => continue,
+                }
+            }
             _ => name.to_owned(),
         };
         return Some(Found { key, name });

@@ -288,8 +288,10 @@ impl State {
             }
             Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if reused_from.is_some() {
-                    self.tally.reused += 1;
+                match reused_from {
+                    Some(run) if run == self.run() => self.tally.shared += 1,
+                    Some(_) => self.tally.reused += 1,
+                    None => {}
                 }
                 self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());

@@ -77,7 +77,8 @@ impl Run {
     /// Whether one more second request stays within their share of all calls.
     fn may_hedge(&self) -> bool {
         let made = self.state.tally.hedges + 1;
-        made * 1_000 <= self.state.last_call * u64::from(self.state.start().policy.hedging.max_share.0) && !self.state.is_starved(Role::Executor)
+        made * 1_000 <= self.state.last_call * u64::from(self.state.start().policy.hedging.max_share.0)
+            && !self.state.is_starved(Role::Executor)
     }
 
     /// When the next call has taken too long.

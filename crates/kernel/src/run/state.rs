@@ -483,6 +483,8 @@ pub type RowResult = (SubtaskStatus, Arc<str>);
 #[allow(missing_docs)]
 pub struct Tally {
     pub reused: u64,
+    /// Of equal work in this run, done once.
+    pub shared: u64,
     pub escalations: u64,
     pub attempts: u64,
     pub asked: u64,

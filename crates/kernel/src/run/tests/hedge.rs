@@ -19,8 +19,7 @@ fn hedging() -> Policy {
 
 /// So many quick subtasks, and a slow one.
 fn plan(quick: usize) -> Value {
-    let mut all: Vec<Value> =
-        (0..quick).map(|n| json!({"id": format!("q{n}"), "type": "extract", "description": "be quick"})).collect();
+    let mut all: Vec<Value> = (0..quick).map(|n| json!({"id": format!("q{n}"), "type": "extract", "description": "be quick"})).collect();
     all.push(json!({"id": "slow", "type": "extract", "description": "be slow"}));
     Value::Array(all)
 }
@@ -44,9 +43,16 @@ fn hedges(world: &World) -> Vec<(CallNo, CallNo)> {
 
 /// What each call of `slow` cost and whether it was answered, in the order they ended.
 fn ends(world: &World) -> Vec<(NanoUsd, bool)> {
-    let mine: Vec<CallNo> = world.calls.iter().filter(|(_, caller, ..)| matches!(caller, Caller::Executor { unit, .. } if unit.subtask.as_str() == "slow")).map(|(no, ..)| *no).collect();
+    let mine: Vec<CallNo> = world
+        .calls
+        .iter()
+        .filter(|(_, caller, ..)| matches!(caller, Caller::Executor { unit, .. } if unit.subtask.as_str() == "slow"))
+        .map(|(no, ..)| *no)
+        .collect();
     let end = |e: &Event| match e {
-        Event::CallEnded { call, cost_usd, result, .. } if mine.contains(call) => Some((*cost_usd, matches!(result, CallResult::Answered { .. }))),
+        Event::CallEnded { call, cost_usd, result, .. } if mine.contains(call) => {
+            Some((*cost_usd, matches!(result, CallResult::Answered { .. })))
+        }
         _ => None,
     };
     world.events().filter_map(end).collect()
@@ -137,7 +143,8 @@ fn a_second_request_that_has_no_lease_is_not_made_and_nobody_starves_for_it() {
     let mut all = plan(30);
     // Room for one worst case, and not for two.
     all[30]["max_cost_usd"] = json!(0.008);
-    let mut world = World::given_under(hedging(), all).script(|asked| if asked.is("slow") { say("at last").after(SLOW) } else { usual(asked) });
+    let mut world =
+        World::given_under(hedging(), all).script(|asked| if asked.is("slow") { say("at last").after(SLOW) } else { usual(asked) });
     assert_eq!(world.go().status, RunStatus::Completed);
     assert_eq!((hedges(&world).len(), world.calls_of("slow").len(), output(&world).as_str()), (0, 1, "at last"));
 }
