@@ -152,7 +152,7 @@ fn plan_of(run: &Run) -> Plan {
     let state = run.state();
     let there = state.tasks.iter().filter(|t| t.status != Some(SubtaskStatus::Dropped));
     Plan {
-        pipeline: None,
+        pipeline: state.start().pipeline.clone(),
         coordination_notes: state.notes.clone(),
         stops: Stops {
             canary: state.bulk.canary,

@@ -2,7 +2,9 @@
 
 pub mod context;
 pub mod cost;
+pub mod history;
 mod public;
+pub mod sketch;
 pub mod timeline;
 
 pub use public::{public, rfc3339, usd};

@@ -265,6 +265,7 @@ impl World {
             listing: String::new(),
             instructions: Arc::default(),
             roles: String::new(),
+            pipeline: None,
             policy: Arc::new(policy),
             input: None,
             apply: true,
