@@ -16,7 +16,7 @@ use super::state::{
     Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, ErrorClass, Item, Speaker};
+use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
@@ -194,8 +194,8 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
-                    let units = self.start().policy.agent(&flight.model).map(|agent| agent.units_of(&flight.model));
-                    self.usage.count(&flight.tier, units.unwrap_or_default());
+                    let units = self.start().policy.units_of(&flight.tier, &flight.model, Service::Default);
+                    self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
                 }
                 self.weather(&flight, result, at);
