@@ -203,7 +203,7 @@ fn sums(stats: &Stats) -> Value {
         "cache_write_tokens": tokens.cache_write_tokens, "output_tokens": tokens.output_tokens,
         "reasoning_tokens": tokens.reasoning_tokens, "cached_rate": stats.cached_share(), "quota_units": f64::from(stats.units),
         "cost_usd": usd(stats.cost), "all_flagship_cost_usd": usd(stats.all_flagship), "all_flagship_basis": "computed",
-        "saving": stats.saving(), "accepted": stats.accepted, "failed": stats.failed, "reused": stats.reused,
+        "saving": stats.saving(), "all_flagship_quota_units": f64::from(stats.all_flagship_units), "accepted": stats.accepted, "failed": stats.failed, "reused": stats.reused,
         "attempts": stats.attempts, "escalations": stats.escalated, "passed_at_first": stats.pass_rate(),
         "latency_ms": { "p50": stats.latency_ms.quantile(50), "p95": stats.latency_ms.quantile(95) },
     })

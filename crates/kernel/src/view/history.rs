@@ -4,14 +4,16 @@
 //! priced here and no clock is read: amounts, durations and days stand in the events.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::sketch::Sketch;
+use crate::call::Service;
 use crate::catalog::Day;
 use crate::ids::{SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
-use crate::policy::{AgentPolicy, Who};
+use crate::policy::{Policy, Who};
 use crate::run::{CallNo, Caller, CompactBy, Ending, Event, Stamped, SubtaskStatus};
 use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
@@ -33,6 +35,8 @@ pub struct Stats {
     pub all_flagship: NanoUsd,
     /// Units of a quota.
     pub units: QuotaUnits,
+    /// Units the same calls would have counted on the flagship.
+    pub all_flagship_units: QuotaUnits,
     /// Milliseconds from sending a call to its end, of calls with an answer.
     pub latency_ms: Sketch,
     /// Output tokens of a call, of calls with known usage.
@@ -64,6 +68,7 @@ impl Stats {
         self.cost += other.cost;
         self.all_flagship += other.all_flagship;
         self.units += other.units;
+        self.all_flagship_units += other.all_flagship_units;
         self.latency_ms.merge(&other.latency_ms);
         self.output_tokens.merge(&other.output_tokens);
         self.attempts += other.attempts;
@@ -125,8 +130,8 @@ pub struct Digest {
     open: BTreeMap<CallNo, Open>,
     /// Subtasks that are done, rows aside: what is opened again was not accepted.
     done: BTreeMap<SubtaskId, Cell>,
-    /// Providers whose calls take units of a quota.
-    agents: BTreeMap<String, AgentPolicy>,
+    /// What calls weigh, where any count against a quota.
+    policy: Option<Arc<Policy>>,
 }
 
 /// A call under way.
@@ -135,6 +140,7 @@ struct Open {
     who: Who,
     tier: Tier,
     units: QuotaUnits,
+    flagship: QuotaUnits,
 }
 
 impl Digest {
@@ -146,14 +152,16 @@ impl Digest {
                 self.started = stamped.at;
                 self.pipeline.clone_from(&start.pipeline);
                 self.offline = start.offline.is_some();
-                self.agents.clone_from(&start.policy.agents);
+                self.weighs_by(&start.policy);
             }
-            Event::Repinned { policy } => self.agents.clone_from(&policy.agents),
+            Event::Repinned { policy } => self.weighs_by(policy),
             Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.knows(subtask),
             Event::PlanPatched { patch, .. } => patch.add.iter().chain(&patch.change).for_each(|subtask| self.knows(subtask)),
             Event::CallStarted { call, caller, tier, model, .. } => {
-                let units = self.agents.get(model.provider()).map(|agent| agent.units_of(model)).unwrap_or_default();
-                let open = Open { who: self.who(caller), tier: tier.clone(), units };
+                let policy = self.policy.as_ref();
+                let units = policy.map(|policy| policy.units_of(tier, model, Service::Default)).unwrap_or_default();
+                let flagship = policy.map(|policy| policy.flagship_units()).unwrap_or_default();
+                let open = Open { who: self.who(caller), tier: tier.clone(), units, flagship };
                 self.open.insert(*call, open);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
@@ -166,6 +174,7 @@ impl Digest {
                 stats.cost += *cost_usd;
                 stats.all_flagship += *flagship_usd;
                 stats.units += open.units;
+                stats.all_flagship_units += open.flagship;
                 match usage {
                     Some(usage) => {
                         stats.tokens += *usage;
@@ -216,6 +225,11 @@ impl Digest {
             }
             _ => {}
         }
+    }
+
+    fn weighs_by(&mut self, policy: &Arc<Policy>) {
+        let counts = !policy.agents.is_empty() || !policy.quota.is_empty();
+        self.policy = counts.then(|| policy.clone());
     }
 
     fn knows(&mut self, subtask: &Subtask) {

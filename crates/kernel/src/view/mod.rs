@@ -6,6 +6,7 @@ pub mod history;
 mod public;
 pub mod sketch;
 pub mod timeline;
+pub mod worth;
 
 pub use public::{public, rfc3339, usd};
 
