@@ -15,5 +15,6 @@ mod open;
 mod passes;
 mod plan;
 mod trouble;
+mod waiting;
 mod warm;
 mod world;
