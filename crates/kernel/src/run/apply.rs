@@ -53,6 +53,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.waiting.goes_on(at);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
@@ -140,6 +141,7 @@ impl State {
             Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, hedge_of, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
+                self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
@@ -187,6 +189,9 @@ impl State {
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.tokens);
+                let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
+                self.waiting.ended(*call, tokens, leased);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -201,6 +206,7 @@ impl State {
                     let units = self.start().policy.units_of(&flight.tier, &flight.model, Service::Default);
                     self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
+                    self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
                 self.starved.clear();
@@ -410,7 +416,10 @@ impl State {
                 });
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
-            Event::RunPaused(summary) => self.ended = Some(summary.clone()),
+            Event::RunPaused(summary) => {
+                self.waiting.stands(at);
+                self.ended = Some(summary.clone());
+            }
             Event::RunEnded(summary) => {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;

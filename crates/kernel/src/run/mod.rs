@@ -180,6 +180,11 @@ impl Run {
         self.record(Event::Heard { commands: number });
     }
 
+    /// When something was recorded or decided last.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The fold so far, undurable events included.
     pub fn state(&self) -> &State {
         &self.state
