@@ -301,7 +301,7 @@ impl Engine {
                 self.accepted.remove(unit);
                 let me = Some(unit.clone());
                 let work = self.works.get(&me)?.clone();
-                return self.lets_others(&me, &work, None).then(|| Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
+                return self.lets_others(&me, &work, None).then_some(Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
             }
             Event::SubtaskEnded { unit, status, output, reused_from, change, .. } => {
                 self.excerpts.remove(unit);
@@ -328,7 +328,7 @@ impl Engine {
         let taken =
             matches!(&stamped.event, Event::SubtaskEnded { reused_from: Some(_), .. } | Event::Reviewed { reused_from: Some(_), .. });
         self.lets_others(&me, &work, earlier);
-        (!taken).then(|| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
+        (!taken).then_some(Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
     }
 
     /// Whoever waits for some work in this run gets its result, or one of them its turn. `true`: it was being done.
@@ -340,10 +340,15 @@ impl Engine {
         }
         let told: Vec<Caller> = if earlier.is_some() { waiting.drain(..).collect() } else { waiting.pop_front().into_iter().collect() };
         let next = told.first().filter(|_| earlier.is_none()).map(who);
-        match (next, self.doing.entry(work.clone())) {
-            (Some(next), std::collections::hash_map::Entry::Occupied(mut doing)) => doing.get_mut().0 = next,
-            (None, std::collections::hash_map::Entry::Occupied(doing)) => drop(doing.remove()),
-            _ => {}
+        match next {
+            Some(next) => {
+                // It looks once more, in its own name.
+                self.works.remove(&next);
+                if let Some((doer, _)) = self.doing.get_mut(work) {
+                    *doer = next;
+                }
+            }
+            None => drop(self.doing.remove(work)),
         }
         for caller in told {
             // The receiver is this engine.

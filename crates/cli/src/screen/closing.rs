@@ -12,7 +12,7 @@ use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
 use super::failures::Failures;
-use super::seen::{rates, spent};
+use super::seen::{percent, rates, spent};
 
 /// Reasons shown for what failed.
 const MOST_REASONS: usize = 3;
@@ -42,6 +42,11 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
     }
     if !table.is_empty() {
         text.push_str(&table.text());
+    }
+    let cached = bill.roles.iter().filter(|(_, spent)| spent.tokens.cached_tokens > 0);
+    let cached: Vec<String> = cached.map(|(role, spent)| format!("{role} {}", percent(spent.cached_share()))).collect();
+    if !cached.is_empty() {
+        let _ = writeln!(text, "input from the provider's cache: {}", cached.join(", "));
     }
     let worth = Worth::from(summary);
     let _ = writeln!(text, "{}, {seconds:.1} s", spent(&worth));

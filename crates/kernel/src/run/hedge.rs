@@ -53,7 +53,7 @@ impl Run {
         let policy = &self.state.start().policy;
         let on = policy.tiers.values().any(|tier| tier.hedge) && self.may_hedge();
         let mut paces: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
-        self.state.calls.iter().filter(move |_| on).filter_map(move |(&call, flight)| {
+        on.then(|| self.state.calls.iter()).into_iter().flatten().filter_map(move |(&call, flight)| {
             let key = flight.key.filter(|_| matches!(flight.caller, Caller::Executor { .. }))?;
             let first = flight.rival.is_none() && !flight.outrun && !self.session.hedged.contains(&call);
             if !first || !policy.tier(&flight.tier)?.hedge || policy.agent(&flight.model).is_some() {
@@ -119,8 +119,8 @@ impl Run {
 
     /// Calls that lost a race and are still in flight: whoever made them ends them.
     pub fn outrun(&self) -> impl Iterator<Item = CallNo> {
-        let any = self.state.tally.hedges > 0;
-        self.state.calls.iter().filter(move |(_, flight)| any && flight.outrun).map(|(call, _)| *call)
+        let calls = (self.state.tally.hedges > 0).then(|| self.state.calls.iter()).into_iter().flatten();
+        calls.filter(|(_, flight)| flight.outrun).map(|(call, _)| *call)
     }
 }
 
