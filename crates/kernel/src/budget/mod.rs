@@ -10,6 +10,7 @@ mod caps;
 pub mod home;
 mod ledger;
 mod spend;
+mod window;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub use caps::{CapChange, Caps, RoleCaps};
 pub use home::{HomeAsk, HomeCap, HomeLease, HomeLedger};
 pub use ledger::{Charge, Lease, LeaseId, Ledger, LedgerError, Overrun, Settled};
 pub use spend::{Comparison, TierUsage, UsageByTier, all_flagship};
+pub use window::{Rolling, Window};
 
 /// Cap of a run that was given none (design.md "Money, tokens, quota"): five dollars.
 pub const DEFAULT_RUN_CAP: NanoUsd = NanoUsd(5 * NanoUsd::DOLLAR.0);

@@ -11,6 +11,7 @@ mod entries;
 mod escalation;
 mod keys;
 mod limits;
+mod quota;
 mod settings;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use budget::{BudgetPolicy, Cap};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{Limits, MAX_MENDS, OutputTokens, Slots};
+pub use quota::{MAIN_WINDOW, QuotaPolicy, QuotaWindow};
 pub use settings::{Fault, Rung, Setting, Settings};
 
 use crate::call::{Effort, Verbosity};
@@ -74,6 +76,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Rolling windows of a subscription, and what a call weighs.
+    #[serde(default, skip_serializing_if = "QuotaPolicy::is_empty")]
+    pub quota: QuotaPolicy,
     /// Providers that are agents, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agents: BTreeMap<String, AgentPolicy>,
@@ -241,6 +246,7 @@ impl Policy {
             escalation: Escalation::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            quota: QuotaPolicy::default(),
             agents: BTreeMap::new(),
         }
     }

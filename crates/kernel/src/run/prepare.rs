@@ -23,7 +23,7 @@ use crate::plan::{self, reference::references};
 use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
 use crate::tool::{OPEN_OUTPUT, ToolSpec};
-use crate::units::{NanoUsd, QuotaUnits};
+use crate::units::NanoUsd;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
 const FRAME_BYTES: usize = 1_024;
@@ -180,7 +180,7 @@ impl Run {
             attempt: caller.attempt(),
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
-            units: policy.agent(&call.model).map_or(QuotaUnits::default(), |agent| agent.units_of(&call.model)),
+            units: policy.units_of(&shape.tier, &call.model, call.service),
         };
         let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
         if let Some(agent) = policy.agent(&prepared.call.model) {

@@ -16,10 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amounts, Measure, Refused, Scope};
 use crate::catalog::Day;
-use crate::ids::RunId;
 use crate::time::Timestamp;
 
-pub use record::{Ended, HomeLease, Promise, Promised, Spent};
+pub use record::{Ended, HomeLease, Promise, Promised, RunMark, Spent};
 
 /// Days whose sums are kept.
 const DAYS: usize = 40;
@@ -57,7 +56,7 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// Whose call.
-    pub run: RunId,
+    pub run: RunMark,
     /// When it was taken.
     pub at: Timestamp,
     /// The most it can take.
@@ -99,7 +98,7 @@ impl HomeLedger {
     /// Takes in a record of `leases`, which stands at `seq`.
     pub fn promised(&mut self, seq: u64, record: &Promised) {
         for (n, promise) in record.calls.iter().enumerate() {
-            let open = Open { run: promise.run.clone(), at: record.at, most: promise.most };
+            let open = Open { run: promise.run, at: record.at, most: promise.most };
             self.promise(HomeLease { seq, n: n as u32 }, open);
         }
     }
