@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Only calls whose answer is acted on when it is whole: never the planner's, which streams; never an agent's, which acts. How long
-//! calls take is told by the run's own, model by model. A second request is leased like any other, and never made where its lease does not fit.
+//! calls take is told by the run's own, model by model. A second request is leased like any other, and never made where its lease does
+//! not fit, nor where runs share a cap: asking the home would hold up what is to be quick.
 
 use std::collections::VecDeque;
 
@@ -51,7 +52,7 @@ impl Run {
     /// Calls that may get a second request, each with when it is due.
     fn hedgeable(&self) -> impl Iterator<Item = (CallNo, Key, &InFlight, Timestamp)> {
         let policy = &self.state.start().policy;
-        let on = policy.tiers.values().any(|tier| tier.hedge) && self.may_hedge();
+        let on = policy.tiers.values().any(|tier| tier.hedge) && self.may_hedge() && self.home_caps().is_empty();
         let mut paces: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
         on.then(|| self.state.calls.iter()).into_iter().flatten().filter_map(move |(&call, flight)| {
             let key = flight.key.filter(|_| matches!(flight.caller, Caller::Executor { .. }))?;

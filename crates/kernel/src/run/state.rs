@@ -14,7 +14,7 @@ use super::event::{
     Touched,
 };
 use super::hedge::Pace;
-use crate::budget::{Ledger, UsageByTier};
+use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -179,7 +179,7 @@ pub enum Parked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Starved {
     /// Which scope.
-    pub scope: String,
+    pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
 }
@@ -214,6 +214,8 @@ pub struct InFlight {
     pub model: ModelRef,
     /// Since when.
     pub since: Timestamp,
+    /// Its lease of the home, if it needed one.
+    pub home: Option<HomeLease>,
     /// The other request for the same answer, while both are in flight.
     pub rival: Option<CallNo>,
     /// The other one answered first: what this one brings is paid for and not used.
