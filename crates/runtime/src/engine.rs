@@ -7,6 +7,8 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
+mod works;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +19,13 @@ use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, Changed, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
-    SubtaskStatus, Unit, Work,
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stop, Unit, Work,
 };
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::claims;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -336,124 +336,6 @@ impl Engine {
         more
     }
 
-    /// Lets go of what belongs to a unit that ended. Returns its work, if it was this run that did it.
-    fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
-        let (me, bytes, stands, earlier) = match &stamped.event {
-            Event::AttemptEnded { unit, accepted, .. } => {
-                if *accepted {
-                    self.accepted.insert(unit.clone());
-                    return None;
-                }
-                // What a person takes in spite of its checks is theirs alone; and nobody waits for another try.
-                self.accepted.remove(unit);
-                let me = Some(unit.clone());
-                let work = self.works.get(&me)?.clone();
-                return self.lets_others(&me, &work, None).then_some(Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
-            }
-            Event::SubtaskEnded { unit, status, output, reused_from, change, .. } => {
-                self.excerpts.remove(unit);
-                let done = *status == SubtaskStatus::Done && (self.accepted.remove(unit) || reused_from.is_some());
-                let run = reused_from.clone().unwrap_or_else(|| self.id.clone());
-                let (output, change) = (output.clone(), change.clone());
-                let bytes = output.len();
-                let earlier = done.then(|| Earlier::Result { run, output, change, changed: Changed::default() });
-                (Some(unit.clone()), bytes, done && reused_from.is_none(), earlier)
-            }
-            Event::Reviewed { review, reused_from, .. } => {
-                let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
-                (None, review.final_output.len(), stands, None)
-            }
-            Event::ReviewFailed { .. } => (None, 0, false, None),
-            // Reviewed anew.
-            Event::PatchStored { .. } => {
-                self.diff = None;
-                return None;
-            }
-            _ => return None,
-        };
-        let work = self.works.remove(&me)?;
-        let taken =
-            matches!(&stamped.event, Event::SubtaskEnded { reused_from: Some(_), .. } | Event::Reviewed { reused_from: Some(_), .. });
-        self.lets_others(&me, &work, earlier);
-        (!taken).then_some(Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
-    }
-
-    /// Whoever waits for some work in this run gets its result, or one of them its turn. `true`: it was being done.
-    fn lets_others(&mut self, me: &Option<Unit>, work: &Work, earlier: Option<Earlier>) -> bool {
-        let Some((doer, waiting)) = self.doing.get_mut(work) else { return false };
-        waiting.retain(|caller| who(caller) != *me);
-        if doer != me && earlier.is_none() {
-            return false;
-        }
-        let told: Vec<Caller> = if earlier.is_some() { waiting.drain(..).collect() } else { waiting.pop_front().into_iter().collect() };
-        let next = told.first().filter(|_| earlier.is_none()).map(who);
-        match next {
-            Some(next) => {
-                // It looks once more, in its own name.
-                self.works.remove(&next);
-                if let Some((doer, _)) = self.doing.get_mut(work) {
-                    *doer = next;
-                }
-            }
-            None => drop(self.doing.remove(work)),
-        }
-        for caller in told {
-            // The receiver is this engine.
-            let _ = self.facts.send(Fact::LookedUp { caller, earlier: earlier.clone() });
-        }
-        true
-    }
-
-    /// Keeps the results at hand, unless some are being kept: then these are next.
-    fn keep(&mut self) {
-        if !self.fresh.is_empty() && self.keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let fresh = std::mem::take(&mut self.fresh);
-            self.keeping = Some(tokio::spawn(reuse::keep(self.world.clone(), self.id.clone(), fresh)));
-        }
-    }
-
-    async fn keep_all(&mut self) {
-        while !self.fresh.is_empty() || self.keeping.is_some() {
-            if let Some(keeping) = self.keeping.take() {
-                // It ends by itself, and panics for nobody.
-                let _ = keeping.await;
-            }
-            self.keep();
-        }
-        claims::tidy(&self.world.home, &self.id);
-    }
-
-    /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
-    fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
-        let Some(work) = self.run.work_of(prepared) else { return false };
-        let me = who(caller);
-        if self.works.get(&me) == Some(&work) {
-            return false; // there was none
-        }
-        self.works.insert(me.clone(), work.clone());
-        let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
-        if work.sees == Sees::Nothing
-            && let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref())
-        {
-            self.run.look(caller);
-            self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
-            return true;
-        }
-        let may_wait = self.run.may_wait(caller);
-        self.run.look(caller);
-        if let Some((doer, waiting)) = self.doing.get_mut(&work).filter(|_| may_wait)
-            && *doer != me
-        {
-            waiting.push_back(caller.clone());
-            return true;
-        }
-        self.doing.entry(work.clone()).or_insert_with(|| (me, VecDeque::new()));
-        let most = self.run.state().start().policy.limits.call.total;
-        let patience = if may_wait { Duration::from(most) } else { Duration::ZERO };
-        jobs.push(Job::Look { caller: caller.clone(), work, form, patience });
-        true
-    }
-
     /// The treasury has answered. What was granted is used in the next turn.
     fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
         match answer {
@@ -681,14 +563,6 @@ impl Engine {
             None if due => Duration::from_millis(20),
             None => Duration::MAX,
         }
-    }
-}
-
-/// The unit a caller works for; `None` is the flagship.
-fn who(caller: &Caller) -> Option<Unit> {
-    match caller {
-        Caller::Executor { unit, .. } => Some(unit.clone()),
-        _ => None,
     }
 }
 
