@@ -156,6 +156,14 @@ pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
     policy.ladder.iter().filter_map(|t| policy.tier(t)).flat_map(|t| std::iter::once(&t.model).chain(&t.alternates))
 }
 
+/// Refuses a model without a price, or past its retirement.
+///
+/// # Errors
+/// Exit 2, by name, with the remedy.
+pub fn check_prices(policy: &Policy, catalog: &Catalog, today: Day) -> Result<(), Failure> {
+    models_of(policy).try_for_each(|model| catalog.lookup(model, today).map(drop)).map_err(|refusal| Failure::usage(refusal.to_string()))
+}
+
 /// Refuses, before anything is spent, a model without a price, past its retirement, or without a way to reach it.
 ///
 /// # Errors

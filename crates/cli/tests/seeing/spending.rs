@@ -60,3 +60,72 @@ fn a_forgotten_run_is_gone_from_the_sum_and_a_lost_cache_changes_nothing() {
     stage.brigade(&["cost", "--since", "soon"]).exits(2).says(&["7d, 36h"]);
     assert_eq!(cost(&stage, &["--since", "2d"])["total"], after["total"]);
 }
+
+/// A plan without a model's name, priced.
+fn dry(stage: &Stage, more: &[&str]) -> Value {
+    stage.run(THREE, &[&["--dry-run", "--json"], more].concat()).exits(0).lines().remove(0)
+}
+
+fn dollars(of: &Value) -> f64 {
+    of["cost_usd"].as_f64().unwrap()
+}
+
+#[test]
+fn a_dry_run_of_a_plan_asks_nobody_and_what_it_costs_lies_between_low_and_high() {
+    let stage = Stage::new(ANSWERS);
+    stage.file("plan.toml", THREE);
+    let mut without_key = stage.command(&["run", "--plan", "plan.toml", "-C", "workspace", "--dry-run"]);
+    let shown = without_key.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").output().unwrap();
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    for words in ["low", "expected", "high", "calls on nano", "without history: ", "assumed: ", "3 subtasks, and the review"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let told = dry(&stage, &[]);
+    assert_eq!((stage.ledger().calls.len(), stage.ids().len()), (0, 0), "no call, and no run");
+    assert!(told["sources"].as_array().unwrap().iter().all(|s| s["source"] == "assumption"), "{told}");
+    let spent = dollars(stage.run(THREE, &["--json"]).exits(0).lines().last().unwrap());
+    assert!(dollars(&told["low"]) <= spent && spent <= dollars(&told["high"]), "{spent} {told}");
+    let calls = |case: &str| told[case]["calls_per_tier"]["nano"].as_u64().unwrap();
+    assert_eq!((calls("low"), calls("expected"), calls("high")), (2, 2, 4), "{told}");
+
+    let told = dry(&stage, &[]);
+    let source = |who: &str| told["sources"].as_array().unwrap().iter().find(|s| s["who"] == who).unwrap().clone();
+    assert_eq!((&source("extract")["source"], &source("extract")["seen"]), (&"history".into(), &2.into()), "{told}");
+    let off = (dollars(&told["expected"]) - spent).abs() / spent;
+    assert!(off < 0.3, "expected is near what equal work cost: {spent} {told}");
+    stage.run(THREE, &["--dry-run"]).exits(0).says(&["from history: extract on nano (2 seen)"]);
+}
+
+const PLANNED: &str = r#"
+[[rule]]
+match = { format = "brigade_plan" }
+reply = { json = { coordination_notes = "", subtasks = [
+    { id = "c", type = "classify", title = "t", description = "say gamma", output_format = "text", depends_on = [], files = [], writes = [], tools = [], complexity = "low", checks = [] } ] } }
+[[rule]]
+match = { contains = "say gamma" }
+reply = { text = "gamma" }
+"#;
+
+#[test]
+fn a_dry_run_of_a_request_asks_the_planner_alone_and_its_run_can_be_worked_off() {
+    let stage = Stage::new(PLANNED);
+    let told = stage.brigade(&["run", "do it", "-C", "workspace", "--dry-run", "--json"]).exits(0).lines().remove(0);
+    assert_eq!(stage.ledger().calls.len(), 1);
+    assert!(told["planning_cost_usd"].as_f64().unwrap() > 0.0, "{told}");
+    assert_eq!((&told["plan"]["subtasks"][0]["id"], &told["preview"]["subtasks"]), (&"c".into(), &1.into()), "{told}");
+    let id = told["run_id"].as_str().unwrap();
+    assert_eq!(stage.brigade(&["resume", id]).exits(0).out, "It says gamma.\n");
+    assert_eq!(stage.ledger().calls.len(), 3, "the plan was not paid again");
+    stage.brigade(&["plan", "do it", "-C", "workspace", "-o", "made.toml"]).exits(0).says(&["expected", "planning cost $", "made.toml"]);
+}
+
+#[test]
+fn an_example_costs_what_its_dry_run_says_it_may() {
+    let stage = Stage::new(ANSWERS);
+    let told = stage.brigade(&["run", "--offline", "triage", "--dry-run", "--json"]).exits(0).lines().remove(0);
+    assert_eq!((told["rows"].as_u64(), &told["subtasks"]), (Some(304), &2.into()), "{told}");
+    let end = stage.brigade(&["run", "--offline", "triage", "--json", "-o", "rows.jsonl"]).exits(0).lines().pop().unwrap();
+    let spent = dollars(&end);
+    assert!(dollars(&told["low"]) <= spent && spent <= dollars(&told["high"]), "{spent} {told}");
+}

@@ -6,7 +6,7 @@ mod passes;
 mod rows;
 mod unit;
 
-pub(super) use graph::waits_for;
+pub use graph::waits_for;
 
 use std::sync::Arc;
 

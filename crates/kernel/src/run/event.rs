@@ -6,6 +6,7 @@
 mod caller;
 mod deeds;
 mod files;
+mod priced;
 mod started;
 mod summary;
 
@@ -29,6 +30,7 @@ use crate::usage::Usage;
 pub use caller::*;
 pub use deeds::*;
 pub use files::*;
+pub use priced::*;
 pub use started::*;
 pub use summary::*;
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::{may_write, uses_view};
+pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
 pub use open::Opening;
@@ -46,7 +46,7 @@ pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{Played, Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
 
