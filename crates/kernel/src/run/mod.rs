@@ -31,6 +31,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use sight::{sees, unseen};
 pub use simulate::{Played, Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
+pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
 use crate::plan::{Known, PlanStream};
@@ -101,6 +103,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Whose calls wait until equal work was looked for; `None` is the flagship's.
+    looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The patch is being applied.

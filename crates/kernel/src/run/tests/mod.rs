@@ -17,4 +17,5 @@ mod plan;
 mod trouble;
 mod waiting;
 mod warm;
+mod work;
 mod world;
