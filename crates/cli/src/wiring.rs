@@ -41,10 +41,7 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
         .collect();
     let now = Clock::start().now();
     let sources = Sources { flags, env: env.clone(), rungs: &rungs, catalog: Some(&catalog), now, ..Sources::default() };
-    let mut config = config::load(sources, workspace)?;
-    if config.policy.budget.confirm_above_usd.is_some() {
-        config.notices.push("not supported yet: budget.confirm_above_usd; runs start without asking, up to their cap".to_owned());
-    }
+    let config = config::load(sources, workspace)?;
     let catalog = match &config.models_in {
         Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
         None => catalog,

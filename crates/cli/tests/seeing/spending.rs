@@ -94,7 +94,7 @@ fn a_dry_run_of_a_plan_asks_nobody_and_what_it_costs_lies_between_low_and_high()
     assert_eq!((&source("extract")["source"], &source("extract")["seen"]), (&"history".into(), &2.into()), "{told}");
     let off = (dollars(&told["expected"]) - spent).abs() / spent;
     assert!(off < 0.3, "expected is near what equal work cost: {spent} {told}");
-    stage.run(THREE, &["--dry-run"]).exits(0).says(&["from history: extract on nano (2 seen)"]);
+    stage.run(THREE, &["--dry-run"]).exits(0).says(&["from history: ", "extract on nano (2 seen)"]);
 }
 
 const PLANNED: &str = r#"
@@ -128,4 +128,32 @@ fn an_example_costs_what_its_dry_run_says_it_may() {
     let end = stage.brigade(&["run", "--offline", "triage", "--json", "-o", "rows.jsonl"]).exits(0).lines().pop().unwrap();
     let spent = dollars(&end);
     assert!(dollars(&told["low"]) <= spent && spent <= dollars(&told["high"]), "{spent} {told}");
+}
+
+#[test]
+fn a_dear_plan_waits_in_the_inbox_until_it_is_approved() {
+    let stage = Stage::new(ANSWERS);
+    std::fs::create_dir_all(stage.home()).unwrap();
+    std::fs::write(stage.home().join("config.toml"), "[budget]\nconfirm_above_usd = 0.000001\n").unwrap();
+    let asked = stage.run(THREE, &["--json"]).exits(3).lines();
+    let priced = asked.iter().find(|line| line["type"] == "plan.priced").unwrap();
+    assert!(priced["asks"] == true && priced["expected"]["cost_usd"].as_f64().unwrap() > 0.000_001, "{priced}");
+    assert_eq!((stage.ledger().calls.len(), &asked.last().unwrap()["status"]), (0, &"needs_person".into()));
+    let id = stage.ids().remove(0);
+    let item = stage.brigade(&["inbox", "--json"]).exits(0).lines().remove(0);
+    assert!(item["ask"] == "price" && item["question"].as_str().unwrap().contains("expected to cost $"), "{item}");
+    stage.brigade(&["resume", &id, "-q"]).exits(3);
+    assert_eq!(stage.ledger().calls.len(), 0, "resuming is not agreeing");
+    stage.brigade(&["answer", &format!("{id}/1"), "--approve"]).exits(0);
+    assert_eq!(stage.brigade(&["resume", &id]).exits(0).out, "It says alpha and beta.\n");
+
+    stage.run(THREE, &["-q", "--no-cache"]).exits(3);
+    let id = stage.ids().remove(0);
+    stage.brigade(&["answer", &format!("{id}/1"), "--reject"]).exits(0);
+    let calls = stage.ledger().calls.len();
+    stage.brigade(&["resume", &id]).exits(1).says(&["a person rejected the price"]);
+    assert_eq!(stage.ledger().calls.len(), calls);
+
+    std::fs::write(stage.home().join("config.toml"), "[budget]\nconfirm_above_usd = 1.0\n").unwrap();
+    stage.run(THREE, &["-q", "--no-cache"]).exits(0);
 }

@@ -186,6 +186,8 @@ pub enum Ask {
     Rates,
     /// The provider will not serve the account until a person acts.
     Account,
+    /// The plan is dearer than may start unasked.
+    Price,
 }
 
 /// A person's answer to an inbox item.
@@ -236,6 +238,15 @@ pub enum Event {
         warnings: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bulk: Option<BulkRules>,
+    },
+    /// The plan was priced before anything of it started.
+    #[serde(rename = "plan.priced")]
+    Priced {
+        /// None when it cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<Box<Preview>>,
+        /// Whether a person is asked about it.
+        asks: bool,
     },
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]

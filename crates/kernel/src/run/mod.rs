@@ -107,6 +107,8 @@ struct Session {
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// The plan is being priced.
+    pricing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
@@ -174,6 +176,16 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// Models and prices.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Known tools.
+    pub fn known_tools(&self) -> &Arc<[ToolSpec]> {
+        &self.tools
     }
 
     /// When something was recorded or decided last.

@@ -136,6 +136,7 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
 fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Run {
     let mut policy = policy.clone();
     policy.limits.subtask = None;
+    policy.budget.confirm_above_usd = None;
     policy.budget.run_usd = NanoUsd(u64::MAX / 4);
     (policy.budget.planner_tokens, policy.budget.executor_tokens, policy.budget.reviewer_tokens) = (None, None, None);
     let mut run = Run::new(catalog, tools);
