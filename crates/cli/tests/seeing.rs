@@ -6,6 +6,8 @@
 mod agents;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/budgets.rs"]
+mod budgets;
 #[path = "seeing/caching.rs"]
 mod caching;
 #[path = "seeing/codex.rs"]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
@@ -99,7 +100,7 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
-        RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
+        RunStatus::BudgetReached => format!("budget reached ({}): {}", summary.output, after_budget(id, summary.short_of.as_ref())),
         RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
         RunStatus::Failed => match summary.error.map(remedy) {
@@ -108,6 +109,19 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
         },
     };
     format!("{}\n", escape_for_screen(&next))
+}
+
+/// What a person can do about a cap.
+fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
+    let raise = |key: &str| format!("raise {key} in the configuration, then brigade resume {id}");
+    match scope {
+        Some(Scope::Day) => {
+            format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
+        }
+        Some(Scope::Home) => raise("budget.home_usd"),
+        Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
+        _ => format!("brigade resume {id} --max-budget-usd X"),
+    }
 }
 
 /// What a person can do about a provider that does not serve.

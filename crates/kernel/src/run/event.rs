@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Role;
+use crate::budget::{HomeLease, Role, Scope};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -24,7 +24,7 @@ use crate::policy::Policy;
 use crate::route::{Failure, Repair};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use caller::*;
@@ -318,6 +318,12 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// What it counts against a quota.
+        #[serde(default, skip_serializing_if = "QuotaUnits::is_zero")]
+        units: QuotaUnits,
+        /// Its lease of the home, where its runs share a cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        home: Option<HomeLease>,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,
@@ -462,8 +468,16 @@ pub enum Event {
     /// A source of rows has no more of them.
     #[serde(rename = "rows.ended")]
     RowsEnded { source: SubtaskOrInput, rows: u64 },
+    /// A call may not start: a cap has no room for it.
     #[serde(rename = "budget.refused")]
-    LeaseRefused { role: Role, scope: String, message: String },
+    LeaseRefused {
+        role: Role,
+        scope: Scope,
+        message: String,
+        /// When time alone makes room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
     Reserved { review_usd: NanoUsd },

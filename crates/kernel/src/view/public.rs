@@ -100,7 +100,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
+        Event::LeaseRefused { role, scope, message, retry_at } => {
+            let retry_at = retry_at.map(rfc3339);
+            ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
+        }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
