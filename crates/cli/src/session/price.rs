@@ -25,7 +25,7 @@ pub fn is_asked(shared: &Shared, id: &RunId, summary: &RunSummary, output: &Outp
 /// # Errors
 /// What to say, and the exit code.
 pub fn ask(shared: &Shared, id: &RunId, output: &Output) -> Result<Exit, Failure> {
-    let Some((item, preview)) = question(shared, id)? else { return Ok(Exit::NeedsPerson) };
+    let Some(Question { item, preview }) = question(shared, id)? else { return Ok(Exit::NeedsPerson) };
     let mut err = std::io::stderr();
     if let Some(preview) = preview {
         let (run, _) = record::load(&*shared.home.journal(), id, shared.catalog.clone(), hands::specs().into())?;
@@ -47,16 +47,23 @@ pub fn ask(shared: &Shared, id: &RunId, output: &Output) -> Result<Exit, Failure
     super::drive(shared, open, output)
 }
 
+/// What a person is to decide.
+struct Question {
+    item: u32,
+    /// None when the plan cannot be priced.
+    preview: Option<Box<Preview>>,
+}
+
 /// The open question about the price, and what it is about.
-fn question(shared: &Shared, id: &RunId) -> Result<Option<(u32, Option<Box<Preview>>)>, Failure> {
+fn question(shared: &Shared, id: &RunId) -> Result<Option<Question>, Failure> {
     let journal = shared.home.journal();
     let (run, _) = record::load(&*journal, id, shared.catalog.clone(), hands::specs().into())?;
     let Some(item) = run.state().inbox.iter().find(|(_, item)| item.ask == Ask::Price).map(|(no, _)| *no) else { return Ok(None) };
-    let mut last = None;
+    let mut found = Question { item, preview: None };
     record::events(&*journal, id, 1, |recorded| {
         if let Event::Priced { preview, .. } = recorded.stamped.event {
-            last = preview;
+            found.preview = preview;
         }
     })?;
-    Ok(Some((item, last)))
+    Ok(Some(found))
 }
