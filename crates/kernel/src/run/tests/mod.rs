@@ -14,6 +14,7 @@ mod merges;
 mod open;
 mod passes;
 mod plan;
+mod price;
 mod trouble;
 mod waiting;
 mod warm;
