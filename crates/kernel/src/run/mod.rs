@@ -46,7 +46,7 @@ pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{Fitted, Simulated, Weighed, simulate, weigh};
 pub use state::*;
 pub use step::Gate;
 
