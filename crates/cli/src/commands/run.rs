@@ -51,7 +51,7 @@ pub struct Args {
     /// What becomes of the verified patch [default: ask on a terminal, never otherwise]
     #[arg(long, value_name = "MODE", value_parser = ["auto", "ask", "never", "branch"])]
     apply: Option<String>,
-    /// Sit out a quota window
+    /// Sit out a quota window: go on by itself when it opens
     #[arg(long)]
     wait: bool,
     /// Plan and price, run nothing
@@ -83,7 +83,7 @@ pub struct Args {
 impl Args {
     /// Flags whose machinery is not there yet refuse by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [(self.wait, "--wait"), (self.dry_run, "--dry-run"), (self.engine == "restate", "--engine restate")];
+        let missing = [(self.dry_run, "--dry-run"), (self.engine == "restate", "--engine restate")];
         if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
             return Err(Failure::usage(format!("not supported yet: {name}")));
         }
@@ -175,6 +175,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         continues,
         offline: example.as_ref().map(|e| e.name.clone()),
         reuse: !args.no_cache,
+        wait: args.wait,
     };
     let fact = plan.map(|(plan, warnings)| Fact::PlanGiven {
         notes: plan.coordination_notes,

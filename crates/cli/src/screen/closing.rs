@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
+use brigade_kernel::time::Timestamp;
 use brigade_kernel::view::cost::{Bill, Spent};
-use brigade_kernel::view::count;
+use brigade_kernel::view::{count, rfc3339};
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
@@ -100,7 +101,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
         RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
-        RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
+        RunStatus::QuotaParked => match summary.retry_at {
+            Some(at) => {
+                format!("parked until {} ({}): brigade resume {id} then, or brigade resume {id} --wait now", instant(at), summary.output)
+            }
+            None => format!("parked ({}): brigade resume {id} later, or brigade resume {id} --wait now", summary.output),
+        },
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
         RunStatus::Failed => match summary.error.map(remedy) {
             Some(remedy) => format!("stopped: {}\n{remedy}brigade resume {id}", summary.output),
@@ -108,6 +114,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
         },
     };
     format!("{}\n", escape_for_screen(&next))
+}
+
+/// An instant for people, to the second, in UTC.
+pub fn instant(at: Timestamp) -> String {
+    let text = rfc3339(at);
+    text.split_once('.').map_or(text.clone(), |(to_the_second, _)| format!("{}Z", to_the_second.replace('T', " ")))
 }
 
 /// What a person can do about a provider that does not serve.

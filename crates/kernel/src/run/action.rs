@@ -375,6 +375,8 @@ pub enum Fact {
     CapRaised(NanoUsd),
     /// A person wants it stopped for good.
     CancelAsked,
+    /// The run is to sit out its quota by itself.
+    WaitAsked,
     /// The engine goes away; finish what cannot be repeated, start nothing.
     Drain,
     /// Failed subtasks and rows are tried again.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
-    Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Standstill, Starved,
+    State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::call::{End, ErrorClass, Item, Service, Speaker};
@@ -46,6 +46,7 @@ impl State {
                 self.ledger = Ledger::new(&caps(&start.policy.budget));
                 self.started_at = at;
                 self.phase = Phase::Planning;
+                self.waits = start.wait;
                 if start.planned {
                     self.desk.job = Some(Job::Plan { faults: Vec::new() });
                     self.desk.stage = DeskStage::Call;
@@ -53,14 +54,18 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                let early = |standstill: &Standstill| standstill.until.is_some_and(|until| until > at);
+                let waiting = self.waits && self.standstill.as_ref().is_some_and(early);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
                 self.stop = self.stop.take().filter(|stop| match stop {
                     Stop::Cancel => true,
                     Stop::Failed(_) => self.phase != Phase::Ended,
-                    Stop::Provider { .. } => false,
+                    // Whoever waits, waits on.
+                    Stop::Provider { .. } => waiting,
                 });
+                self.standstill = self.standstill.take().filter(|_| waiting && self.stop.is_some());
                 self.starved.clear();
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
@@ -391,11 +396,21 @@ impl State {
                     patch.applied = Some(error.clone().map_or(Ok(()), Err));
                 }
             }
-            Event::Halted { class, message } => {
+            Event::Halted { class, message, until } => {
                 self.stop = Some(match class {
-                    Some(class) => Stop::Provider { class: *class, message: message.clone() },
+                    Some(class) => Stop::Provider { class: *class, message: message.clone(), until: *until },
                     None => Stop::Failed(message.clone()),
                 });
+            }
+            Event::Waits {} => self.waits = true,
+            Event::QuotaParked { window, until, .. } => {
+                self.standstill = Some(Standstill { window: window.clone(), until: *until });
+            }
+            Event::QuotaResumed { .. } => {
+                self.standstill = None;
+                self.storms.clear();
+                self.starved.clear();
+                self.stop = self.stop.take().filter(|stop| !matches!(stop, Stop::Provider { .. }));
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
             Event::RunPaused(summary) => self.ended = Some(summary.clone()),

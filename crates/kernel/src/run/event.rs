@@ -22,7 +22,7 @@ use crate::policy::Policy;
 use crate::route::{Failure, Repair};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use caller::*;
@@ -520,7 +520,31 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         class: Option<ErrorClass>,
         message: String,
+        /// When the provider will serve again, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
+    /// From here on the run sits out its quota by itself.
+    #[serde(rename = "run.waits")]
+    Waits {},
+    /// A quota has no room: nothing is in flight, nothing starts.
+    #[serde(rename = "quota.parked")]
+    QuotaParked {
+        /// The window's name, or `provider` for a limit of its own.
+        window: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        needed: Option<QuotaUnits>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<QuotaUnits>,
+        message: String,
+        /// Whether it goes on by itself.
+        waits: bool,
+    },
+    /// The time has come: the run goes on by itself.
+    #[serde(rename = "quota.resumed")]
+    QuotaResumed { window: String },
     #[serde(rename = "run.cancelling")]
     Cancelling {},
     /// No engine works on it now; it can be resumed.
@@ -571,6 +595,9 @@ pub struct RunSummary {
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,
+    /// When it can go on, where it is parked and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
     /// All money spent so far.
     pub cost_usd: NanoUsd,
     /// What the same tokens would have cost on the flagship: computed, not measured.

@@ -23,6 +23,7 @@ mod hear;
 mod instructed;
 mod open;
 mod outcomes;
+mod park;
 mod parts;
 mod prepare;
 mod rows;

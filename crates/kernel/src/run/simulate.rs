@@ -154,6 +154,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         continues: None,
         offline: None,
         reuse: false,
+        wait: false,
     };
     run.start(start, now);
     let subtasks: Vec<Subtask> = plan.subtasks.iter().map(plain).collect();

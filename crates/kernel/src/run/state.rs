@@ -115,6 +115,10 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// Whether it sits out its quota by itself.
+    pub waits: bool,
+    /// It is parked.
+    pub standstill: Option<Standstill>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.
@@ -152,9 +156,20 @@ pub enum Stop {
         class: ErrorClass,
         /// In the provider's words.
         message: String,
+        /// When it will serve again, where it says so.
+        until: Option<Timestamp>,
     },
     /// The run cannot go on.
     Failed(String),
+}
+
+/// A run parked on a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    /// Whose: a window's name, or `provider`.
+    pub window: String,
+    /// When there is room again, where that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What is parked.

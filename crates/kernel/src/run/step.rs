@@ -70,6 +70,7 @@ impl Run {
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
         }
+        self.unpark();
         let mut doors = Doors { gate, shut: Vec::new() };
         while !self.stopping() {
             let before = self.outbox.len();
@@ -96,7 +97,8 @@ impl Run {
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping())
+        let soon = [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping());
+        [soon, self.parked_until()].into_iter().flatten().min()
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {

@@ -96,6 +96,13 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
         Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
+        Event::QuotaParked { window, until, needed, left, message, waits } => {
+            let fields = json!({
+                "window": window, "until": until.map(rfc3339), "needed": needed, "left": left, "message": message, "waits": waits,
+            });
+            ("quota.parked", fields)
+        }
+        Event::QuotaResumed { window } => ("quota.resumed", json!({ "window": window })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
         Event::InboxOpened { item, ask, unit: of, question, evidence, .. } => {
@@ -136,6 +143,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::RowsEnded { .. }
         | Event::Halted { .. }
         | Event::Cancelling {}
+        | Event::Waits {}
         | Event::ReviewFailed { .. } => return None,
     })
 }
@@ -145,6 +153,7 @@ fn closing(summary: &RunSummary) -> Value {
         "status": summary.status,
         "output": summary.output,
         "error": summary.error,
+        "retry_at": summary.retry_at.map(rfc3339),
         "cost_usd": usd(summary.cost_usd),
         "all_flagship_cost_usd": usd(summary.all_flagship_cost_usd),
         "duration_ms": summary.duration_ms,

@@ -62,6 +62,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         continues: None,
         offline: None,
         reuse: true,
+        wait: false,
     };
     let mut progress = Progress::new(Level::Normal);
     for notice in &config.notices {

@@ -112,7 +112,8 @@ impl Run {
             let question = "The provider says the account has no quota or credit left. Top it up, then approve to go on.".to_owned();
             self.ask_person(Ask::Account, None, None, question, error.message.clone());
         }
-        self.record(Event::Halted { class: Some(error.class), message: error.message.clone() });
+        let until = if let GiveUp::Park { until } = how { until } else { None };
+        self.record(Event::Halted { class: Some(error.class), message: error.message.clone(), until });
     }
 
     fn executor_said(&mut self, key: Key, answer: &Answer) {

@@ -15,12 +15,17 @@ impl Run {
         if !self.state.calls.is_empty() || self.session.outstanding > 0 || !actions.is_empty() {
             return;
         }
+        if !self.session.draining
+            && let Some(why) = self.parked_by_provider()
+        {
+            return self.park(why);
+        }
         let summary = |status, output: String| self.summary(status, output, None);
         if let Some(stop) = self.state.stop.clone() {
             let event = match stop {
                 Stop::Cancel => Event::RunEnded(summary(RunStatus::Cancelled, "cancelled".to_owned())),
                 Stop::Failed(why) => Event::RunEnded(summary(RunStatus::Failed, why)),
-                Stop::Provider { class, message } => {
+                Stop::Provider { class, message, .. } => {
                     let status = match class {
                         ErrorClass::RateLimited | ErrorClass::Overloaded => RunStatus::QuotaParked,
                         ErrorClass::QuotaExhausted => RunStatus::NeedsPerson,
@@ -71,11 +76,12 @@ impl Run {
         self.room() > 0 && (!self.state.ready.is_empty() || rows())
     }
 
-    fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
+    pub(in crate::run) fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
         RunSummary {
             status,
             output,
             error,
+            retry_at: None,
             cost_usd: self.state.spent(),
             all_flagship_cost_usd: self.state.all_flagship,
             duration_ms: self.now - self.state.started_at,

@@ -12,6 +12,7 @@ mod laws;
 mod mcp;
 mod merges;
 mod open;
+mod park;
 mod passes;
 mod plan;
 mod trouble;

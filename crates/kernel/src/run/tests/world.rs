@@ -272,6 +272,7 @@ impl World {
             continues: None,
             offline: None,
             reuse: false,
+            wait: false,
         };
         alter(&mut start);
         run.start(start, START);
