@@ -6,6 +6,8 @@
 mod agents;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/budgets.rs"]
+mod budgets;
 #[path = "seeing/codex.rs"]
 mod codex;
 #[path = "seeing/compaction.rs"]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
+use brigade_kernel::budget::{Amounts, HomeLease};
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
@@ -35,6 +36,7 @@ use crate::perform::{self, Answerer, Job, Way};
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse;
 use crate::rows::{self, key_of};
+use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -67,6 +69,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The ledger that all runs of the home share cannot be used.
+    #[error("{0}; the run stands still")]
+    Treasury(Arc<TreasuryError>),
     /// A result that is on record cannot be read back.
     #[error(transparent)]
     Recall(#[from] LoadError),
@@ -90,6 +95,8 @@ pub struct World {
     pub servers: Arc<Servers>,
     /// One gate per account.
     pub gates: Gates,
+    /// Leases of the home.
+    pub treasury: Treasury,
     /// The time.
     pub clock: Clock,
 }
@@ -106,6 +113,13 @@ pub struct Engine {
     rows: Option<Rows>,
     facts: mpsc::UnboundedSender<Fact>,
     inbox: mpsc::UnboundedReceiver<Fact>,
+    /// What the treasury answers.
+    answers: mpsc::UnboundedSender<(Caller, Answer)>,
+    answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
+    /// Leases of the home that were granted, for calls that are about to be made.
+    granted: Vec<(Caller, HomeLease, Amounts)>,
+    /// Models whose gate a call has passed that waits for its lease of the home.
+    asking: HashMap<Caller, ModelRef>,
     commits: VecDeque<Commit>,
     calls: HashMap<CallNo, (CancellationToken, ModelRef)>,
     /// Excerpts of units in hand.
@@ -115,6 +129,8 @@ pub struct Engine {
     /// Content hash of units in hand whose results may be reused.
     works: HashMap<Unit, String>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
+    /// It was taken up from an engine that left these leases of calls in flight.
+    takes_up: Option<Vec<HomeLease>>,
     /// Cancelled once commands under way are not waited for any longer.
     leaving: CancellationToken,
     _lock: RunLock,
@@ -131,6 +147,7 @@ impl Engine {
     /// An engine for a run whose events up to `version` are folded into `run`.
     pub fn new(run: Run, version: u64, world: World, lock: RunLock, show: Option<mpsc::UnboundedSender<Recorded>>) -> Self {
         let (facts, inbox) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
         let id = run.state().run().clone();
         let rows = run.state().start().input.as_ref().map(|input| Rows::new(&input.path));
         Self {
@@ -143,12 +160,17 @@ impl Engine {
             rows,
             facts,
             inbox,
+            answers,
+            answered,
+            granted: Vec::new(),
+            asking: HashMap::new(),
             commits: VecDeque::new(),
             calls: HashMap::new(),
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
             show,
+            takes_up: None,
             leaving: CancellationToken::new(),
             _lock: lock,
         }
@@ -171,6 +193,14 @@ impl Engine {
         self.run.hear(fact, now);
     }
 
+    /// Takes the run up from an engine that left it.
+    pub fn take_up(&mut self) {
+        // What its calls in flight took is booked with the events that say they are lost.
+        let lost = self.run.state().calls.values().filter_map(|flight| flight.home).collect();
+        self.takes_up = Some(lost);
+        self.hear(Fact::Opened);
+    }
+
     /// Works until the run ends, pauses, or is to be left.
     ///
     /// # Errors
@@ -179,6 +209,9 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
+        if let Some(lost) = self.takes_up.take().filter(|_| !self.run.home_caps().is_empty()) {
+            self.world.treasury.take_up(self.id.clone(), lost);
+        }
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -195,6 +228,7 @@ impl Engine {
                 biased;
                 durable = next(&mut self.commits), if !self.commits.is_empty() => self.durable(durable)?,
                 Some(fact) = self.inbox.recv() => self.hear(fact),
+                Some((caller, answer)) = self.answered.recv() => self.answered(caller, answer)?,
                 _ = commands.tick() => self.listen()?,
                 // There may be more to begin: once what was begun has had its turn.
                 () = tokio::task::yield_now(), if more => {}
@@ -227,8 +261,16 @@ impl Engine {
         let gates = self.world.gates.clone();
         let actions = self.run.step(now, &mut |model| gates.enter(model, now));
         let more = !actions.is_empty();
+        for (caller, lease, most) in std::mem::take(&mut self.granted) {
+            self.granted(caller, lease, most, &mut jobs);
+        }
         for action in actions {
-            self.take(action, &mut jobs);
+            match action {
+                Action::Call { caller } => {
+                    self.call(caller, None, &mut jobs);
+                }
+                action => jobs.push(Job::Do(action)),
+            }
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
@@ -255,6 +297,10 @@ impl Engine {
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        let spent = self.run.take_spending();
+        if !spent.is_empty() {
+            batch = batch.record(&treasury::spending(), treasury::spending_of(self.id.clone(), spent));
+        }
         hit("before-append");
         let ticket = self.world.journal.append(batch);
         hit("after-append");
@@ -280,19 +326,47 @@ impl Engine {
         }
     }
 
-    /// Turns an action into a job, or into a fact where the answer is at hand.
-    fn take(&mut self, action: Action, jobs: &mut Vec<Job>) {
-        let Action::Call { caller } = action else {
-            jobs.push(Job::Do(action));
-            return;
+    /// The treasury has answered. What was granted is used in the next turn.
+    fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
+        match answer {
+            Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
+            Answer::Refused(refused) => {
+                let now = self.world.clock.now();
+                if let Some(model) = self.asking.remove(&caller) {
+                    self.world.gates.give_back(&model, now);
+                }
+                self.run.hear(Fact::HomeRefused { caller, refused }, now);
+            }
+            Answer::Failed(error) => return Err(EngineError::Treasury(error)),
+        }
+        Ok(())
+    }
+
+    /// Makes the call whose lease was granted, if it is still wanted.
+    fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
+        let model = self.asking.remove(&caller);
+        let used = match model {
+            Some(model) if !self.run.may_send(&caller) => {
+                self.world.gates.give_back(&model, self.world.clock.now());
+                false
+            }
+            _ => self.call(caller, Some((lease, most)), jobs),
         };
+        if !used {
+            self.world.treasury.give_back(self.id.clone(), lease);
+        }
+    }
+
+    /// Makes a job of a call, or a fact where the answer is at hand. Where runs share a cap it needs a lease of the home, and
+    /// asks for one that covers it. Whether it was begun.
+    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 self.run.cannot_call(refusal.to_string(), now);
-                return;
+                return false;
             }
         };
         let model = prepared.call.model.clone();
@@ -303,7 +377,7 @@ impl Engine {
             if let Some(earlier) = reuse::find(&*self.world.journal, &work) {
                 self.world.gates.give_back(&model, now);
                 self.run.hear(Fact::Reused { unit: unit.clone(), earlier }, now);
-                return;
+                return false;
             }
             self.works.insert(unit.clone(), work);
         }
@@ -316,22 +390,33 @@ impl Engine {
             self.world.gates.give_back(&model, now);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
-            return;
+            return false;
         };
-        match self.run.begin_call(&prepared, now) {
-            Some(no) => {
-                let cancel = CancellationToken::new();
-                self.calls.insert(no, (cancel.clone(), model));
-                let how = match caller {
-                    Caller::Planner => Way::Streamed,
-                    Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
-                    _ if self.run.is_awaited(no) => Way::Awaited,
-                    _ => Way::Whole,
-                };
-                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        let caps = self.run.home_caps();
+        if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
+            match self.run.ask_home(&prepared, now) {
+                Some(ask) => {
+                    self.asking.insert(caller.clone(), model);
+                    self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
+                }
+                None => self.world.gates.give_back(&model, now),
             }
-            None => self.world.gates.give_back(&model, now),
+            return false;
         }
+        let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
+            self.world.gates.give_back(&model, now);
+            return false;
+        };
+        let cancel = CancellationToken::new();
+        self.calls.insert(no, (cancel.clone(), model));
+        let how = match caller {
+            Caller::Planner => Way::Streamed,
+            Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+            _ if self.run.is_awaited(no) => Way::Awaited,
+            _ => Way::Whole,
+        };
+        jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        true
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {

@@ -23,6 +23,7 @@ mod reuse;
 pub mod rows;
 mod schema;
 pub mod start;
+pub mod treasury;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineError, Leave, Models, World};
@@ -32,3 +33,4 @@ pub use home::{Home, HomeError};
 pub use mcp::Mcp;
 pub use record::Recorded;
 pub use start::{Shared, StartError};
+pub use treasury::Treasury;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
@@ -100,7 +101,7 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
-        RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
+        RunStatus::BudgetReached => format!("budget reached ({}): {}", summary.output, after_budget(id, summary.short_of.as_ref())),
         RunStatus::QuotaParked => match summary.retry_at {
             Some(at) => {
                 format!("parked until {} ({}): brigade resume {id} then, or brigade resume {id} --wait now", instant(at), summary.output)
@@ -120,6 +121,19 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
 pub fn instant(at: Timestamp) -> String {
     let text = rfc3339(at);
     text.split_once('.').map_or(text.clone(), |(to_the_second, _)| format!("{}Z", to_the_second.replace('T', " ")))
+}
+
+/// What a person can do about a cap.
+fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
+    let raise = |key: &str| format!("raise {key} in the configuration, then brigade resume {id}");
+    match scope {
+        Some(Scope::Day) => {
+            format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
+        }
+        Some(Scope::Home) => raise("budget.home_usd"),
+        Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
+        _ => format!("brigade resume {id} --max-budget-usd X"),
+    }
 }
 
 /// What a person can do about a provider that does not serve.

@@ -136,9 +136,19 @@ pub const KEYS: &[Key] = &[
     key("limits.subtask_deadline", Kind::MaybeSpan, "from a subtask's start to its end"),
     key("budget.run_usd", Kind::Usd, "cap of one run"),
     key("budget.confirm_above_usd", Kind::MaybeUsd, "ask before a dearer plan starts"),
+    key("budget.call_usd", Kind::MaybeUsd, "cap of one call"),
+    key("budget.attempt_usd", Kind::MaybeUsd, "cap of one attempt"),
+    key("budget.subtask_usd", Kind::MaybeUsd, "cap of one subtask, over all its rows"),
+    key("budget.run_tokens", maybe(1, TOKENS), "cap on the tokens of one run"),
+    key("budget.planner_usd", Kind::MaybeUsd, "cap on the planner's calls of one run"),
     key("budget.planner_tokens", maybe(1, TOKENS), "cap on the planner's tokens"),
+    key("budget.executor_usd", Kind::MaybeUsd, "cap on the executors' calls of one run"),
     key("budget.executor_tokens", maybe(1, TOKENS), "cap on the executors' tokens"),
+    key("budget.reviewer_usd", Kind::MaybeUsd, "cap on the reviews of one run"),
     key("budget.reviewer_tokens", maybe(1, TOKENS), "cap on the reviews' tokens"),
+    key("budget.day_usd", Kind::MaybeUsd, "cap of one UTC day, over all runs of the home"),
+    key("budget.day_tokens", maybe(1, TOKENS), "cap on the tokens of one UTC day, over all runs of the home"),
+    key("budget.home_usd", Kind::MaybeUsd, "cap of all runs of the home together"),
     key("quota.window", Kind::MaybeSpan, "how long a unit of your quota counts"),
     key("quota.units", Kind::MaybeUnits, "units that may count at once"),
     key("quota.weights.*", Kind::Weight, "units of one call on a tier"),
@@ -148,7 +158,6 @@ pub const KEYS: &[Key] = &[
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
 const LATER: &[&str] = &[
-    "budget.day_usd",
     "cache",
     "grants",
     "hedging",

@@ -6,6 +6,7 @@
 //! Read first: [`Policy`], then [`Settings::set`].
 
 mod agents;
+mod budget;
 mod entries;
 mod escalation;
 mod keys;
@@ -24,9 +25,10 @@ use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
 pub use agents::{AgentPolicy, Billing};
+pub use budget::{BudgetPolicy, Cap};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
-pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
+pub use limits::{Limits, MAX_MENDS, OutputTokens, Slots};
 pub use quota::{MAIN_WINDOW, QuotaPolicy, QuotaWindow};
 pub use settings::{Fault, Rung, Setting, Settings};
 

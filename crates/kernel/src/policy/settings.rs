@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Kind, find};
-use super::{Ground, MAIN_WINDOW, Policy, RouteTo, Slots, TierPolicy, Who};
+use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Slots, TierPolicy, Who};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{TaskType, parse_span};
@@ -395,12 +395,14 @@ fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
 
 fn apply_budget(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
     let budget = &mut policy.budget;
-    match (field, value) {
-        ("run_usd", Value::Usd(Some(usd))) => budget.run_usd = *usd,
-        ("confirm_above_usd", Value::Usd(usd)) => budget.confirm_above_usd = *usd,
-        ("planner_tokens", Value::Count(n)) => budget.planner_tokens = *n,
-        ("executor_tokens", Value::Count(n)) => budget.executor_tokens = *n,
-        ("reviewer_tokens", Value::Count(n)) => budget.reviewer_tokens = *n,
+    if let ("run_usd", Value::Usd(Some(usd))) = (field, value) {
+        budget.run_usd = *usd;
+        return Some(());
+    }
+    let (_, cap) = budget.caps().into_iter().find(|(name, _)| *name == field)?;
+    match (cap, value) {
+        (Cap::Usd(cap), Value::Usd(usd)) => *cap = *usd,
+        (Cap::Tokens(cap), Value::Count(n)) => *cap = *n,
         _ => return None,
     }
     Some(())

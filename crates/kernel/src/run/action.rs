@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::event::{Caller, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
+use crate::budget::Refused;
 use crate::call::{Answer, CallError};
 use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
@@ -361,6 +362,13 @@ pub enum Fact {
     PatchApplied {
         /// Why not.
         error: Option<String>,
+    },
+    /// The home has no room for a call.
+    HomeRefused {
+        /// On whose behalf it was asked.
+        caller: Caller,
+        /// By which cap.
+        refused: Refused,
     },
     /// A person steers.
     Told(String),

@@ -10,19 +10,19 @@ pub(super) use graph::waits_for;
 
 use std::sync::Arc;
 
+use super::caps;
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Standstill, Starved,
     State, Stop, Task, Tried,
 };
-use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, ErrorClass, Item, Service, Speaker};
+use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
+use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
-use crate::policy::BudgetPolicy;
 use crate::route::{GiveUp, Repair};
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
     /// Whether the account refuses everybody, or serves again.
@@ -43,7 +43,7 @@ impl State {
         let at = stamped.at;
         match &stamped.event {
             Event::RunStarted(start) => {
-                self.ledger = Ledger::new(&caps(&start.policy.budget));
+                self.ledger = Ledger::new(&caps::of_run(&start.policy));
                 self.started_at = at;
                 self.phase = Phase::Planning;
                 self.waits = start.wait;
@@ -73,12 +73,10 @@ impl State {
             }
             Event::Repinned { policy } => {
                 let mut start = self.start().clone();
-                let caps = caps(&policy.budget);
-                self.ledger.set_role_cap(Role::Planner, caps.planner_tokens);
-                self.ledger.set_role_cap(Role::Executor, caps.executor_tokens);
-                self.ledger.set_role_cap(Role::Reviewer, caps.reviewer_tokens);
+                self.ledger.set_caps(&caps::of_run(policy));
                 start.policy = policy.clone();
                 self.started = Some(Arc::new(start));
+                self.cap_subtasks();
             }
             Event::PlanSubtask { subtask, .. } => self.add_task((**subtask).clone()),
             Event::PlanFaulted { faults, mend } => {
@@ -142,14 +140,16 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.caller_key(caller);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
+                    attempt: caller.attempt(),
                     money: *lease_usd,
                     tokens: *lease_tokens,
+                    units: *units,
                 };
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
@@ -182,12 +182,13 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at };
+                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at, home: *home };
                 self.calls.insert(*call, flight);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
+                let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -199,7 +200,6 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
-                    let units = self.start().policy.units_of(&flight.tier, &flight.model, Service::Default);
                     self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
                 }
@@ -268,9 +268,10 @@ impl State {
                     self.fresh.push(key);
                 }
             }
-            Event::AttemptEnded { unit, tier, ending, failure, accepted, reason, .. } => {
+            Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
             }
             Event::Escalated { unit, .. } => {
@@ -301,7 +302,7 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message } => {
+            Event::LeaseRefused { role, scope, message, .. } => {
                 self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
             }
             Event::Reserved { review_usd } => {
@@ -559,13 +560,4 @@ pub fn uses_view(spec: &Subtask) -> bool {
 pub fn may_write(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
     !spec.writes.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
-}
-
-fn caps(budget: &BudgetPolicy) -> Caps {
-    Caps {
-        run: budget.run_usd,
-        planner_tokens: budget.planner_tokens,
-        executor_tokens: budget.executor_tokens,
-        reviewer_tokens: budget.reviewer_tokens,
-    }
 }

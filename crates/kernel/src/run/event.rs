@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Role, UsageByTier};
+use crate::budget::{HomeLease, Role, Scope, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -303,6 +303,12 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// What it counts against a quota.
+        #[serde(default, skip_serializing_if = "QuotaUnits::is_zero")]
+        units: QuotaUnits,
+        /// Its lease of the home, where its runs share a cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        home: Option<HomeLease>,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,
@@ -444,8 +450,16 @@ pub enum Event {
     /// A source of rows has no more of them.
     #[serde(rename = "rows.ended")]
     RowsEnded { source: SubtaskOrInput, rows: u64 },
+    /// A call may not start: a cap has no room for it.
     #[serde(rename = "budget.refused")]
-    LeaseRefused { role: Role, scope: String, message: String },
+    LeaseRefused {
+        role: Role,
+        scope: Scope,
+        message: String,
+        /// When time alone makes room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
     Reserved { review_usd: NanoUsd },
@@ -592,6 +606,9 @@ pub struct RunSummary {
     pub status: RunStatus,
     /// The result, on completion; else why it stands still, in a sentence.
     pub output: String,
+    /// Whose cap is reached, when that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_of: Option<Scope>,
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,

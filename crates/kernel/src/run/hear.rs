@@ -9,6 +9,7 @@ use super::action::{Fact, RowRead};
 use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
+use crate::budget::Measure;
 use crate::call::{Answer, CallError, Service};
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
@@ -103,6 +104,7 @@ impl Run {
                 self.session.applying = false;
                 self.record(Event::PatchApplied { error });
             }
+            Fact::HomeRefused { caller, refused } => self.home_refused(&caller, &refused),
             Fact::Told(text) => self.record(Event::Told { text }),
             Fact::Replied { item, reply } => self.replied(item, reply),
             Fact::CapRaised(cap) => {
@@ -132,7 +134,7 @@ impl Run {
     fn opened(&mut self) {
         let lost: Vec<CallNo> = self.state.calls.keys().copied().collect();
         for call in lost {
-            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
             self.record(Event::CallEnded {
                 call,
                 result: CallResult::Lost,
@@ -149,7 +151,7 @@ impl Run {
 
     fn answered(&mut self, call: CallNo, answer: Result<Answer, CallError>, ms: Millis, first_ms: Option<Millis>) {
         let Some(flight) = self.state.calls.get(&call).cloned() else { return };
-        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
         let (usage, service, sent) = match &answer {
             Ok(answer) => (answer.usage, answer.service.unwrap_or_default(), true),
             Err(error) => (error.usage, Service::Default, error.sent),
@@ -187,7 +189,7 @@ impl Run {
     }
 
     fn frozen(&self) -> bool {
-        self.state.ledger.balance(&crate::budget::Scope::Run).is_some_and(|b| b.frozen)
+        self.state.ledger.balance(&crate::budget::Scope::Run, Measure::NanoUsd).is_some_and(|b| b.frozen)
     }
 
     fn stage(&self, unit: &Unit) -> Option<Stage> {

@@ -16,11 +16,13 @@
 
 mod action;
 mod apply;
+mod caps;
 mod compact;
 mod errand;
 mod event;
 mod hear;
 mod instructed;
+mod lease;
 mod open;
 mod outcomes;
 mod park;
@@ -108,6 +110,8 @@ struct Session {
     applying: bool,
     /// The engine goes away.
     draining: bool,
+    /// Leases asked of the home, and what it is to be told.
+    home: lease::AtHome,
 }
 
 /// A row in hand.
@@ -185,6 +189,7 @@ impl Run {
 
     /// Records and folds an event.
     fn record(&mut self, event: Event) {
+        self.note_spending(&event);
         let stamped = Stamped { at: self.now, event };
         self.state.apply(&stamped);
         self.outbox.push(stamped);

@@ -12,7 +12,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use crate::budget::{Ledger, UsageByTier};
+use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -185,7 +185,7 @@ pub enum Parked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Starved {
     /// Which scope.
-    pub scope: String,
+    pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
 }
@@ -220,6 +220,8 @@ pub struct InFlight {
     pub model: ModelRef,
     /// Since when.
     pub since: Timestamp,
+    /// Its lease of the home, if it needed one.
+    pub home: Option<HomeLease>,
 }
 
 /// One subtask of the plan.

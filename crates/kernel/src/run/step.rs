@@ -91,14 +91,14 @@ impl Run {
         actions
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.session.draining || self.state.stop.is_some()
     }
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        let soon = [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping());
-        [soon, self.parked_until()].into_iter().flatten().min()
+        let soon = [self.state.wakes_at(), self.waits_until(), self.home_waits()].into_iter().flatten().min();
+        [soon.filter(|_| !self.stopping()), self.parked_until()].into_iter().flatten().min()
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -274,7 +274,11 @@ impl Run {
         if self.item_missing(key) || self.session.leased_out.contains(&key.task) {
             return false;
         }
-        let (no, opened, tier, model) = (attempt.no, attempt.opened, attempt.tier.clone(), self.model_of(key));
+        let no = attempt.no;
+        if self.home_waits().is_some() || self.is_asking(|| Caller::Executor { unit: self.state.unit(key), attempt: no }) {
+            return false;
+        }
+        let (opened, tier, model) = (attempt.opened, attempt.tier.clone(), self.model_of(key));
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
@@ -315,6 +319,9 @@ impl Run {
             return;
         }
         let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };
+        if self.home_waits().is_some() || self.is_asking(|| caller.clone()) {
+            return;
+        }
         let model = match caller {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
             _ => self.desk_model().1,

@@ -8,7 +8,7 @@ use crate::plan::{Subtask, TaskType};
 use crate::run::{CallNo, CallResult, Caller, Ending, Event, GatheredPart, Stamped, SubtaskStatus, Unit, Verdict};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 fn id(name: &str) -> SubtaskId {
@@ -38,6 +38,8 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        units: QuotaUnits::default(),
+        home: None,
         opening: Vec::new(),
     }
 }
@@ -178,8 +180,8 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
-        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, .. } => {
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, opening: parts }
+        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, opening: parts }
         }
         other => other,
     };

@@ -44,7 +44,8 @@ impl Run {
             return self.record(Event::RunEnded(summary(status, output)));
         }
         if let Some(starved) = self.state.starved.values().next().cloned() {
-            return self.record(Event::RunPaused(summary(RunStatus::BudgetReached, starved.message)));
+            let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
+            return self.record(Event::RunPaused(summary));
         }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
             return; // the gate opens, or the time comes
@@ -80,6 +81,7 @@ impl Run {
         RunSummary {
             status,
             output,
+            short_of: None,
             error,
             retry_at: None,
             cost_usd: self.state.spent(),

@@ -440,7 +440,7 @@ impl World {
                         continue;
                     }
                 };
-                match self.run.begin_call(&prepared, self.now) {
+                match self.run.begin_call(&prepared, None, self.now) {
                     Some(no) => jobs.push(Err((no, prepared))),
                     None => self.in_flight -= 1,
                 }
