@@ -130,6 +130,7 @@ fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
         Some(Scope::Day) => {
             format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
         }
+        Some(Scope::Window { .. }) => raise("the units of that window in [quota]"),
         Some(Scope::Home) => raise("budget.home_usd"),
         Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
         _ => format!("brigade resume {id} --max-budget-usd X"),

@@ -204,7 +204,7 @@ impl State {
                     self.all_flagship += *flagship_usd;
                 }
                 self.weather(&flight, result, at);
-                self.starved.clear();
+                self.starved.retain(|_, starved| starved.lasts(at));
                 if flight.caller == Caller::Reviewer {
                     self.ledger.hold_back(self.reserve);
                 }
@@ -271,6 +271,9 @@ impl State {
             Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                if let Some(turns) = self.work.get(&key).and_then(|work| work.attempt.as_ref()).map(|attempt| attempt.turns) {
+                    self.pace.attempt_ended(self.tasks[key.task as usize].spec.kind, tier, turns);
+                }
                 self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
             }
@@ -302,8 +305,9 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message, .. } => {
-                self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
+            Event::LeaseRefused { role, scope, message, retry_at, units } => {
+                let starved = Starved { scope: scope.clone(), message: message.clone(), retry_at: *retry_at, units: *units };
+                self.starved.insert(*role, starved);
             }
             Event::Reserved { review_usd } => {
                 self.reserve = *review_usd;

@@ -459,6 +459,9 @@ pub enum Event {
         /// When time alone makes room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
+        /// Units it needs, and units left, where a quota window is short.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        units: Option<(QuotaUnits, QuotaUnits)>,
     },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]

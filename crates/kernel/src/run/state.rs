@@ -20,7 +20,7 @@ use crate::plan::{Subtask, TaskType};
 use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use desk::*;
@@ -115,6 +115,8 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// What attempts take, learned from those that ended.
+    pub pace: super::Pace,
     /// Whether it sits out its quota by itself.
     pub waits: bool,
     /// It is parked.
@@ -188,6 +190,17 @@ pub struct Starved {
     pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
+    /// When time alone makes room.
+    pub retry_at: Option<Timestamp>,
+    /// Units it needs, and units left, where a quota window is short.
+    pub units: Option<(QuotaUnits, QuotaUnits)>,
+}
+
+impl Starved {
+    /// Whether only time makes room: calls that end do not.
+    pub(super) fn lasts(&self, now: Timestamp) -> bool {
+        matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
+    }
 }
 
 /// Refusals of one account (429, overloaded) with no answer between them.

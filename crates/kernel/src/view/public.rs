@@ -94,7 +94,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { role, scope, message, retry_at } => {
+        Event::LeaseRefused { role, scope, message, retry_at, .. } => {
             let retry_at = retry_at.map(rfc3339);
             ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
         }

@@ -150,7 +150,7 @@ impl Windows {
         }
         let top = self.policy.top();
         let flagship = self.policy.tier(top).map_or(need, |bound| self.policy.units_of(top, &bound.model, self.service).0);
-        self.past.add(now, need, now);
+        self.past.add(now, need);
         self.calls += 1;
         self.units = self.units.saturating_add(need);
         self.all_flagship = self.all_flagship.saturating_add(flagship);

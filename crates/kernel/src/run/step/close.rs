@@ -1,11 +1,13 @@
 //! How a session ends: when nothing is under way, and nothing can be.
 
+use crate::budget::Scope;
 use crate::call::ErrorClass;
 use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
 use crate::policy::Slots;
 use crate::run::event::{Event, RunStatus, RunSummary, SubtaskStatus};
+use crate::run::park::Parking;
 use crate::run::state::{DeskStage, Key, Phase, Stop};
 use crate::run::{Action, Run, rows};
 
@@ -43,7 +45,17 @@ impl Run {
             let (status, output) = self.result();
             return self.record(Event::RunEnded(summary(status, output)));
         }
-        if let Some(starved) = self.state.starved.values().next().cloned() {
+        // What only a person can change comes before what time changes.
+        let now = self.now;
+        let short = self.state.starved.values().min_by_key(|starved| starved.lasts(now)).cloned();
+        if let Some(starved) = short {
+            if let Scope::Window { name, .. } = &starved.scope
+                && starved.retry_at.is_some()
+            {
+                let window = name.clone();
+                let (until, units, message) = (starved.retry_at, starved.units, starved.message);
+                return self.park(Parking { window, until, units, message, error: None });
+            }
             let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
             return self.record(Event::RunPaused(summary));
         }
