@@ -65,7 +65,11 @@ impl State {
                     // Whoever waits, waits on.
                     Stop::Provider { .. } => waiting,
                 });
-                self.standstill = self.standstill.take().filter(|_| waiting && self.stop.is_some());
+                if !waiting {
+                    // Whoever resumes may know better than an old report.
+                    self.reports = super::Reports::default();
+                }
+                self.standstill = self.standstill.take().filter(|_| waiting);
                 self.starved.clear();
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
@@ -407,6 +411,7 @@ impl State {
                     None => Stop::Failed(message.clone()),
                 });
             }
+            Event::QuotaReported { provider, windows, as_of } => self.reports.take(provider, windows, as_of.unwrap_or(at)),
             Event::Waits {} => self.waits = true,
             Event::QuotaParked { window, until, .. } => {
                 self.standstill = Some(Standstill { window: window.clone(), until: *until });

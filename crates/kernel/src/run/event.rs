@@ -6,6 +6,7 @@
 mod caller;
 mod deeds;
 mod files;
+mod quota;
 mod started;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::usage::Usage;
 pub use caller::*;
 pub use deeds::*;
 pub use files::*;
+pub use quota::*;
 pub use started::*;
 
 /// An event with its place in the run's journal.
@@ -540,6 +542,15 @@ pub enum Event {
         /// When the provider will serve again, where it says so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+    },
+    /// An account tells how much of its quota is used.
+    #[serde(rename = "quota.reported")]
+    QuotaReported {
+        provider: String,
+        windows: Vec<ReportedWindow>,
+        /// When it told so, if that was to an earlier run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<Timestamp>,
     },
     /// From here on the run sits out its quota by itself.
     #[serde(rename = "run.waits")]

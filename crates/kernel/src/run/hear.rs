@@ -116,6 +116,9 @@ impl Run {
                     self.record(Event::Cancelling {});
                 }
             }
+            Fact::QuotaKnown { provider, windows, at } => {
+                self.record(Event::QuotaReported { provider, windows, as_of: Some(at) });
+            }
             Fact::WaitAsked => {
                 if !self.state.waits {
                     self.record(Event::Waits {});

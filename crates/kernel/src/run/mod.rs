@@ -29,6 +29,7 @@ mod pace;
 mod park;
 mod parts;
 mod prepare;
+mod reported;
 mod rows;
 mod sight;
 mod simulate;
@@ -49,6 +50,7 @@ pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use pace::Pace;
 pub use prepare::{Fetched, Prepared};
+pub use reported::Reports;
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
 pub use simulate::{Fitted, Simulated, Weighed, simulate, weigh};
@@ -108,6 +110,10 @@ struct Session {
     warmth: Vec<step::Warmth>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// Errands handed out in this step, by accounts that report their quota.
+    errands: HashMap<String, usize>,
+    /// An account that has no room, where that kept a call back in this step.
+    used_up: Option<park::Parking>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

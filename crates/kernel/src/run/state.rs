@@ -115,6 +115,8 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// What accounts tell of their quota.
+    pub reports: super::Reports,
     /// What attempts take, learned from those that ended.
     pub pace: super::Pace,
     /// Whether it sits out its quota by itself.

@@ -66,6 +66,8 @@ impl Run {
     pub fn step(&mut self, now: Timestamp, gate: &mut Gate<'_>) -> Vec<Action> {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
+        self.session.errands.clear();
+        self.session.used_up = None;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
@@ -284,7 +286,7 @@ impl Run {
             return true;
         }
         let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || !gate.enter(&model) {
+        if turn == warm::Turn::Wait || self.is_used_up(&model) || !gate.enter(&model) {
             return false;
         }
         if turn == warm::Turn::Lead {
@@ -326,7 +328,7 @@ impl Run {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
             _ => self.desk_model().1,
         };
-        if gate.enter(&model) {
+        if !self.is_used_up(&model) && gate.enter(&model) {
             actions.push(Action::Call { caller });
         }
     }

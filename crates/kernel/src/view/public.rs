@@ -105,6 +105,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             });
             ("quota.parked", fields)
         }
+        Event::QuotaReported { provider, windows, as_of } => {
+            let window = |window: &crate::run::ReportedWindow| json!({ "minutes": window.minutes, "used_percent": window.used_percent, "resets_at": window.resets_at.map(rfc3339) });
+            let windows: Vec<Value> = windows.iter().map(window).collect();
+            ("quota.reported", json!({ "provider": provider, "windows": windows, "as_of": as_of.map(rfc3339) }))
+        }
         Event::QuotaResumed { window } => ("quota.resumed", json!({ "window": window })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),

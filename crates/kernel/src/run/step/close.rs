@@ -59,6 +59,11 @@ impl Run {
             let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
             return self.record(Event::RunPaused(summary));
         }
+        if self.state.parked.is_empty()
+            && let Some(why) = self.session.used_up.clone()
+        {
+            return self.park(why);
+        }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
             return; // the gate opens, or the time comes
         }

@@ -91,3 +91,57 @@ fn a_run_resumed_to_wait_waits_and_a_waiting_run_can_be_cancelled() {
     assert_eq!(world.go().status, RunStatus::Cancelled);
     assert!(world.now.0 < START.0 + HOUR);
 }
+
+/// Errands of an account that reports 45 % of its window used after the first, 35 % more after each.
+fn reporting(wait: bool, n: usize) -> World {
+    let mut policy = policy();
+    policy.agents.insert("openai".to_owned(), crate::policy::AgentPolicy::default());
+    policy.limits.max_concurrent_subagents = crate::policy::Slots::At(1);
+    let mut world = World::started_with(policy, false, |start| start.wait = wait);
+    let plan: serde_json::Value = (0..n).map(|i| json!({"id": format!("s{i}"), "type": "classify", "description": "label it"})).collect();
+    world.give(plan, BulkRules::default());
+    let mut used = 10.0;
+    world.on_report = Box::new(move |now| {
+        let window = now.0 / HOUR;
+        used += 35.0;
+        let fresh = window > START.0 / HOUR;
+        let used_percent = if fresh { 5.0 } else { used };
+        vec![ReportedWindow { minutes: 60, used_percent, resets_at: Some(crate::time::Timestamp((window + 1) * HOUR)) }]
+    });
+    world
+}
+
+#[test]
+fn no_errand_starts_that_its_accounts_own_report_leaves_no_room_for() {
+    let mut world = reporting(false, 5);
+    let end = world.go();
+    assert_eq!(end.status, RunStatus::QuotaParked, "{}", end.output);
+    // 45, 80, and a third could not fit.
+    assert_eq!(world.calls.len(), 2);
+    assert!(end.output.contains("reports 80 % of its 1h window used, and one errand took up to 35 %"), "{}", end.output);
+    assert_eq!(end.retry_at.map(|at| at.0 % HOUR), Some(0), "when its window ends");
+    // Whoever resumes it may know better: one errand is tried.
+    world.reopen();
+    assert_eq!(world.go().status, RunStatus::QuotaParked);
+    assert_eq!(world.calls.len(), 3);
+}
+
+#[test]
+fn a_run_that_waits_sits_its_accounts_window_out() {
+    let mut world = reporting(true, 5);
+    assert_eq!(world.go().status, RunStatus::Completed);
+    assert!(world.now.0 > START.0 + 1_000);
+    assert_eq!(parked(&world).len(), 1);
+}
+
+#[test]
+fn a_quota_that_an_account_reports_used_up_parks_and_asks_nobody() {
+    let mut world = reporting(false, 2).script(|asked| match asked.caller {
+        Caller::Executor { .. } => error(ErrorClass::QuotaExhausted),
+        _ => usual(asked),
+    });
+    world.on_report = Box::new(|now| vec![ReportedWindow { minutes: 300, used_percent: 100.0, resets_at: Some(now + Millis(HOUR)) }]);
+    let end = world.go();
+    assert_eq!(end.status, RunStatus::QuotaParked, "{}", end.output);
+    assert!(end.retry_at.is_some() && world.run.state().inbox.is_empty());
+}
