@@ -299,7 +299,7 @@ impl Engine {
         }
         let spent = self.run.take_spending();
         if !spent.is_empty() {
-            batch = batch.record(&treasury::spending(), treasury::spending_of(self.id.clone(), spent));
+            batch = batch.record(&treasury::spending(), treasury::spending_of(spent));
         }
         hit("before-append");
         let ticket = self.world.journal.append(batch);
@@ -353,7 +353,7 @@ impl Engine {
             _ => self.call(caller, Some((lease, most)), jobs),
         };
         if !used {
-            self.world.treasury.give_back(self.id.clone(), lease);
+            self.world.treasury.give_back(lease);
         }
     }
 

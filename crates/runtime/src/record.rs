@@ -103,7 +103,7 @@ pub fn append(journal: &dyn Journal, run: &mut Run, version: u64) -> Result<(), 
     let mut batch = Batch::new().expect(&stream, version).records(&stream, records);
     let spent = run.take_spending();
     if !spent.is_empty() {
-        batch = batch.record(&treasury::spending(), treasury::spending_of(run.state().run().clone(), spent));
+        batch = batch.record(&treasury::spending(), treasury::spending_of(spent));
     }
     journal.append(batch).wait().map(drop)
 }

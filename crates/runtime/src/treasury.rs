@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError};
-use brigade_kernel::budget::home::{Open, Promise, Promised, Spent};
+use brigade_kernel::budget::home::{Open, Promise, Promised, RunMark, Spent};
 use brigade_kernel::budget::{Amounts, HomeAsk, HomeCap, HomeLease, Refused};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Caller;
@@ -66,7 +66,6 @@ enum Request {
         but: Vec<HomeLease>,
     },
     GiveBack {
-        run: RunId,
         lease: HomeLease,
     },
 }
@@ -146,8 +145,8 @@ impl Treasury {
     }
 
     /// Gives back a lease that will not be used.
-    pub fn give_back(&self, run: RunId, lease: HomeLease) {
-        self.enqueue(Request::GiveBack { run, lease });
+    pub fn give_back(&self, lease: HomeLease) {
+        self.enqueue(Request::GiveBack { lease });
     }
 
     fn enqueue(&self, request: Request) {
@@ -194,11 +193,11 @@ impl Inner {
         for request in group {
             match request {
                 Request::Lease(asked) => asks.push(asked),
-                Request::GiveBack { run, lease } => self.give_back(run, vec![lease]).await,
+                Request::GiveBack { lease } => self.give_back(vec![lease]).await,
                 Request::TakeUp { run, but } => {
                     let open = self.current(book).map(|book| book.open_of(&run)).unwrap_or_default();
                     let unused = open.into_iter().filter(|lease| !but.contains(lease)).collect();
-                    self.give_back(run, unused).await;
+                    self.give_back(unused).await;
                 }
             }
         }
@@ -216,7 +215,7 @@ impl Inner {
             let granted = if let Answer::Granted(lease, _) = &answer { Some(*lease) } else { None };
             let gone = asked.answer.send((asked.caller, answer)).is_err();
             if let Some(lease) = granted.filter(|_| gone) {
-                self.give_back(asked.run, vec![lease]).await;
+                self.give_back(vec![lease]).await;
             }
         }
     }
@@ -245,8 +244,9 @@ impl Inner {
                     Ok(()) => {
                         let lease = HomeLease { seq, n: record.calls.len() as u32 };
                         let most = asked.ask.most;
-                        book.ledger.promise(lease, Open { run: asked.run.clone(), at: now, most });
-                        record.calls.push(Promise { run: asked.run.clone(), most });
+                        let run = RunMark::of(&asked.run);
+                        book.ledger.promise(lease, Open { run, at: now, most });
+                        record.calls.push(Promise { run, most });
                         Answer::Granted(lease, most)
                     }
                     Err(refused) => Answer::Refused(refused),
@@ -286,12 +286,12 @@ impl Inner {
 
     /// Ends leases of calls that were not sent. Where the journal takes nothing they stay promised until their run is taken up
     /// again; its engine stops at the same fault, and says so.
-    async fn give_back(&self, run: RunId, unused: Vec<HomeLease>) {
+    async fn give_back(&self, unused: Vec<HomeLease>) {
         if unused.is_empty() {
             return;
         }
         let at = self.clock.now();
         let calls = unused.into_iter().map(|lease| Spent { lease: Some(lease), at, took: Amounts::default() }).collect();
-        let _ = self.journal.append(Batch::new().record(&spending(), spending_of(run, calls))).await;
+        let _ = self.journal.append(Batch::new().record(&spending(), spending_of(calls))).await;
     }
 }

@@ -91,7 +91,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    for key in ["budget.day_usd", "quality.classify", "shadow.rate", "limits.types.classify", "hedging"] {
+    for key in ["quality.classify", "shadow.rate", "limits.types.classify", "hedging"] {
         assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
     }
     let empty = Settings::default().set("shadow", &Setting::Empty).unwrap_err();

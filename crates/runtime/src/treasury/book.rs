@@ -2,7 +2,7 @@
 
 use brigade_journal::{Batch, Journal, Stream};
 use brigade_kernel::budget::HomeLease;
-use brigade_kernel::budget::home::{Ended, HomeLedger, Promised, Spent};
+use brigade_kernel::budget::home::{Ended, HomeLedger, Promised, RunMark, Spent};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ fn checkpoints() -> Stream {
 }
 
 /// A record of `spending`.
-pub fn spending_of(run: RunId, calls: Vec<Spent>) -> Vec<u8> {
-    serde_json::to_vec(&Ended { run, calls }).expect("plain values")
+pub fn spending_of(calls: Vec<Spent>) -> Vec<u8> {
+    serde_json::to_vec(&Ended { calls }).expect("plain values")
 }
 
 /// The ledger, and how far both streams are in it.
@@ -119,7 +119,8 @@ impl Book {
 
     /// Leases of a run that have not ended.
     pub fn open_of(&self, run: &RunId) -> Vec<HomeLease> {
-        self.ledger.open().filter(|(_, open)| open.run == *run).map(|(lease, _)| lease).collect()
+        let run = RunMark::of(run);
+        self.ledger.open().filter(|(_, open)| open.run == run).map(|(lease, _)| lease).collect()
     }
 
     /// Whether it is time to look for the dead again; if so, it counts as done.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use brigade_journal::{Batch, Journal};
-use brigade_kernel::budget::home::{HomeLedger, Open, Spent};
+use brigade_kernel::budget::home::{HomeLedger, Open, RunMark, Spent};
 use brigade_kernel::budget::{Amounts, HomeLease};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Event;
 
 use super::{TreasuryError, spending, spending_of};
-use crate::home::events_of;
+use crate::home::RUNS;
 use crate::record;
 
 /// What ends the leases of every run that is not `alive`, a batch for each: a call that was sent and whose end is not on record
@@ -21,24 +21,30 @@ use crate::record;
 /// # Errors
 /// [`TreasuryError`].
 pub fn reap(journal: &dyn Journal, ledger: &HomeLedger, alive: &dyn Fn(&RunId) -> bool) -> Result<Vec<Batch>, TreasuryError> {
-    let mut batches = Vec::new();
-    let mut by_run: BTreeMap<&RunId, Vec<(HomeLease, &Open)>> = BTreeMap::new();
+    let mut by_run: BTreeMap<RunMark, Vec<(HomeLease, &Open)>> = BTreeMap::new();
     for (lease, open) in ledger.open() {
-        by_run.entry(&open.run).or_default().push((lease, open));
+        by_run.entry(open.run).or_default().push((lease, open));
     }
-    for (run, open) in by_run {
-        if alive(run) {
-            continue;
-        }
-        let stream = events_of(run);
-        let version = journal.version(&stream)?;
-        let sent = sent_without_end(journal, run)?;
+    if by_run.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut batches = Vec::new();
+    for (stream, version) in journal.streams(RUNS)? {
+        let Some(run) = stream.as_str().strip_prefix(RUNS).and_then(|id| RunId::new(id).ok()) else { continue };
+        // A run whose leases are left in the end is forgotten: nobody knows any more whether they were used.
+        let Some(open) = by_run.remove(&RunMark::of(&run)).filter(|_| !alive(&run)) else { continue };
+        let sent = sent_without_end(journal, &run)?;
         let took = |(lease, open): (HomeLease, &Open)| {
             let took = if sent.contains(&lease) { open.most } else { Amounts::default() };
             Spent { lease: Some(lease), at: open.at, took }
         };
         let calls = open.into_iter().map(took).collect();
-        batches.push(Batch::new().expect(&stream, version).record(&spending(), spending_of(run.clone(), calls)));
+        batches.push(Batch::new().expect(&stream, version).record(&spending(), spending_of(calls)));
+    }
+    let forgotten = by_run.into_values().flatten().map(|(lease, open)| Spent { lease: Some(lease), at: open.at, took: open.most });
+    let forgotten: Vec<Spent> = forgotten.collect();
+    if !forgotten.is_empty() {
+        batches.push(Batch::new().record(&spending(), spending_of(forgotten)));
     }
     Ok(batches)
 }

@@ -16,10 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amounts, Measure, Refused, Rolling, Scope, Window};
 use crate::catalog::Day;
-use crate::ids::RunId;
 use crate::time::{Millis, Timestamp};
 
-pub use record::{Ended, HomeLease, Promise, Promised, Spent};
+pub use record::{Ended, HomeLease, Promise, Promised, RunMark, Spent};
 
 /// What is older counts in no window: the longest that can be configured, and a day.
 const LONGEST_WINDOW: Millis = Millis(31 * 86_400_000);
@@ -61,7 +60,7 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// Whose call.
-    pub run: RunId,
+    pub run: RunMark,
     /// When it was taken.
     pub at: Timestamp,
     /// The most it can take.
@@ -140,7 +139,7 @@ impl HomeLedger {
     /// Takes in a record of `leases`, which stands at `seq`.
     pub fn promised(&mut self, seq: u64, record: &Promised) {
         for (n, promise) in record.calls.iter().enumerate() {
-            let open = Open { run: promise.run.clone(), at: record.at, most: promise.most };
+            let open = Open { run: promise.run, at: record.at, most: promise.most };
             self.promise(HomeLease { seq, n: n as u32 }, open);
         }
     }

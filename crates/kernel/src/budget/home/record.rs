@@ -1,6 +1,7 @@
 //! What stands in the two streams of a home's ledger.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::super::Amounts;
 use crate::ids::RunId;
@@ -28,6 +29,20 @@ impl From<HomeLease> for (u64, u32) {
     }
 }
 
+/// Tells the calls of one run from those of others, and says nothing of it once it is forgotten: a digest of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunMark(u64);
+
+impl RunMark {
+    /// The mark of a run.
+    pub fn of(run: &RunId) -> Self {
+        let digest = Sha256::digest(run.as_str().as_bytes());
+        let first = digest.first_chunk().expect("a digest has 32 bytes");
+        Self(u64::from_be_bytes(*first))
+    }
+}
+
 /// Promises that were judged together: a record of `leases`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promised {
@@ -41,17 +56,15 @@ pub struct Promised {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
     /// Whose call.
-    pub run: RunId,
+    pub run: RunMark,
     /// The most it can take.
     #[serde(flatten)]
     pub most: Amounts,
 }
 
-/// Calls of one run that ended: a record of `spending`.
+/// Calls that ended: a record of `spending`. It names no run, and so outlives every one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// Whose calls.
-    pub run: RunId,
     /// One after another.
     pub calls: Vec<Spent>,
 }
