@@ -24,6 +24,7 @@ use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::{self, AccountReport};
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -319,6 +320,10 @@ impl Engine {
                 {
                     remembered.push(reuse::remember(work, &self.id, self.version));
                 }
+            }
+            Event::QuotaReported { provider, windows, as_of: None } => {
+                let report = AccountReport { provider: provider.clone(), at: stamped.at, windows: windows.clone() };
+                remembered.push((accounts::stream(), accounts::record_of(&report)));
             }
             // Reviewed anew.
             Event::PatchStored { .. } => self.diff = None,

@@ -18,6 +18,7 @@ pub mod models;
 pub mod plan;
 pub mod prune;
 pub mod ps;
+pub mod quota;
 pub mod resume;
 pub mod retry;
 pub mod run;
@@ -69,6 +70,8 @@ pub enum Verb {
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
     Simulate(simulate::Args),
+    /// Show what is left of every quota window
+    Quota(quota::Args),
     /// Serve a scripted model API
     Emulate(emulate::Args),
     /// Decode a recorded answer of a model API
@@ -117,6 +120,7 @@ impl Verb {
             Self::Prune(args) => prune::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
+            Self::Quota(args) => quota::run(&args),
             Self::Emulate(args) => emulate::run(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Tool(args) => tool::run(&args),

@@ -99,3 +99,19 @@ fn an_account_that_asks_for_a_long_wait_parks_the_run_until_then() {
     assert_eq!(parked["window"], "provider");
     assert!(parked["until"].is_string() && lines.last().unwrap()["retry_at"] == parked["until"], "{lines:?}");
 }
+
+#[test]
+fn quota_shows_what_is_left_and_when_it_comes_back() {
+    let stage = stage("1h", "3");
+    stage.brigade(&["quota"]).exits(0).says(&["main", "1h", "all are there"]);
+    stage.run(&plan(5), &[]).exits(5);
+    let quota = stage.brigade(&["quota", "--json"]).exits(0).lines().remove(0);
+    let main = &quota["windows"][0];
+    assert_eq!((&main["name"], &main["window_ms"]), (&"main".into(), &3_600_000.into()));
+    let units = ["units", "used", "leased", "left"].map(|field| main[field].as_f64().unwrap());
+    assert_eq!(units, [3.0, 2.0, 0.0, 1.0]);
+    assert!(main["next_at"].as_str().unwrap() <= main["empty_at"].as_str().unwrap());
+    stage.brigade(&["quota"]).exits(0).says(&["in ", " min"]);
+    std::fs::remove_file(stage.home().join("config.toml")).unwrap();
+    stage.brigade(&["quota"]).exits(0).says(&["no quota window is set", "[quota]", "units = 300"]);
+}
