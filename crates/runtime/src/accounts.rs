@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use brigade_journal::{Journal, ReadError, Record, Stream};
-use brigade_kernel::run::ReportedWindow;
+use brigade_kernel::run::{Event, ReportedWindow, Stamped};
 use brigade_kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +22,15 @@ pub struct AccountReport {
 }
 
 /// Where reports stand.
-pub(crate) fn stream() -> Stream {
+fn stream() -> Stream {
     Stream::new("accounts").expect("a stream's name")
 }
 
-/// A report as a record.
-pub(crate) fn record_of(report: &AccountReport) -> Record {
-    serde_json::to_vec(report).expect("plain values").into()
+/// An event's report, where it is one that this run was told itself.
+pub(crate) fn report_of(stamped: &Stamped) -> Option<(Stream, Record)> {
+    let Event::QuotaReported { provider, windows, as_of: None } = &stamped.event else { return None };
+    let report = AccountReport { provider: provider.clone(), at: stamped.at, windows: windows.clone() };
+    Some((stream(), serde_json::to_vec(&report).expect("plain values").into()))
 }
 
 /// The last report of every account.

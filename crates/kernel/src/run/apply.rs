@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::caps;
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Standstill, Starved,
-    State, Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Standstill, Starved, State,
+    Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Speaker};
@@ -54,6 +54,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.waiting.goes_on(at);
                 let early = |standstill: &Standstill| standstill.until.is_some_and(|until| until > at);
                 let waiting = self.waits && self.standstill.as_ref().is_some_and(early);
                 self.storms.clear();
@@ -70,7 +71,10 @@ impl State {
                     self.reports = super::Reports::default();
                 }
                 self.standstill = self.standstill.take().filter(|_| waiting);
-                self.starved.clear();
+                if waiting {
+                    self.waiting.stands(at);
+                }
+                self.starved.retain(|_, starved| waiting && starved.lasts(at));
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
                 self.fresh = self.to_act.iter().copied().collect();
@@ -146,7 +150,8 @@ impl State {
             }
             Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, .. } => {
                 self.last_call = self.last_call.max(call.0);
-                let key = self.caller_key(caller);
+                let key = self.key_of(caller);
+                self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
@@ -192,6 +197,9 @@ impl State {
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
+                let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
+                self.waiting.ended(*call, tokens, leased);
                 let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
@@ -206,6 +214,7 @@ impl State {
                     self.usage.record(&flight.tier, usage.as_ref());
                     self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
+                    self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
                 self.starved.retain(|_, starved| starved.lasts(at));
@@ -414,27 +423,25 @@ impl State {
             Event::QuotaReported { provider, windows, as_of } => self.reports.take(provider, windows, as_of.unwrap_or(at)),
             Event::Waits {} => self.waits = true,
             Event::QuotaParked { window, until, .. } => {
+                self.waiting.stands(at);
                 self.standstill = Some(Standstill { window: window.clone(), until: *until });
             }
             Event::QuotaResumed { .. } => {
+                self.waiting.goes_on(at);
                 self.standstill = None;
                 self.storms.clear();
                 self.starved.clear();
                 self.stop = self.stop.take().filter(|stop| !matches!(stop, Stop::Provider { .. }));
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
-            Event::RunPaused(summary) => self.ended = Some(summary.clone()),
+            Event::RunPaused(summary) => {
+                self.waiting.stands(at);
+                self.ended = Some(summary.clone());
+            }
             Event::RunEnded(summary) => {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    fn caller_key(&self, caller: &Caller) -> Option<Key> {
-        match caller {
-            Caller::Executor { unit, .. } => self.key(unit),
-            _ => None,
         }
     }
 

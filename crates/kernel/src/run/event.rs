@@ -8,12 +8,13 @@ mod deeds;
 mod files;
 mod quota;
 mod started;
+mod summary;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{HomeLease, Role, Scope, UsageByTier};
+use crate::budget::{HomeLease, Role, Scope};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -31,6 +32,7 @@ pub use deeds::*;
 pub use files::*;
 pub use quota::*;
 pub use started::*;
+pub use summary::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -388,6 +390,9 @@ pub enum Event {
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         evidence: String,
+        /// Not run again: it passed in an earlier run, on the same files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
         ms: Millis,
     },
     #[serde(rename = "attempt.completed")]
@@ -499,7 +504,15 @@ pub enum Event {
     #[serde(rename = "run.told")]
     Told { text: String },
     #[serde(rename = "review.completed")]
-    Reviewed { round: u32, verdict: ReviewVerdict, summary: String, review: Box<Review> },
+    Reviewed {
+        round: u32,
+        verdict: ReviewVerdict,
+        summary: String,
+        review: Box<Review>,
+        /// The same work was approved in an earlier run: nothing was paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
+    },
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },
@@ -611,30 +624,4 @@ pub struct BulkRules {
     pub max_failure_rate: Option<f64>,
     /// 0..1 of finished rows.
     pub max_escalation_rate: Option<f64>,
-}
-
-/// The closing line of a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// How it ended.
-    pub status: RunStatus,
-    /// The result, on completion; else why it stands still, in a sentence.
-    pub output: String,
-    /// Whose cap is reached, when that is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short_of: Option<Scope>,
-    /// Why it could not go on, when a fault is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorClass>,
-    /// When it can go on, where it is parked and that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<Timestamp>,
-    /// All money spent so far.
-    pub cost_usd: NanoUsd,
-    /// What the same tokens would have cost on the flagship: computed, not measured.
-    pub all_flagship_cost_usd: NanoUsd,
-    /// Since the run started, waiting included.
-    pub duration_ms: Millis,
-    /// Calls and tokens by tier.
-    pub usage: UsageByTier,
 }

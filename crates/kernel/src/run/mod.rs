@@ -36,6 +36,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use sight::{sees, unseen};
 pub use simulate::{Fitted, Simulated, Weighed, simulate, weigh};
 pub use state::*;
 pub use step::Gate;
+pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
 use crate::plan::{Known, PlanStream};
@@ -108,6 +110,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Whose calls wait until equal work was looked for; `None` is the flagship's.
+    looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// Errands handed out in this step, by accounts that report their quota.
@@ -183,6 +187,11 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// When something was recorded or decided last.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// The fold so far, undurable events included.

@@ -16,5 +16,7 @@ mod park;
 mod passes;
 mod plan;
 mod trouble;
+mod waiting;
 mod warm;
+mod work;
 mod world;
