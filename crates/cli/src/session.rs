@@ -14,7 +14,9 @@ use brigade_runtime::{Engine, Leave, Shared, StartError};
 use brigade_tools::sandbox::{Profile, Sandbox};
 use tokio::sync::{mpsc, watch};
 
+use crate::config::Notify;
 use crate::exit::{Exit, Failure, chain};
+use crate::notify::Notifier;
 use crate::screen::{Failures, Progress, Results};
 use crate::standing::Standing;
 
@@ -33,6 +35,8 @@ pub struct Output {
     pub ask_to_apply: bool,
     /// What a person should know, one line each.
     pub notices: Vec<String>,
+    /// Who is told when it pauses, goes on by itself, or ends.
+    pub notify: Notify,
 }
 
 /// Works a run in the foreground until it ends, pauses, or is interrupted.
@@ -56,7 +60,9 @@ pub fn drive(
         let (ended, interrupted, written) = {
             let mut screen = Screen::new(shared, engine.run().state(), output);
             let (ended, ()) = tokio::join!(engine.drive(left.clone()), screen.follow(shown));
-            (ended, *left.borrow() > Leave::No, screen.close())
+            let written = screen.close();
+            screen.notifier.close().await;
+            (ended, *left.borrow() > Leave::No, written)
         };
         signals.abort();
         let exit = match ended {
@@ -101,6 +107,7 @@ struct Screen<'a> {
     json: bool,
     progress: Progress,
     results: Option<Results<'a>>,
+    notifier: Notifier,
 }
 
 impl<'a> Screen<'a> {
@@ -117,7 +124,8 @@ impl<'a> Screen<'a> {
         }
         let rows = !output.json || output.file.is_some();
         let results = rows.then(|| Results::new(shared.home.journal(), state, output.file.as_deref()));
-        Self { id: state.run().clone(), json: output.json, progress, results }
+        let notifier = Notifier::new(state.run(), &output.notify);
+        Self { id: state.run().clone(), json: output.json, progress, results, notifier }
     }
 
     async fn follow(&mut self, mut shown: mpsc::UnboundedReceiver<Recorded>) {
@@ -130,6 +138,7 @@ impl<'a> Screen<'a> {
                 if let Some(results) = &mut self.results {
                     results.saw(&recorded.stamped.event);
                 }
+                self.notifier.saw(&recorded.stamped.event);
                 self.progress.saw(&recorded);
             }
             if let Some(results) = &mut self.results {

@@ -101,8 +101,10 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
     let policy = config.policy.clone();
     let notices = config.notices.clone();
+    let notify = config.notify.clone();
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let shared = wiring::shared(&config, catalog, &env, mcp)?;
-    let output = Output { json: how.json, quiet: how.quiet, verbose: how.verbose, file: how.output.clone(), ask_to_apply: false, notices };
+    let output =
+        Output { json: how.json, quiet: how.quiet, verbose: how.verbose, file: how.output.clone(), ask_to_apply: false, notices, notify };
     session::drive(&shared, |show| shared.resume(id, Some(policy), facts, show), &output)
 }

@@ -127,6 +127,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         example.capture(&mut config, &mut env);
     }
     let notices = config.notices.clone();
+    let notify = config.notify.clone();
 
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let plan = match &args.plan {
@@ -188,8 +189,15 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         subtasks: plan.subtasks,
         warnings,
     });
-    let output =
-        Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
+    let output = Output {
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        file: args.output,
+        ask_to_apply: apply == "ask",
+        notices,
+        notify,
+    };
     session::drive(&shared, |show| shared.begin(start, &pictures, fact, show), &output)
 }
 

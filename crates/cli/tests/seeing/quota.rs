@@ -115,3 +115,29 @@ fn quota_shows_what_is_left_and_when_it_comes_back() {
     std::fs::remove_file(stage.home().join("config.toml")).unwrap();
     stage.brigade(&["quota"]).exits(0).says(&["no quota window is set", "[quota]", "units = 300"]);
 }
+
+#[test]
+fn a_person_who_looks_elsewhere_is_told_when_a_run_waits_goes_on_pauses_and_ends() {
+    let stage = stage("2s", "2");
+    let told = stage.dir.path().join("told");
+    let config = stage.home().join("config.toml");
+    let notify = format!(
+        "[notify]\ncommand = [\"sh\", \"-c\", 'printf \"%s, %s\\n\" \"$1\" \"$2\" >> \"$3\"', \"sh\", \"{{title}}\", \"{{body}}\", \"{}\"]\n",
+        told.display()
+    );
+    let quota = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{quota}{notify}")).unwrap();
+    stage.run(&plan(2), &["--wait"]).exits(0);
+    let said = std::fs::read_to_string(&told).unwrap();
+    for words in
+        ["brigade waits, run r", "main has no room; it goes on by itself until", "brigade goes on, run r", "brigade is done, run r"]
+    {
+        assert!(said.contains(words), "{words}\n---\n{said}");
+    }
+    std::fs::write(&config, format!("{}{notify}", quota.replace("2s", "1h"))).unwrap();
+    stage.run(&plan(2), &["--no-cache"]).exits(5);
+    assert!(std::fs::read_to_string(&told).unwrap().contains("its quota has no room until"));
+    // A command that fails is no matter.
+    std::fs::write(&config, "[notify]\ncommand = [\"no-such-program-here\"]\n").unwrap();
+    stage.run(&plan(1), &["--no-cache"]).exits(0);
+}

@@ -17,7 +17,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SubtaskId;
-use crate::plan::write_span;
 use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
@@ -91,7 +90,7 @@ impl Scope {
             Self::Role(role) => format!("{role} {kind}"),
             Self::Run => format!("run {kind}"),
             Self::Day => format!("day {kind}"),
-            Self::Window { name, span } => format!("{kind} window {name} ({})", write_span(*span)),
+            Self::Window { name, span } => format!("{kind} window {name} ({span})"),
             Self::Home => format!("home {kind}"),
         }
     }
