@@ -141,3 +141,27 @@ fn a_person_who_looks_elsewhere_is_told_when_a_run_waits_goes_on_pauses_and_ends
     std::fs::write(&config, "[notify]\ncommand = [\"no-such-program-here\"]\n").unwrap();
     stage.run(&plan(1), &["--no-cache"]).exits(0);
 }
+
+#[test]
+fn an_attempt_begins_only_where_its_whole_work_fits_by_what_attempts_before_it_took() {
+    // Each attempt looks twice and then answers: three calls.
+    let look = |nth: u32| {
+        format!(
+            "[[rule]]\nmatch = {{ contains = \"Do it\", nth = {nth} }}\nreply = {{ calls = [{{ name = \"list_files\", arguments = {{ path = \".\" }} }}] }}\n"
+        )
+    };
+    let rules: String = [1, 2, 4, 5, 7, 8].map(look).concat();
+    let review = "[[rule]]\nmatch = { format = \"brigade_review\" }\nreply = { text = \"no\" }\n";
+    let stage = Stage::new(&format!("{review}{rules}{ANY}"));
+    std::fs::create_dir_all(stage.home()).unwrap();
+    let config = "[quota]\nwindow = \"1h\"\nunits = 8\n[limits]\nmax_concurrent_subagents = 1\n";
+    std::fs::write(stage.home().join("config.toml"), config).unwrap();
+    let subtask = |n: u32| {
+        format!("[[subtasks]]\nid = \"s{n}\"\ntype = \"search\"\ndescription = \"Do it, number {n}.\"\ntools = [\"list_files\"]\n")
+    };
+    let lines = stage.run(&[1, 2, 3].map(subtask).concat(), &["--json"]).exits(5).lines();
+    // Six of eight are used, one is kept for the review: a first call of the third would fit, its whole work would not.
+    assert_eq!(stage.ledger().calls.len(), 6);
+    let done = lines.iter().filter(|line| line["type"] == "subtask.completed").count();
+    assert_eq!(done, 2, "nothing is left half done");
+}
