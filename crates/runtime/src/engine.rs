@@ -25,6 +25,7 @@ use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts;
 use crate::claims;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
@@ -314,6 +315,7 @@ impl Engine {
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
+            remembered.extend(accounts::report_of(&stamped));
             if let Some(ended) = self.forget(&stamped) {
                 match ended.work.sees {
                     Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),

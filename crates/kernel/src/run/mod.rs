@@ -26,8 +26,11 @@ mod instructed;
 mod lease;
 mod open;
 mod outcomes;
+mod pace;
+mod park;
 mod parts;
 mod prepare;
+mod reported;
 mod rows;
 mod sight;
 mod simulate;
@@ -45,13 +48,15 @@ pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
-pub use hedge::Pace;
+pub use hedge::Latencies;
 pub use open::Opening;
 pub use outcomes::Outcomes;
+pub use pace::Pace;
 pub use prepare::{Fetched, Prepared};
+pub use reported::Reports;
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Played, Simulated, simulate};
+pub use simulate::{Fitted, Played, Simulated, Weighed, simulate, weigh};
 pub use state::*;
 pub use step::Gate;
 pub use work::{Sees, Work};
@@ -115,6 +120,10 @@ struct Session {
     compacting: HashSet<String>,
     /// The plan is being priced.
     pricing: bool,
+    /// Errands handed out in this step, by accounts that report their quota.
+    errands: HashMap<String, usize>,
+    /// An account that has no room, where that kept a call back in this step.
+    used_up: Option<park::Parking>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

@@ -83,6 +83,9 @@ impl Run {
         if turn == Turn::Wait {
             return false;
         }
+        if self.is_used_up(model) {
+            return false;
+        }
         if let Some(started) = self.unaffordable(key, &tier, model) {
             return started;
         }

@@ -13,6 +13,7 @@ mod laws;
 mod mcp;
 mod merges;
 mod open;
+mod park;
 mod passes;
 mod plan;
 mod price;

@@ -173,6 +173,8 @@ pub struct World {
     pub on_check: CheckScript,
     /// What an agent writes in an attempt: path and text.
     pub on_errand: ErrandScript,
+    /// What an agent's account tells after each errand.
+    pub on_report: Box<dyn FnMut(Timestamp) -> Vec<ReportedWindow>>,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
     /// Calls are not cut in time: what they bring still comes.
@@ -277,6 +279,7 @@ impl World {
             continues: None,
             offline: None,
             reuse: false,
+            wait: false,
         };
         alter(&mut start);
         run.start(start, START);
@@ -290,6 +293,7 @@ impl World {
             mute: Vec::new(),
             late: false,
             on_errand: Box::new(|_, _| Vec::new()),
+            on_report: Box::new(|_| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -502,6 +506,7 @@ impl World {
         self.run.state().start().policy.agent(&prepared.call.model)?;
         let mut worked =
             Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        worked.quota = (self.on_report)(self.now);
         let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
         self.views.remove(unit);
         for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
