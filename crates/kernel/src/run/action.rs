@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::event::{Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
 use crate::budget::Refused;
 use crate::call::{Answer, CallError};
-use crate::ids::{RunId, SubtaskId};
+use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::{Review, Subtask};
 use crate::time::Millis;
@@ -46,6 +46,15 @@ pub enum Action {
     Call {
         /// On whose behalf.
         caller: Caller,
+    },
+    /// Ask a second time, for a call that takes too long.
+    Hedge {
+        /// The slow call.
+        of: CallNo,
+        /// On whose behalf.
+        caller: Caller,
+        /// Whom to ask.
+        model: ModelRef,
     },
     /// Run a tool.
     Tool {

@@ -21,6 +21,7 @@ mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
 mod lease;
 mod open;
@@ -44,6 +45,7 @@ pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
+pub use hedge::Pace;
 pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
@@ -105,6 +107,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
