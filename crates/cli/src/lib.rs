@@ -5,7 +5,9 @@
 pub mod commands;
 pub mod config;
 pub mod exit;
+mod notify;
 pub mod offline;
+pub mod pricing;
 pub mod screen;
 pub mod session;
 pub mod standing;

@@ -1,5 +1,7 @@
 //! A run in the foreground: signals, what is shown while it works, what is printed when it stops.
 
+mod price;
+
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,9 @@ use brigade_runtime::{Engine, Leave, Shared, StartError};
 use brigade_tools::sandbox::{Profile, Sandbox};
 use tokio::sync::{mpsc, watch};
 
+use crate::config::Notify;
 use crate::exit::{Exit, Failure, chain};
+use crate::notify::Notifier;
 use crate::screen::{Failures, Progress, Results};
 use crate::standing::Standing;
 
@@ -33,7 +37,12 @@ pub struct Output {
     pub ask_to_apply: bool,
     /// What a person should know, one line each.
     pub notices: Vec<String>,
+    /// Who is told when it pauses, goes on by itself, or ends.
+    pub notify: Notify,
 }
+
+/// Opens the engine that is driven.
+pub(crate) type Open<'a> = dyn FnOnce(Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> + 'a;
 
 /// Works a run in the foreground until it ends, pauses, or is interrupted.
 ///
@@ -56,10 +65,13 @@ pub fn drive(
         let (ended, interrupted, written) = {
             let mut screen = Screen::new(shared, engine.run().state(), output);
             let (ended, ()) = tokio::join!(engine.drive(left.clone()), screen.follow(shown));
-            (ended, *left.borrow() > Leave::No, screen.close())
+            let written = screen.close();
+            screen.notifier.close().await;
+            (ended, *left.borrow() > Leave::No, written)
         };
         signals.abort();
         let exit = match ended {
+            Ok(summary) if price::is_asked(shared, &id, &summary, output)? => return Ok(Ended::AtItsPrice(id, written)),
             Ok(summary) => finish(shared, &id, &summary, interrupted, output),
             Err(brigade_runtime::EngineError::Left) => {
                 say(output, &format!("left at once; go on with: brigade resume {id}"));
@@ -67,11 +79,24 @@ pub fn drive(
             }
             Err(error) => Err(Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&error)))),
         }?;
-        written.map(|()| exit)
+        written.map(|()| Ended::With(exit))
     });
     // A search or a copy that nobody waits for any more is not waited for here.
     runtime.shutdown_background();
-    ended
+    match ended? {
+        Ended::With(exit) => Ok(exit),
+        Ended::AtItsPrice(id, written) => {
+            written?;
+            price::ask(shared, &id, output)
+        }
+    }
+}
+
+/// How a session ended.
+enum Ended {
+    With(Exit),
+    /// A person at this terminal is to say whether the plan may start at its price.
+    AtItsPrice(RunId, Result<(), Failure>),
 }
 
 /// First signal: finish what is in flight. Second: go.
@@ -101,6 +126,7 @@ struct Screen<'a> {
     json: bool,
     progress: Progress,
     results: Option<Results<'a>>,
+    notifier: Notifier,
 }
 
 impl<'a> Screen<'a> {
@@ -117,7 +143,8 @@ impl<'a> Screen<'a> {
         }
         let rows = !output.json || output.file.is_some();
         let results = rows.then(|| Results::new(shared.home.journal(), state, output.file.as_deref()));
-        Self { id: state.run().clone(), json: output.json, progress, results }
+        let notifier = Notifier::new(state.run(), &output.notify);
+        Self { id: state.run().clone(), json: output.json, progress, results, notifier }
     }
 
     async fn follow(&mut self, mut shown: mpsc::UnboundedReceiver<Recorded>) {
@@ -130,6 +157,7 @@ impl<'a> Screen<'a> {
                 if let Some(results) = &mut self.results {
                     results.saw(&recorded.stamped.event);
                 }
+                self.notifier.saw(&recorded.stamped.event);
                 self.progress.saw(&recorded);
             }
             if let Some(results) = &mut self.results {

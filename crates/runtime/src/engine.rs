@@ -26,6 +26,7 @@ use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -35,6 +36,7 @@ use crate::hands::SharedHands;
 use crate::home::{Home, events_of};
 use crate::input::Rows;
 use crate::perform::{self, Answerer, Job, Way};
+use crate::price;
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
@@ -85,7 +87,7 @@ pub enum EngineError {
 /// What an engine needs of the world.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// Where the things of all runs are.
+    /// Where everything is kept.
     pub home: Home,
     /// Remembers.
     pub journal: Arc<dyn Journal>,
@@ -313,6 +315,7 @@ impl Engine {
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
+            remembered.extend(accounts::report_of(&stamped));
             if let Some(ended) = self.forget(&stamped) {
                 match ended.work.sees {
                     Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),
@@ -494,6 +497,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
+                Job::Do(Action::Price) => price::spawn(&self.run, self.world.home.clone(), self.world.clock.now(), self.facts.clone()),
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }
         }

@@ -3,6 +3,7 @@
 //! It decides nothing: when a `match` here would choose a run's future, it belongs in `kernel`.
 //! Read first: [`engine`], then [`perform`].
 
+pub mod accounts;
 mod claims;
 pub mod clock;
 pub mod commands;
@@ -21,6 +22,7 @@ pub mod mcp;
 mod outputs;
 pub mod partial;
 pub mod perform;
+mod price;
 pub mod record;
 pub mod reuse;
 pub mod rows;

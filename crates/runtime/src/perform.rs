@@ -280,7 +280,9 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Call { .. } | Action::Hedge { .. } => unreachable!("the engine does these itself"),
+        Action::ReadRows { .. } | Action::Price | Action::Call { .. } | Action::Hedge { .. } => {
+            unreachable!("the engine does these itself")
+        }
     }
 }
 

@@ -5,14 +5,16 @@ mod columns;
 pub mod contexts;
 mod failures;
 mod living;
+mod preview;
 mod progress;
 mod results;
 mod say;
 pub mod seen;
 
-pub use closing::{closing, next};
+pub use closing::{closing, instant, next};
 pub use columns::{Column, Table, cut, one_line, span};
 pub use failures::Failures;
+pub use preview::preview;
 pub use progress::{Level, Progress};
 pub use results::Results;
 pub use say::{json_line, paint, print, print_from_outside, remark};

@@ -201,6 +201,14 @@ impl Settings {
                 bound.max_context_tokens = rung.max_context_tokens.or(bound.max_context_tokens);
             }
         }
+        self.over(policy)
+    }
+
+    /// A policy with these settings laid over it.
+    ///
+    /// # Errors
+    /// [`Fault`] when they do not fit to it.
+    pub fn over(&self, mut policy: Policy) -> Result<Policy, Fault> {
         for (key, value) in &self.values {
             apply(&mut policy, key, value)?;
         }

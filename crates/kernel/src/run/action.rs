@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
+use super::event::{
+    Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, ReportedWindow, Saved, Side, SubtaskStatus, Unit, Verdict,
+};
 use crate::budget::Refused;
 use crate::call::{Answer, CallError};
 use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::{Review, Subtask};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
 use super::errand::Handiwork;
-use super::event::{BulkRules, CallNo};
+use super::event::{BulkRules, CallNo, Preview};
 
 /// Something that should be in flight and is not.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +86,8 @@ pub enum Action {
         /// What to check.
         check: Check,
     },
+    /// Price the plan.
+    Price,
     /// Read rows of `--input`, and what earlier passes over them brought.
     ReadRows {
         /// For which of [`super::State::sources`].
@@ -235,6 +239,8 @@ pub enum Fact {
         /// What is sloppy about it.
         warnings: Vec<String>,
     },
+    /// The plan was priced, or why it cannot be.
+    Priced(Result<Box<Preview>, String>),
     /// More text of the planner's streamed answer.
     PlannerSaid {
         /// Which call.
@@ -406,6 +412,17 @@ pub enum Fact {
     CapRaised(NanoUsd),
     /// A person wants it stopped for good.
     CancelAsked,
+    /// What an account told an earlier run of its quota.
+    QuotaKnown {
+        /// The account.
+        provider: String,
+        /// Its windows.
+        windows: Vec<ReportedWindow>,
+        /// When it told so.
+        at: Timestamp,
+    },
+    /// The run is to sit out its quota by itself.
+    WaitAsked,
     /// The engine goes away; finish what cannot be repeated, start nothing.
     Drain,
     /// Failed subtasks and rows are tried again.

@@ -3,9 +3,13 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod asked;
 mod caller;
 mod deeds;
+mod endings;
 mod files;
+mod priced;
+mod quota;
 mod started;
 mod summary;
 
@@ -26,9 +30,13 @@ use crate::tool::ToolOutput;
 use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
+pub use asked::*;
 pub use caller::*;
 pub use deeds::*;
+pub use endings::*;
 pub use files::*;
+pub use priced::*;
+pub use quota::*;
 pub use started::*;
 pub use summary::*;
 
@@ -65,65 +73,6 @@ impl std::fmt::Display for Unit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallNo(pub u64);
-
-/// How a subtask, or one row of it, ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubtaskStatus {
-    /// Its result passed its checks.
-    Done,
-    /// Nobody got it right, or it asked for what cannot be had.
-    Failed,
-    /// Its `when` was false, or it hangs on a skipped subtask.
-    Skipped,
-    /// A plan patch took it out.
-    Dropped,
-}
-
-/// How one attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// A final answer, or `end {status: "done"}`.
-    Done,
-    /// The executor cannot go on.
-    Blocked,
-    /// The work is more than one narrow subtask.
-    TooBig,
-    /// Something it needs was not given.
-    NeedsContext,
-    /// The work lies outside what it was granted.
-    OutOfScope,
-    /// No usable answer: refusal, filter, cut answer, too many turns.
-    Failed,
-    /// Cut short by a plan patch, a cancel, or a restart that could not go on.
-    Abandoned,
-}
-
-/// A verdict of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It holds.
-    Pass,
-    /// It does not; the evidence says why.
-    Fail,
-    /// The check itself could not tell.
-    Unsure,
-}
-
-/// How a run ended or why it stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum RunStatus {
-    Completed,
-    Failed,
-    Cancelled,
-    NeedsPerson,
-    BudgetReached,
-    QuotaParked,
-}
 
 /// What a call brought.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,41 +115,6 @@ pub enum CallResult {
     Lost,
 }
 
-/// Why something waits for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// A subtask failed up to the top and the planner had no better plan.
-    Failed,
-    /// The subtask is marked `approve`.
-    Approve,
-    /// An executor asked a question.
-    Question,
-    /// The reviewer wants a person's judgement.
-    Review,
-    /// A check fails on all work put together, and was not mended.
-    Composed,
-    /// Too many rows failed or went up a tier.
-    Rates,
-    /// The provider will not serve the account until a person acts.
-    Account,
-}
-
-/// A person's answer to an inbox item.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Reply {
-    /// Take it as it is.
-    Approve,
-    /// Do not.
-    Reject,
-    /// Words: an answer, or an instruction for another try.
-    Text {
-        /// The words.
-        text: String,
-    },
-}
-
 /// Something that happened. Field order is the order on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -234,6 +148,15 @@ pub enum Event {
         warnings: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bulk: Option<BulkRules>,
+    },
+    /// The plan was priced before anything of it started.
+    #[serde(rename = "plan.priced")]
+    Priced {
+        /// None when it cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<Box<Preview>>,
+        /// Whether a person is asked about it.
+        asks: bool,
     },
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]
@@ -467,6 +390,9 @@ pub enum Event {
         /// When time alone makes room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
+        /// Units it needs, and units left, where a quota window is short.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        units: Option<(QuotaUnits, QuotaUnits)>,
     },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
@@ -550,7 +476,40 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         class: Option<ErrorClass>,
         message: String,
+        /// When the provider will serve again, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
+    /// An account tells how much of its quota is used.
+    #[serde(rename = "quota.reported")]
+    QuotaReported {
+        provider: String,
+        windows: Vec<ReportedWindow>,
+        /// When it told so, if that was to an earlier run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<Timestamp>,
+    },
+    /// From here on the run sits out its quota by itself.
+    #[serde(rename = "run.waits")]
+    Waits {},
+    /// A quota has no room: nothing is in flight, nothing starts.
+    #[serde(rename = "quota.parked")]
+    QuotaParked {
+        /// The window's name, or `provider` for a limit of its own.
+        window: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        needed: Option<QuotaUnits>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<QuotaUnits>,
+        message: String,
+        /// Whether it goes on by itself.
+        waits: bool,
+    },
+    /// The time has come: the run goes on by itself.
+    #[serde(rename = "quota.resumed")]
+    QuotaResumed { window: String },
     #[serde(rename = "run.cancelling")]
     Cancelling {},
     /// No engine works on it now; it can be resumed.

@@ -31,6 +31,10 @@ impl Run {
                 self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
                 self.reserve_for_review();
             }
+            Fact::Priced(priced) => {
+                self.session.settled_one();
+                self.priced_at(priced);
+            }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::FirstContent { call } => self.warmed(call),
             Fact::Answered { call, mut answer, ms, first_ms, worked } => {
@@ -56,7 +60,7 @@ impl Run {
             Fact::GatherFailed { unit, reason } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
-                    self.record(Event::Halted { class: None, message: reason });
+                    self.record(Event::Halted { class: None, message: reason, until: None });
                 }
             }
             Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms } => {
@@ -88,7 +92,7 @@ impl Run {
             }
             Fact::PatchLost { reason } => {
                 self.session.settled_one();
-                self.record(Event::Halted { class: None, message: reason });
+                self.record(Event::Halted { class: None, message: reason, until: None });
             }
             Fact::PatchStored { blob, files } => {
                 self.session.settled_one();
@@ -109,6 +113,14 @@ impl Run {
             Fact::CancelAsked => {
                 if self.state.phase != Phase::Ended && self.state.stop != Some(Stop::Cancel) {
                     self.record(Event::Cancelling {});
+                }
+            }
+            Fact::QuotaKnown { provider, windows, at } => {
+                self.record(Event::QuotaReported { provider, windows, as_of: Some(at) });
+            }
+            Fact::WaitAsked => {
+                if !self.state.waits {
+                    self.record(Event::Waits {});
                 }
             }
             Fact::Drain => self.session.draining = true,
@@ -257,7 +269,7 @@ impl Run {
         if none && self.state.stop.is_none() && self.state.sources[i].total.is_none_or(|total| next < total) {
             let message =
                 format!("the input ends at row {next} now, and had more rows when the run started; bring it back, or start a new run");
-            self.record(Event::Halted { class: None, message });
+            self.record(Event::Halted { class: None, message, until: None });
         }
     }
 

@@ -26,9 +26,9 @@ const REMEMBERED: usize = 256;
 
 /// How long a model's last calls on a tier took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pace(VecDeque<u64>);
+pub struct Latencies(VecDeque<u64>);
 
-impl Pace {
+impl Latencies {
     /// A call was answered.
     pub(super) fn add(&mut self, ms: Millis) {
         if self.0.len() == REMEMBERED {
@@ -53,7 +53,7 @@ impl Run {
     fn hedgeable(&self) -> impl Iterator<Item = (CallNo, Key, &InFlight, Timestamp)> {
         let policy = &self.state.start().policy;
         let on = policy.tiers.values().any(|tier| tier.hedge) && self.may_hedge() && self.home_caps().is_empty();
-        let mut paces: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
+        let mut latencies: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
         on.then(|| self.state.calls.iter()).into_iter().flatten().filter_map(move |(&call, flight)| {
             let key = flight.key.filter(|_| matches!(flight.caller, Caller::Executor { .. }))?;
             let first = flight.rival.is_none() && !flight.outrun && !self.session.hedged.contains(&call);
@@ -63,12 +63,12 @@ impl Run {
             if self.state.work.get(&key).is_none_or(|work| work.stage != Stage::Calling(call)) {
                 return None; // nobody waits for it any more
             }
-            let known = paces.iter().find(|(tier, model, _)| **tier == flight.tier && **model == flight.model).map(|(.., pace)| *pace);
+            let known = latencies.iter().find(|(tier, model, _)| **tier == flight.tier && **model == flight.model).map(|(.., pace)| *pace);
             let pace = known.unwrap_or_else(|| {
                 let rules = &policy.hedging;
-                let pace = self.state.paces.get(&(flight.tier.clone(), flight.model.clone()));
+                let pace = self.state.latencies.get(&(flight.tier.clone(), flight.model.clone()));
                 let pace = pace.and_then(|pace| pace.percentile(rules.percentile, rules.min_samples));
-                paces.push((&flight.tier, &flight.model, pace));
+                latencies.push((&flight.tier, &flight.model, pace));
                 pace
             })?;
             Some((call, key, flight, flight.since + pace))

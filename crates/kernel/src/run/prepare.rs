@@ -225,7 +225,7 @@ impl Run {
     /// The call cannot be made at all: the run cannot go on.
     pub fn cannot_call(&mut self, why: String, now: Timestamp) {
         self.now = now;
-        self.record(Event::Halted { class: None, message: why });
+        self.record(Event::Halted { class: None, message: why, until: None });
     }
 
     fn executor_call(&self, key: Key, turn: &Turn<'_>, fetched: &Fetched) -> Shape {

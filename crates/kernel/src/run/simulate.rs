@@ -3,6 +3,8 @@
 //! Routes, slots, prompts and prices are the run's own. What no simulation can know is left out: conditions hold, checks
 //! pass, nobody is asked, a `for_each` subtask is one row, and what reasoning adds to an answer is not counted.
 
+mod windows;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use super::apply::waits_for;
 use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict};
 use crate::call::Answer;
 use crate::catalog::Catalog;
-use crate::context::tokens_est;
-use crate::ids::{RunId, SubtaskId, Tier};
+use crate::context::{PartReceipt, tokens_est};
+use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{Plan, Subtask};
 use crate::policy::Policy;
 use crate::schedule::{Graph, estimate};
@@ -22,6 +24,9 @@ use crate::time::{Millis, Timestamp};
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+use windows::Windows;
+pub use windows::{Fitted, Weighed, weigh};
 
 /// Mean output of the 4,159 recorded calls in data/taskgraphs (schedules.jsonl.gz), all tiers together.
 const OUTPUT_TOKENS: u64 = 169;
@@ -43,6 +48,27 @@ pub struct Simulated {
     pub cost_usd: NanoUsd,
     /// Calls by tier, in the order of the ladder, rungs without a call included.
     pub calls_per_tier: Vec<(Tier, u64)>,
+    /// Each subtask's call, in the order they were made.
+    pub played: Vec<Played>,
+    /// The review's call.
+    pub review: Option<Played>,
+}
+
+/// A call as the run made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Played {
+    /// For which subtask; of a review the last one's.
+    pub subtask: SubtaskId,
+    /// On which tier.
+    pub tier: Tier,
+    /// Which model.
+    pub model: ModelRef,
+    /// That model serves every attempt.
+    pub pinned: bool,
+    /// The rungs the subtask may use, lowest first.
+    pub ladder: Vec<Tier>,
+    /// Its prompt as packed, framing aside, at four bytes a token.
+    pub input_tokens: u64,
 }
 
 /// Calls under way on the virtual clock.
@@ -50,6 +76,8 @@ pub struct Simulated {
 struct Wire {
     due: BinaryHeap<Reverse<(Timestamp, CallNo)>>,
     answers: HashMap<CallNo, Usage>,
+    played: Vec<Played>,
+    review: Option<Played>,
 }
 
 /// Plays a checked plan through under this policy, starting at `now` (which decides the prices).
@@ -57,13 +85,25 @@ struct Wire {
 /// # Errors
 /// Why the run could not be played to its end, in words.
 pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Result<Simulated, String> {
+    play(plan, policy, catalog, tools, now, None)
+}
+
+/// Plays a plan through, with or without windows in which its calls must fit.
+fn play(
+    plan: &Plan,
+    policy: &Policy,
+    catalog: Arc<Catalog>,
+    tools: Arc<[ToolSpec]>,
+    now: Timestamp,
+    mut windows: Option<&mut Windows>,
+) -> Result<Simulated, String> {
     let slots = policy.limits.max_concurrent_subagents.most() as usize;
     let mut run = opened(plan, policy, catalog, tools, now);
     let mut calls: Vec<(Tier, u64)> = policy.ladder.iter().map(|tier| (tier.clone(), 0)).collect();
     let (mut clock, mut last) = (now, now);
     let mut wire = Wire::default();
     loop {
-        turn(&mut run, clock, &mut wire)?;
+        turn(&mut run, clock, &mut wire, windows.as_deref_mut())?;
         run.take_events();
         if let Some(ended) = &run.state().ended {
             let asked = run.state().inbox.values().next().map(|item| item.question.clone());
@@ -72,7 +112,14 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
             }
             break;
         }
-        let Some(&Reverse((at, _))) = wire.due.peek() else { return Err("nothing can go on".to_owned()) };
+        let due = wire.due.peek().map(|Reverse((at, _))| *at);
+        let opening = windows.as_deref_mut().and_then(Windows::opening).filter(|(at, _)| due.is_none_or(|due| *at < due));
+        if let (Some(opening), Some(windows)) = (opening, windows.as_deref_mut()) {
+            clock = opening.0;
+            windows.opened(opening);
+            continue;
+        }
+        let Some(at) = due else { return Err("nothing can go on".to_owned()) };
         clock = at;
         while let Some(&Reverse((next, call))) = wire.due.peek()
             && next == at
@@ -104,6 +151,8 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
         lower_bound_ms: Millis(graph.lower_bound(slots)),
         cost_usd: run.state().tasks.iter().map(|task| task.cost).sum(),
         calls_per_tier: calls,
+        played: wire.played,
+        review: wire.review,
     })
 }
 
@@ -111,6 +160,7 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
 fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Run {
     let mut policy = policy.clone();
     policy.limits.subtask = None;
+    policy.budget.confirm_above_usd = None;
     policy.budget.run_usd = NanoUsd(u64::MAX / 4);
     (policy.budget.planner_tokens, policy.budget.executor_tokens, policy.budget.reviewer_tokens) = (None, None, None);
     let mut run = Run::new(catalog, tools);
@@ -131,6 +181,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         continues: None,
         offline: None,
         reuse: false,
+        wait: false,
     };
     run.start(start, now);
     let subtasks: Vec<Subtask> = plan.subtasks.iter().map(plain).collect();
@@ -140,14 +191,14 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
 }
 
 /// Hands out what is to be done now; all but calls is done at once.
-fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {
+fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire, mut windows: Option<&mut Windows>) -> Result<(), String> {
     loop {
         let actions = run.step(clock, &mut |_| true);
-        if actions.is_empty() {
-            return Ok(());
-        }
+        let mut waiting = 0;
+        let all = actions.len();
         for action in actions {
             match action {
+                Action::Call { caller } if waits(run, &caller, clock, windows.as_deref_mut())? => waiting += 1,
                 Action::Call { caller } => call(run, &caller, clock, wire)?,
                 Action::Gather { unit, start, .. } => {
                     let gathered = Fact::Gathered {
@@ -170,7 +221,24 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> 
                 other => return Err(format!("a simulation does not come to {other:?}")),
             }
         }
+        // What waits is handed out again.
+        if waiting == all {
+            return Ok(());
+        }
     }
+}
+
+/// Whether a subtask's call has to wait for a window.
+fn waits(run: &mut Run, caller: &Caller, clock: Timestamp, windows: Option<&mut Windows>) -> Result<bool, String> {
+    let (Some(windows), Caller::Executor { unit, .. }) = (windows, caller) else { return Ok(false) };
+    let Some(key) = run.state().key(unit) else { return Ok(false) };
+    let Some(attempt) = run.state().work.get(&key).and_then(|work| work.attempt.as_ref()) else { return Ok(false) };
+    let (tier, model) = (attempt.tier.clone(), run.model_of(key));
+    let wait = !windows.admit(&tier, &model, clock)?;
+    if wait {
+        run.leads_no_more(key);
+    }
+    Ok(wait)
 }
 
 fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {
@@ -189,6 +257,19 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
     let Some(call) = run.begin_call(&prepared, None, clock) else { return Ok(()) };
     let limit = u64::from(prepared.call.max_output_tokens);
     let input_tokens = tokens_est((prepared.ask.tokens - limit) as usize);
+    let (tier, model) = (prepared.tier.clone(), prepared.call.model.clone());
+    let packed = prepared.receipt.iter().map(PartReceipt::tokens_est).sum();
+    match caller {
+        Caller::Executor { unit, .. } => {
+            let route = run.state().key(unit).and_then(|key| run.route(key).ok());
+            let (ladder, pinned) = route.map_or_else(Default::default, |route| (route.ladder, route.pinned));
+            wire.played.push(Played { subtask: unit.subtask.clone(), tier, model, pinned, ladder, input_tokens: packed });
+        }
+        _ => {
+            let subtask = wire.played.last().map(|last| last.subtask.clone());
+            wire.review = subtask.map(|subtask| Played { subtask, tier, model, pinned: true, ladder: Vec::new(), input_tokens: packed });
+        }
+    }
     wire.answers.insert(call, Usage { input_tokens, output_tokens: OUTPUT_TOKENS.min(limit), ..Usage::default() });
     wire.due.push(Reverse((clock + ms, call)));
     Ok(())

@@ -13,7 +13,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use super::hedge::Pace;
+use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -77,7 +77,7 @@ pub struct State {
     /// The highest call number given out.
     pub last_call: u64,
     /// How long executors' calls take, by tier and model.
-    pub paces: BTreeMap<(Tier, ModelRef), Pace>,
+    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -124,12 +124,34 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// What accounts tell of their quota.
+    pub reports: super::Reports,
+    /// What attempts take, learned from those that ended.
+    pub pace: super::Pace,
+    /// Whether it sits out its quota by itself.
+    pub waits: bool,
+    /// It is parked.
+    pub standstill: Option<Standstill>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.
     pub ended: Option<RunSummary>,
     /// Counts for the closing line and the screens.
     pub tally: Tally,
+    /// Whether the price of the plan is agreed to, where it must be.
+    pub pricing: Pricing,
+}
+
+/// Whether the price of the plan is agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pricing {
+    /// It is not known.
+    #[default]
+    Open,
+    /// A person is asked.
+    Asked,
+    /// It is within the limit, or a person agreed.
+    Settled,
 }
 
 /// Where a run stands.
@@ -161,9 +183,20 @@ pub enum Stop {
         class: ErrorClass,
         /// In the provider's words.
         message: String,
+        /// When it will serve again, where it says so.
+        until: Option<Timestamp>,
     },
     /// The run cannot go on.
     Failed(String),
+}
+
+/// A run parked on a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    /// Whose: a window's name, or `provider`.
+    pub window: String,
+    /// When there is room again, where that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What is parked.
@@ -182,6 +215,17 @@ pub struct Starved {
     pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
+    /// When time alone makes room.
+    pub retry_at: Option<Timestamp>,
+    /// Units it needs, and units left, where a quota window is short.
+    pub units: Option<(QuotaUnits, QuotaUnits)>,
+}
+
+impl Starved {
+    /// Whether only time makes room: calls that end do not.
+    pub(super) fn lasts(&self, now: Timestamp) -> bool {
+        matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
+    }
 }
 
 /// Refusals of one account (429, overloaded) with no answer between them.

@@ -2,6 +2,7 @@
 
 mod close;
 mod compose;
+mod price;
 mod rows;
 mod start;
 mod warm;
@@ -66,10 +67,13 @@ impl Run {
     pub fn step(&mut self, now: Timestamp, gate: &mut Gate<'_>) -> Vec<Action> {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
+        self.session.errands.clear();
+        self.session.used_up = None;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
         }
+        self.unpark();
         let mut doors = Doors { gate, shut: Vec::new() };
         while !self.stopping() {
             let before = self.outbox.len();
@@ -77,6 +81,7 @@ impl Run {
             self.calls(&mut doors, &mut actions);
             self.hedges(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
+            self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
             self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.
@@ -98,7 +103,8 @@ impl Run {
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
         let times = [self.state.wakes_at(), self.waits_until(), self.home_waits(), self.hedges_at()];
-        times.into_iter().flatten().min().filter(|_| !self.stopping())
+        let soon = times.into_iter().flatten().min();
+        [soon.filter(|_| !self.stopping()), self.parked_until()].into_iter().flatten().min()
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -287,7 +293,7 @@ impl Run {
             return true;
         }
         let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || !gate.enter(&model) {
+        if turn == warm::Turn::Wait || self.is_used_up(&model) || !gate.enter(&model) {
             return false;
         }
         if turn == warm::Turn::Lead {
@@ -329,7 +335,7 @@ impl Run {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
             _ => self.desk_model().1,
         };
-        if gate.enter(&model) {
+        if !self.is_used_up(&model) && gate.enter(&model) {
             actions.push(Action::Call { caller });
         }
     }

@@ -12,6 +12,6 @@ mod gate;
 mod order;
 
 pub use claims::{Claim, Whose, whose};
-pub use estimate::estimate;
+pub use estimate::{call_ms, calls_expected, estimate};
 pub use gate::{Gate, Passed};
 pub use order::{Graph, Timetable, best_ranks, run};

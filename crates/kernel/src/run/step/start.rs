@@ -26,6 +26,9 @@ impl Run {
 
     /// New attempts, most urgent first.
     pub(super) fn starts(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
+        if self.unpriced() {
+            return;
+        }
         if !self.state.desk.planned && self.state.desk.mends > 0 {
             return; // a fault of the whole plan stops new starts until it is mended
         }
@@ -78,6 +81,9 @@ impl Run {
         let direct = !self.state.must_gather(key);
         let turn = if direct { self.turn_of(key, &tier, model) } else { Turn::Go };
         if turn == Turn::Wait {
+            return false;
+        }
+        if self.is_used_up(model) {
             return false;
         }
         if let Some(started) = self.unaffordable(key, &tier, model) {

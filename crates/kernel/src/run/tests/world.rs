@@ -173,6 +173,8 @@ pub struct World {
     pub on_check: CheckScript,
     /// What an agent writes in an attempt: path and text.
     pub on_errand: ErrandScript,
+    /// What an agent's account tells after each errand.
+    pub on_report: Box<dyn FnMut(Timestamp) -> Vec<ReportedWindow>>,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
     /// Calls are not cut in time: what they bring still comes.
@@ -201,6 +203,8 @@ pub struct World {
     fresh: bool,
     /// Looked at after every turn.
     pub watch: fn(&World),
+    /// What a plan is expected to cost.
+    pub price: NanoUsd,
 }
 
 pub fn tools() -> Arc<[ToolSpec]> {
@@ -275,6 +279,7 @@ impl World {
             continues: None,
             offline: None,
             reuse: false,
+            wait: false,
         };
         alter(&mut start);
         run.start(start, START);
@@ -288,6 +293,7 @@ impl World {
             mute: Vec::new(),
             late: false,
             on_errand: Box::new(|_, _| Vec::new()),
+            on_report: Box::new(|_| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -310,6 +316,7 @@ impl World {
             turns: 0,
             fresh: true,
             watch: |_| {},
+            price: NanoUsd::ZERO,
         }
     }
 
@@ -499,6 +506,7 @@ impl World {
         self.run.state().start().policy.agent(&prepared.call.model)?;
         let mut worked =
             Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        worked.quota = (self.on_report)(self.now);
         let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
         self.views.remove(unit);
         for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
@@ -582,6 +590,10 @@ impl World {
             Action::CheckComposed { unit, argv, tree } => {
                 let (verdict, evidence) = (self.on_composed)(&unit, &argv, &self.trees[&tree]);
                 self.later(10, Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: Millis(10) });
+            }
+            Action::Price => {
+                let expected = Estimate { cost: self.price, ..Estimate::default() };
+                self.later(5, Fact::Priced(Ok(Box::new(Preview { expected, ..Preview::default() }))));
             }
             Action::StorePatch { tree } => {
                 let files = self.trees[&tree].clone();
