@@ -117,13 +117,19 @@ pub fn mcp(config: &Config, env: &Env, workspace: Option<&Path>) -> Result<Mcp, 
 /// # Errors
 /// As [`models`] and [`open_home`].
 pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<Shared, Failure> {
+    let home = open_home(env)?;
+    // One address and one key are one account, whatever the provider is called.
+    let account = |(name, provider): (&String, &config::Provider)| {
+        (name.clone(), format!("{}\n{}", provider.base_url, provider.env_key.as_deref().unwrap_or_default()))
+    };
+    let gates = Gates::shared(&home.dir().join("gates"), config.providers.iter().map(account).collect());
     Ok(Shared {
         mcp,
         models: Arc::new(models(config, env)?),
         agents: Arc::new(agents(config, env)),
-        home: open_home(env)?,
+        home,
         catalog: Arc::new(catalog),
-        gates: Gates::default(),
+        gates,
         clock: Clock::start(),
     })
 }

@@ -275,6 +275,9 @@ pub struct CallError {
     pub sent: bool,
     /// The provider's `x-request-id`.
     pub provider_request_id: Option<String>,
+    /// Rate-limit headers, when sent.
+    #[serde(default)]
+    pub limits: Option<RateLimits>,
 }
 
 impl CallError {
@@ -290,6 +293,7 @@ impl CallError {
             usage: None,
             sent: true,
             provider_request_id: None,
+            limits: None,
         }
     }
 }

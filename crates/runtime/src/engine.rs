@@ -14,7 +14,7 @@ use std::time::Duration;
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
+use brigade_kernel::ids::{RunId, SubtaskId};
 use brigade_kernel::run::{
     Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
 };
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
-use crate::gates::Gates;
+use crate::gates::{self, Gates, Seat};
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::Rows;
@@ -107,7 +107,8 @@ pub struct Engine {
     facts: mpsc::UnboundedSender<Fact>,
     inbox: mpsc::UnboundedReceiver<Fact>,
     commits: VecDeque<Commit>,
-    calls: HashMap<CallNo, (CancellationToken, ModelRef)>,
+    calls: HashMap<CallNo, (CancellationToken, gates::Ticket)>,
+    seat: Seat,
     /// Excerpts of units in hand.
     excerpts: HashMap<Unit, Arc<Vec<Excerpt>>>,
     /// The patch under review.
@@ -136,6 +137,7 @@ impl Engine {
         Self {
             stream: events_of(&id),
             inbound: Inbound::new(id.clone(), run.state().commands),
+            seat: world.gates.seat(),
             run,
             id,
             world,
@@ -163,10 +165,10 @@ impl Engine {
     pub fn hear(&mut self, fact: Fact) {
         hit("before-hearing");
         let now = self.world.clock.now();
-        if let Fact::Answered { call, answer, .. } = &fact
-            && let Some((_, model)) = self.calls.remove(call)
+        if let Fact::Answered { call, answer, ms, first_ms, .. } = &fact
+            && let Some((_, ticket)) = self.calls.remove(call)
         {
-            self.world.gates.leave(&model, answer, now);
+            self.seat.leave(ticket, answer, *ms, *first_ms);
         }
         self.run.hear(fact, now);
     }
@@ -224,12 +226,14 @@ impl Engine {
     fn turn(&mut self) -> bool {
         let now = self.world.clock.now();
         let mut jobs = Vec::new();
-        let gates = self.world.gates.clone();
-        let actions = self.run.step(now, &mut |model| gates.enter(model, now));
+        self.seat.begin(self.run.class());
+        let seat = &mut self.seat;
+        let actions = self.run.step(now, &mut |model| seat.knock(model));
         let more = !actions.is_empty();
         for action in actions {
             self.take(action, &mut jobs);
         }
+        self.seat.give_back_rest();
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
             Some(Stop::Cancel) => self.cut_all(),
@@ -296,12 +300,13 @@ impl Engine {
             }
         };
         let model = prepared.call.model.clone();
+        let Some(mut ticket) = self.seat.claim(&model) else { return };
         if let Caller::Executor { unit, attempt: 1 } = &caller
             && self.run.state().start().reuse
             && let Some(work) = reuse::work_of(self.run.state(), unit, &prepared)
         {
             if let Some(earlier) = reuse::find(&*self.world.journal, &work) {
-                self.world.gates.give_back(&model, now);
+                self.seat.give_back(ticket);
                 self.run.hear(Fact::Reused { unit: unit.clone(), earlier }, now);
                 return;
             }
@@ -313,15 +318,20 @@ impl Engine {
             None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
         };
         let Some(answerer) = answerer else {
-            self.world.gates.give_back(&model, now);
+            self.seat.give_back(ticket);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
             return;
         };
+        if !self.seat.weigh(&mut ticket, prepared.tokens()) {
+            self.seat.give_back(ticket);
+            self.run.put_off(&caller);
+            return;
+        }
         match self.run.begin_call(&prepared, now) {
             Some(no) => {
                 let cancel = CancellationToken::new();
-                self.calls.insert(no, (cancel.clone(), model));
+                self.calls.insert(no, (cancel.clone(), ticket));
                 let how = match caller {
                     Caller::Planner => Way::Streamed,
                     Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
@@ -330,7 +340,7 @@ impl Engine {
                 };
                 jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
             }
-            None => self.world.gates.give_back(&model, now),
+            None => self.seat.give_back(ticket),
         }
     }
 
@@ -448,14 +458,8 @@ impl Engine {
 
     fn wake(&self) -> Duration {
         let now = self.world.clock.now();
-        let at = [self.run.wakes_at(), self.world.gates.opens_at()].into_iter().flatten().filter(|at| *at > now).min();
-        let due = self.run.wakes_at().is_some_and(|at| at <= now);
-        match at {
-            Some(at) => Duration::from(at - now),
-            // Due already, and the gate is the reason it has not happened.
-            None if due => Duration::from_millis(20),
-            None => Duration::MAX,
-        }
+        let due = self.run.wakes_at().filter(|at| *at > now).map(|at| Duration::from(at - now));
+        [due, self.seat.wakes_in()].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 }
 

@@ -123,6 +123,9 @@ pub const KEYS: &[Key] = &[
     key("limits.max_tool_calls", count(0, MANY), "tool calls of one attempt"),
     key("limits.max_identical_calls", count(1, MANY), "same tool call with same arguments in one attempt"),
     key("limits.max_tries", count(1, 100), "sends of one call to one unavailable model"),
+    key("limits.types.*.max_concurrent", count(1, 100_000), "attempts of a type in flight at once, in one run"),
+    key("limits.tiers.*.max_concurrent", count(1, 100_000), "calls on a tier in flight at once, in one run"),
+    key("limits.spill", Kind::Switch, "calls go to an alternate of their tier while their account is closed"),
     key("limits.planner_output_tokens", count(16, MANY), "output limit of a planner call"),
     key("limits.reviewer_output_tokens", count(16, MANY), "output limit of a review"),
     key("limits.executor_output_tokens", count(16, MANY), "output limit of an executor call"),
@@ -144,8 +147,6 @@ const LATER: &[&str] = &[
     "grants",
     "hedging",
     "limits.hedging",
-    "limits.tiers",
-    "limits.types",
     "quality",
     "quota",
     "roles.judge",
@@ -181,7 +182,7 @@ fn lookup(name: &str) -> Option<Found> {
             continue;
         };
         let name = match (key.name, free) {
-            ("routes.*" | "ladders.*", free) => match TaskType::parse(free) {
+            ("routes.*" | "ladders.*" | "limits.types.*.max_concurrent", free) => match TaskType::parse(free) {
                 Some(kind) => key.name.replace('*', kind.as_str()),
                 None => continue,
             },
@@ -218,6 +219,7 @@ pub(super) fn nearest(name: &str) -> Option<String> {
         None => vec![key.name.to_owned()],
         // A tier's name is free: keep the one given. A type or a role is one of a list.
         Some(("tiers.", _)) => vec![key.name.replace('*', given.get(1).copied().unwrap_or("TIER"))],
+        Some(("limits.tiers.", _)) => vec![key.name.replace('*', given.get(2).copied().unwrap_or("TIER"))],
         Some(_) => words.iter().map(|word| key.name.replace('*', word)).filter(|k| lookup(k).is_some()).collect(),
     });
     let best = candidates.map(|known| (distance(&name, &known), known)).min()?;

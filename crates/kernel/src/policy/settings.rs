@@ -144,7 +144,8 @@ impl Settings {
     /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
     pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
         let found = find(key)?;
-        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
+        let of_tier = found.name.strip_prefix("tiers.").or_else(|| found.name.strip_prefix("limits.tiers."));
+        if let Some(tier) = of_tier.and_then(|rest| rest.split('.').next()) {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
         }
         let value = read(&found.name, found.key.kind, value).map_err(|expected| Fault::bad(key, value, expected))?;
@@ -260,6 +261,9 @@ fn fits(policy: &Policy) -> Result<(), Fault> {
             on(format!("ladders.{kind}"), tier)?;
         }
     }
+    for tier in policy.limits.max_on_tier.keys() {
+        on(format!("limits.tiers.{tier}.max_concurrent"), tier)?;
+    }
     for (tier, bound) in &policy.tiers {
         if bound.max_tools == Some(0) && bound.max_tool_calls.is_some_and(|n| n > 0) {
             return Err(Fault::bad(&format!("tiers.{tier}.max_tool_calls"), &"> 0", "max_tools is 0: set both to 0 or neither"));
@@ -338,7 +342,16 @@ fn apply_tier(bound: &mut TierPolicy, field: &str, value: &Value) -> Option<()> 
 
 fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
     let limits = &mut policy.limits;
+    if let (Some(of), Value::Count(Some(n))) = (field.strip_suffix(".max_concurrent"), value) {
+        match of.split_once('.')? {
+            ("types", kind) => limits.max_of_type.insert(TaskType::parse(kind)?, narrow(*n)),
+            ("tiers", tier) => limits.max_on_tier.insert(Tier::new(tier).ok()?, narrow(*n)),
+            _ => return None,
+        };
+        return Some(());
+    }
     match (field, value) {
+        ("spill", Value::Switch(on)) => limits.spill = *on,
         ("max_concurrent_subagents", Value::Slots(slots)) => limits.max_concurrent_subagents = *slots,
         ("max_attempts", Value::Count(Some(n))) => limits.max_attempts = narrow(*n),
         ("max_replans", Value::Count(Some(n))) => limits.max_replans = narrow(*n),

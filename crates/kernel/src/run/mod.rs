@@ -48,11 +48,13 @@ pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
-pub use step::Gate;
+pub use step::{Door, Gate};
 
 use crate::catalog::Catalog;
+use crate::ids::ModelRef;
 use crate::plan::{Known, PlanStream};
 use crate::policy::Policy;
+use crate::schedule::Class;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
@@ -101,6 +103,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Where a unit's next call goes while its own model's account is closed.
+    spilled: HashMap<Key, ModelRef>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The patch is being applied.
@@ -170,6 +174,11 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// How urgent its calls are beside those of other runs: rows are bulk.
+    pub fn class(&self) -> Class {
+        if self.state.sources.is_empty() { Class::Interactive } else { Class::Bulk }
     }
 
     /// The fold so far, undurable events included.

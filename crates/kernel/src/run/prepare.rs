@@ -91,6 +91,14 @@ pub struct Prepared {
     pub receipt: Vec<PartReceipt>,
 }
 
+impl Prepared {
+    /// What an account may count it as: its input as estimated, and all the output it may have (responses-api.md §7).
+    pub fn tokens(&self) -> u64 {
+        let output = u64::from(self.call.max_output_tokens);
+        self.ask.tokens.saturating_sub(output) / 4 + output
+    }
+}
+
 pub(super) struct Shape {
     pub(super) tier: Tier,
     pub(super) model: ModelRef,
@@ -186,6 +194,13 @@ impl Run {
         }
         context::with_call(&mut prepared.receipt, &prepared.call.tools, prepared.call.format.as_ref());
         Ok(prepared)
+    }
+
+    /// A call that was prepared is not made now: nobody waits for it.
+    pub fn put_off(&mut self, caller: &Caller) {
+        if let Some(key) = self.state.index_of(caller) {
+            self.leads_no_more(key);
+        }
     }
 
     /// Takes the lease: intent and lease in one event, or the refusal.

@@ -11,5 +11,5 @@ mod gate;
 mod order;
 
 pub use estimate::estimate;
-pub use gate::{Gate, Passed};
+pub use gate::{Class, Gate, Mark, Member, Pace, Pass, Passed, Timing, Visitor, Wait};
 pub use order::{Graph, Timetable, best_ranks, run};

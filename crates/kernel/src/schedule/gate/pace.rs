@@ -1,0 +1,163 @@
+//! How much an account serves in a minute, requests or tokens: learned from its headers, refilled as time goes by.
+//!
+//! Headers tell what was left when a call came in, and are read when it ends. So every call carries what was thought
+//! to be left when it went ([`Mark`]), and only the difference is learned: what was sent meanwhile stays counted.
+
+use crate::time::{Millis, Timestamp};
+
+/// One request or token, in the unit of the account's level: a billionth, so that slow refills are not rounded away.
+const ONE: i64 = 1_000_000_000;
+/// A rate is measured from the time to a full account only where so much of it is missing.
+const LEAST_MEASURED: Millis = Millis(1_000);
+
+/// A supply that refills: requests, or tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// What a full account holds; 0 until the provider has said so.
+    pub(super) full: u64,
+    /// Billionths that come back in a second.
+    pub(super) rate: i64,
+    /// Billionths that are left; below 0 once more was sent than is known to be there.
+    pub(super) level: i64,
+    /// Sum of all corrections so far.
+    pub(super) learned: i64,
+    /// When `level` was so.
+    pub(super) at: Timestamp,
+}
+
+/// What was thought to be left when a call went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    level: i64,
+    learned: i64,
+}
+
+fn billionths(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX).saturating_mul(ONE)
+}
+
+fn wide(n: i128) -> i64 {
+    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
+}
+
+impl Pace {
+    /// Whether the provider has said what it serves.
+    pub fn is_known(&self) -> bool {
+        self.full > 0
+    }
+
+    /// Time goes by.
+    pub(super) fn flow(&mut self, now: Timestamp) {
+        let came = wide(i128::from(self.rate) * i128::from((now - self.at).0) / 1_000);
+        self.at = self.at.max(now);
+        self.level = self.level.saturating_add(came);
+        if self.is_known() {
+            self.level = self.level.min(billionths(self.full));
+        }
+    }
+
+    /// Whether `n` are left. What is more than the account ever holds goes when it is full.
+    pub(super) fn has(&self, n: u64) -> bool {
+        !self.is_known() || self.level >= billionths(n.min(self.full))
+    }
+
+    /// When `n` are left, if nothing else is sent.
+    pub(super) fn has_at(&self, n: u64, now: Timestamp) -> Timestamp {
+        if self.has(n) || self.rate <= 0 {
+            return now;
+        }
+        let missing = i128::from(billionths(n.min(self.full))) - i128::from(self.level);
+        let wait = (missing * 1_000 + i128::from(self.rate) - 1) / i128::from(self.rate);
+        now + Millis(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+
+    /// `n` go.
+    pub(super) fn take(&mut self, n: u64) {
+        self.level = self.level.saturating_sub(billionths(n));
+    }
+
+    /// `n` did not go after all.
+    pub(super) fn put_back(&mut self, n: u64) {
+        self.level = self.level.saturating_add(billionths(n));
+    }
+
+    /// What a call carries that goes now, itself counted.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { level: self.level, learned: self.learned }
+    }
+
+    /// Takes in what headers say: how much there is in a minute, how much of it was left, and when it is whole again.
+    pub(super) fn learn(&mut self, full: Option<u64>, left: Option<u64>, whole_in: Option<Millis>, mark: Mark) {
+        let Some(full) = full.filter(|full| *full > 0) else { return };
+        self.full = full;
+        self.rate = wide(i128::from(billionths(full)) / 60).max(1);
+        let Some(left) = left.map(|left| left.min(full)) else { return };
+        // An account may be given by the day: then it comes back more slowly than within a minute.
+        let missing = full - left;
+        if let Some(span) = whole_in.filter(|span| *span >= LEAST_MEASURED && missing >= full / 20) {
+            let measured = wide(i128::from(billionths(missing)) * 1_000 / i128::from(span.0));
+            self.rate = self.rate.min(measured).max(1);
+        }
+        let correction = billionths(left).saturating_sub(mark.level).saturating_sub(self.learned.saturating_sub(mark.learned));
+        self.learned = self.learned.saturating_add(correction);
+        self.level = self.level.saturating_add(correction).min(billionths(full));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learned_late_counts_what_was_sent_meanwhile() {
+        let mut pace = Pace::default();
+        let marks: Vec<Mark> = (0..900)
+            .map(|_| {
+                pace.take(1);
+                pace.mark()
+            })
+            .collect();
+        pace.learn(Some(600), Some(599), Some(Millis(100)), marks[0]);
+        assert_eq!(pace.level, -300 * ONE, "three hundred too many are on their way");
+        for (served, mark) in marks.iter().enumerate().take(600).skip(1) {
+            pace.learn(Some(600), Some(599 - served as u64), None, *mark);
+        }
+        assert_eq!(pace.level, -300 * ONE, "nothing new is said");
+        for mark in &marks[600..] {
+            pace.learn(Some(600), Some(0), None, *mark);
+        }
+        assert_eq!(pace.level, 0, "what was refused was not taken");
+        assert_eq!(pace.has_at(1, Timestamp(0)), Timestamp(100));
+    }
+
+    #[test]
+    fn an_account_given_by_the_day_is_not_taken_for_one_by_the_minute() {
+        let mut pace = Pace::default();
+        pace.take(1);
+        let mark = pace.mark();
+        pace.learn(Some(200), Some(0), Some(Millis(86_400_000)), mark);
+        pace.flow(Timestamp(60_000));
+        assert!(!pace.has(1));
+        assert!(pace.has_at(1, Timestamp(60_000)) > Timestamp(400_000));
+        pace.flow(Timestamp(440_000));
+        assert!(pace.has(1), "one every 432 s");
+    }
+
+    #[test]
+    fn small_steps_of_time_lose_nothing() {
+        let mut pace = Pace::default();
+        pace.learn(Some(600), Some(0), None, pace.mark());
+        (0..60_000).for_each(|ms| pace.flow(Timestamp(ms)));
+        pace.flow(Timestamp(60_000));
+        assert!(pace.has(600) && !pace.has_at(600, Timestamp(60_000)).gt(&Timestamp(60_000)));
+    }
+
+    #[test]
+    fn more_than_the_account_ever_holds_goes_when_it_is_full() {
+        let mut pace = Pace::default();
+        pace.learn(Some(1_000), Some(1_000), None, pace.mark());
+        assert!(pace.has(5_000));
+        pace.take(5_000);
+        assert!(!pace.has(1));
+    }
+}
