@@ -24,6 +24,8 @@ mod prefixes;
 mod rows;
 #[path = "seeing/servers.rs"]
 mod servers;
+#[path = "seeing/spending.rs"]
+mod spending;
 #[path = "seeing/stage.rs"]
 mod stage;
 #[path = "seeing/steering.rs"]

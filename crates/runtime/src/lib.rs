@@ -11,6 +11,7 @@ pub mod errand;
 pub mod failpoint;
 pub mod gates;
 pub mod hands;
+pub mod history;
 pub mod home;
 pub mod input;
 pub mod land;

@@ -6,6 +6,7 @@ pub mod attach;
 pub mod cancel;
 pub mod completions;
 pub mod config;
+pub mod cost;
 pub mod decode;
 pub mod doctor;
 pub mod emulate;
@@ -57,6 +58,8 @@ pub enum Verb {
     Cancel(cancel::Args),
     /// Steer a run: its planner hears this at its next turn
     Tell(tell::Args),
+    /// Show what was spent, and where
+    Cost(cost::Args),
     /// Follow a run of another process
     Attach(attach::Args),
     /// Try what failed again
@@ -111,6 +114,7 @@ impl Verb {
             Self::Answer(args) => answer::run(&args),
             Self::Cancel(args) => cancel::run(&args),
             Self::Tell(args) => tell::run(&args),
+            Self::Cost(args) => cost::run(&args),
             Self::Attach(args) => attach::run(&args),
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),

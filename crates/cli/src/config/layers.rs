@@ -30,6 +30,7 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
         return Ok(config);
     }
     let settled = lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &[], rungs: sources.rungs }))?;
+    narrowed(&settled, &without)?;
     let catalog = match (sources.catalog, &settled.models_in) {
         (Some(catalog), None) => catalog.clone(),
         (catalog, models) => {
@@ -49,11 +50,19 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
         true => settled,
         false => lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &lines, rungs: sources.rungs }))?,
     };
+    narrowed(&config, &without)?;
     config.notices.extend(workspace.notices());
     config.notices.extend(about(&lines));
     config.repository = workspace.clone();
     (config.lines, config.roles) = (lines, roles);
     Ok(config)
+}
+
+/// A quota is judged as a whole: a shorter window allows as much more as further units do.
+fn narrowed(with: &Config, without: &Config) -> Result<(), ConfigErrors> {
+    let Some(key) = with.policy.quota.widens(&without.policy.quota) else { return Ok(()) };
+    let message = format!("{key}: a workspace may narrow a quota (fewer units, a longer window, larger weights), not widen it");
+    Err(ConfigErrors(vec![ConfigError { origin: with.origin(&key).clone(), message }]))
 }
 
 /// Values that the gate of configuration does not take make their line a refused one.

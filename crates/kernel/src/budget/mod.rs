@@ -8,6 +8,7 @@
 mod amount;
 mod ledger;
 mod spend;
+mod window;
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ pub use crate::role::Role;
 pub use amount::{BadAmount, Why, parse_tokens_cap, parse_usd_cap};
 pub use ledger::{CapChange, Caps, Charge, Lease, LeaseId, Ledger, LedgerError, Overrun, Settled};
 pub use spend::{Comparison, TierUsage, UsageByTier, all_flagship};
+pub use window::{Rolling, Window};
 
 /// Cap of a run that was given none (design.md "Money, tokens, quota"): five dollars.
 pub const DEFAULT_RUN_CAP: NanoUsd = NanoUsd(5 * NanoUsd::DOLLAR.0);

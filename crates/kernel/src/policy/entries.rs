@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ground, Policy, RouteTo, Slots};
+use super::{Ground, MAIN_WINDOW, Policy, RouteTo, Slots};
 use crate::ids::Tier;
 use crate::plan::write_span;
 
@@ -117,6 +117,16 @@ impl Policy {
             ("reviewer_tokens", budget.reviewer_tokens),
         ] {
             row(format!("budget.{field}"), or_none(tokens));
+        }
+        let main = self.quota.windows.get(MAIN_WINDOW);
+        row("quota.window".into(), main.map_or_else(|| "none".to_owned(), |window| write_span(window.span)));
+        row("quota.units".into(), or_none(main.map(|window| window.units)));
+        for (name, window) in self.quota.windows.iter().filter(|(name, _)| *name != MAIN_WINDOW) {
+            row(format!("quota.windows.{name}.window"), write_span(window.span));
+            row(format!("quota.windows.{name}.units"), window.units.to_string());
+        }
+        for (tier, weight) in &self.quota.weights {
+            row(format!("quota.weights.{tier}"), weight.to_string());
         }
     }
 }

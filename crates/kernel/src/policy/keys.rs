@@ -37,6 +37,8 @@ pub enum Kind {
     Types,
     Grounds,
     Switch,
+    MaybeUnits,
+    Weight,
     Text,
 }
 
@@ -67,6 +69,8 @@ impl Kind {
                 format!("\"any\" or a list of {}", names.join(", "))
             }
             Self::Switch => "true or false".to_owned(),
+            Self::MaybeUnits => "units above 0 with at most 3 decimal places, at most a million, e.g. 300, or \"none\"".to_owned(),
+            Self::Weight => "a weight from 0 to 1000 with at most 3 decimal places, e.g. 0.3".to_owned(),
             Self::Text => "a text".to_owned(),
         }
     }
@@ -138,6 +142,11 @@ pub const KEYS: &[Key] = &[
     key("budget.planner_tokens", maybe(1, TOKENS), "cap on the planner's tokens"),
     key("budget.executor_tokens", maybe(1, TOKENS), "cap on the executors' tokens"),
     key("budget.reviewer_tokens", maybe(1, TOKENS), "cap on the reviews' tokens"),
+    key("quota.window", Kind::MaybeSpan, "how long a unit of your quota counts"),
+    key("quota.units", Kind::MaybeUnits, "units that may count at once"),
+    key("quota.weights.*", Kind::Weight, "units of one call on a tier"),
+    key("quota.windows.*.window", Kind::MaybeSpan, "the same for a further window"),
+    key("quota.windows.*.units", Kind::MaybeUnits, "the same for a further window"),
 ];
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
@@ -148,7 +157,6 @@ const LATER: &[&str] = &[
     "hedging",
     "limits.hedging",
     "quality",
-    "quota",
     "roles.judge",
     "service",
     "shadow",
@@ -217,9 +225,10 @@ pub(super) fn nearest(name: &str) -> Option<String> {
     let words: Vec<&str> = types.collect();
     let candidates = KEYS.iter().flat_map(|key| match key.name.split_once('*') {
         None => vec![key.name.to_owned()],
-        // A tier's name is free: keep the one given. A type or a role is one of a list.
-        Some(("tiers.", _)) => vec![key.name.replace('*', given.get(1).copied().unwrap_or("TIER"))],
-        Some(("limits.tiers.", _)) => vec![key.name.replace('*', given.get(2).copied().unwrap_or("TIER"))],
+        // The name of a tier or a window is free: keep the one given. A type or a role is one of a list.
+        Some((before @ ("tiers." | "limits.tiers." | "quota.weights." | "quota.windows."), _)) => {
+            vec![key.name.replace('*', given.get(before.matches('.').count()).copied().unwrap_or("NAME"))]
+        }
         Some(_) => words.iter().map(|word| key.name.replace('*', word)).filter(|k| lookup(k).is_some()).collect(),
     });
     let best = candidates.map(|known| (distance(&name, &known), known)).min()?;

@@ -16,7 +16,7 @@ use super::state::{
     Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, ErrorClass, Item, Speaker};
+use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
@@ -53,6 +53,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.waiting.goes_on(at);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
@@ -140,6 +141,7 @@ impl State {
             Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.caller_key(caller);
+                self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
@@ -183,6 +185,9 @@ impl State {
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.tokens);
+                let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
+                self.waiting.ended(*call, tokens, leased);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -194,9 +199,10 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
-                    let units = self.start().policy.agent(&flight.model).map(|agent| agent.units_of(&flight.model));
-                    self.usage.count(&flight.tier, units.unwrap_or_default());
+                    let units = self.start().policy.units_of(&flight.tier, &flight.model, Service::Default);
+                    self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
+                    self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
                 self.starved.clear();
@@ -398,7 +404,10 @@ impl State {
                 });
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
-            Event::RunPaused(summary) => self.ended = Some(summary.clone()),
+            Event::RunPaused(summary) => {
+                self.waiting.stands(at);
+                self.ended = Some(summary.clone());
+            }
             Event::RunEnded(summary) => {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;

@@ -7,12 +7,13 @@ mod caller;
 mod deeds;
 mod files;
 mod started;
+mod summary;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Role, UsageByTier};
+use crate::budget::Role;
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -29,6 +30,7 @@ pub use caller::*;
 pub use deeds::*;
 pub use files::*;
 pub use started::*;
+pub use summary::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -559,24 +561,4 @@ pub struct BulkRules {
     pub max_failure_rate: Option<f64>,
     /// 0..1 of finished rows.
     pub max_escalation_rate: Option<f64>,
-}
-
-/// The closing line of a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// How it ended.
-    pub status: RunStatus,
-    /// The result, on completion; else why it stands still, in a sentence.
-    pub output: String,
-    /// Why it could not go on, when a fault is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorClass>,
-    /// All money spent so far.
-    pub cost_usd: NanoUsd,
-    /// What the same tokens would have cost on the flagship: computed, not measured.
-    pub all_flagship_cost_usd: NanoUsd,
-    /// Since the run started, waiting included.
-    pub duration_ms: Millis,
-    /// Calls and tokens by tier.
-    pub usage: UsageByTier,
 }

@@ -181,6 +181,11 @@ impl Run {
         if self.state.sources.is_empty() { Class::Interactive } else { Class::Bulk }
     }
 
+    /// When something was recorded or decided last.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The fold so far, undurable events included.
     pub fn state(&self) -> &State {
         &self.state

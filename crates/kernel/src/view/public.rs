@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
+use super::worth::Worth;
 use crate::ids::RunId;
 use crate::run::{Event, RunSummary, Stamped, Unit};
 use crate::time::Timestamp;
@@ -141,7 +142,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
 }
 
 fn closing(summary: &RunSummary) -> Value {
-    json!({
+    let mut fields = json!({
         "status": summary.status,
         "output": summary.output,
         "error": summary.error,
@@ -149,7 +150,11 @@ fn closing(summary: &RunSummary) -> Value {
         "all_flagship_cost_usd": usd(summary.all_flagship_cost_usd),
         "duration_ms": summary.duration_ms,
         "usage": summary.usage,
-    })
+    });
+    if let (Some(fields), Value::Object(worth)) = (fields.as_object_mut(), Worth::from(summary).fields()) {
+        fields.extend(worth);
+    }
+    fields
 }
 
 /// RFC 3339 UTC with milliseconds, e.g. `2026-11-21T07:05:09.123Z`.

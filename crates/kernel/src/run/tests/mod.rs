@@ -16,5 +16,6 @@ mod open;
 mod passes;
 mod plan;
 mod trouble;
+mod waiting;
 mod warm;
 mod world;
