@@ -63,7 +63,8 @@ fn sample(kind: Kind) -> &'static str {
 fn every_listed_key_changes_the_policy() {
     let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     for key in KEYS {
-        let free = if ["tiers.", "limits.tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
+        let free =
+            if ["tiers.", "limits.tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
         let name = key.name.replace('*', free);
         let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
         let value = if key.name.contains("max_review") || key.name == "limits.max_tries" { "77" } else { value };

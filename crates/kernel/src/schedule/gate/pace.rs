@@ -13,8 +13,10 @@ const LEAST_MEASURED: Millis = Millis(1_000);
 /// A supply that refills: requests, or tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// What a full account holds; 0 until the provider has said so.
+    /// What it serves in a minute; 0 until the provider has said so.
     pub(super) full: u64,
+    /// What can be saved up: a minute's worth, or less where headers show that it is whole again sooner.
+    pub(super) holds: u64,
     /// Billionths that come back in a second.
     pub(super) rate: i64,
     /// Billionths that are left; below 0 once more was sent than is known to be there.
@@ -52,13 +54,13 @@ impl Pace {
         self.at = self.at.max(now);
         self.level = self.level.saturating_add(came);
         if self.is_known() {
-            self.level = self.level.min(billionths(self.full));
+            self.level = self.level.min(billionths(self.holds));
         }
     }
 
     /// Whether `n` are left. What is more than the account ever holds goes when it is full.
     pub(super) fn has(&self, n: u64) -> bool {
-        !self.is_known() || self.level >= billionths(n.min(self.full))
+        !self.is_known() || self.level >= billionths(n.min(self.holds))
     }
 
     /// When `n` are left, if nothing else is sent.
@@ -66,7 +68,7 @@ impl Pace {
         if self.has(n) || self.rate <= 0 {
             return now;
         }
-        let missing = i128::from(billionths(n.min(self.full))) - i128::from(self.level);
+        let missing = i128::from(billionths(n.min(self.holds))) - i128::from(self.level);
         let wait = (missing * 1_000 + i128::from(self.rate) - 1) / i128::from(self.rate);
         now + Millis(u64::try_from(wait).unwrap_or(u64::MAX))
     }
@@ -89,9 +91,14 @@ impl Pace {
     /// Takes in what headers say: how much there is in a minute, how much of it was left, and when it is whole again.
     pub(super) fn learn(&mut self, full: Option<u64>, left: Option<u64>, whole_in: Option<Millis>, mark: Mark) {
         let Some(full) = full.filter(|full| *full > 0) else { return };
-        self.full = full;
+        (self.full, self.holds) = (full, full);
         self.rate = wide(i128::from(billionths(full)) / 60).max(1);
         let Some(left) = left.map(|left| left.min(full)) else { return };
+        if let Some(span) = whole_in {
+            let comes = i128::from(self.rate) * i128::from(span.0) / 1_000;
+            let whole = u64::try_from((comes + i128::from(ONE) - 1) / i128::from(ONE)).unwrap_or(u64::MAX);
+            self.holds = left.saturating_add(whole).clamp(1, full);
+        }
         // An account may be given by the day: then it comes back more slowly than within a minute.
         let missing = full - left;
         if let Some(span) = whole_in.filter(|span| *span >= LEAST_MEASURED && missing >= full / 20) {
@@ -100,7 +107,7 @@ impl Pace {
         }
         let correction = billionths(left).saturating_sub(mark.level).saturating_sub(self.learned.saturating_sub(mark.learned));
         self.learned = self.learned.saturating_add(correction);
-        self.level = self.level.saturating_add(correction).min(billionths(full));
+        self.level = self.level.saturating_add(correction).min(billionths(self.holds));
     }
 }
 
@@ -141,6 +148,15 @@ mod tests {
         assert!(pace.has_at(1, Timestamp(60_000)) > Timestamp(400_000));
         pace.flow(Timestamp(440_000));
         assert!(pace.has(1), "one every 432 s");
+    }
+
+    #[test]
+    fn what_an_account_saves_up_is_seen_from_when_it_is_whole_again() {
+        let mut pace = Pace::default();
+        pace.take(1);
+        pace.learn(Some(600), Some(4), Some(Millis(100)), pace.mark());
+        pace.flow(Timestamp(60_000));
+        assert_eq!(pace.level, 5 * ONE);
     }
 
     #[test]

@@ -35,9 +35,10 @@ impl Reader<'_> {
     }
 
     fn pace(&mut self) -> Option<Pace> {
-        let (full, rate, level) = (self.word()?, self.word()? as i64, self.word()? as i64);
+        let (full, holds) = (self.word()?, self.word()?);
+        let (rate, level) = (self.word()? as i64, self.word()? as i64);
         let (learned, at) = (self.word()? as i64, Timestamp(self.word()?));
-        Some(Pace { full, rate, level, learned, at })
+        Some(Pace { full, holds, rate, level, learned, at })
     }
 
     fn strain(&mut self) -> Option<Strain> {
@@ -77,7 +78,7 @@ impl Gate {
         maybe(&mut words, self.probe);
         words.push(u64::from(self.refusals));
         for pace in [&self.requests, &self.tokens] {
-            words.extend([pace.full, pace.rate as u64, pace.level as u64, pace.learned as u64, pace.at.0]);
+            words.extend([pace.full, pace.holds, pace.rate as u64, pace.level as u64, pace.learned as u64, pace.at.0]);
         }
         words.extend([self.usual, self.used_at.0]);
         let strain = &self.strain;
