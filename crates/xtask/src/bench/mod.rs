@@ -8,6 +8,7 @@ mod bulk;
 mod context;
 mod engine;
 mod latency;
+mod limit;
 mod wire;
 
 use crate::Ended;
@@ -45,11 +46,12 @@ struct Whole {
     run: fn() -> Result<(), String>,
 }
 
-const WHOLE: [Whole; 4] = [
+const WHOLE: [Whole; 5] = [
     Whole { name: bulk::NAME, measures: bulk::MEASURES, run: bulk::run },
     Whole { name: context::NAME, measures: context::MEASURES, run: context::run },
     Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
     Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
+    Whole { name: limit::NAME, measures: limit::MEASURES, run: limit::run },
 ];
 
 fn whole(bench: &Whole) -> bool {
