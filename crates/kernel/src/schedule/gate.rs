@@ -148,10 +148,10 @@ impl Gate {
     /// that, and its pass is to be given back as [`Passed::Unsent`].
     pub fn weigh(&mut self, who: u64, pass: &mut Pass, tokens: u64, now: Timestamp) -> bool {
         self.flow(now);
-        self.tokens.put_back(pass.need);
-        pass.need = tokens;
+        self.tokens.instead(pass.need, 0);
         let fits = self.tokens.has(tokens);
-        self.tokens.take(tokens);
+        self.tokens.instead(0, tokens);
+        pass.need = tokens;
         pass.tokens = self.tokens.mark();
         self.usual = if self.usual == 0 { tokens } else { self.usual - self.usual / 8 + tokens / 8 };
         if let Some(member) = self.members.iter_mut().find(|member| member.id == who) {
@@ -170,8 +170,8 @@ impl Gate {
             member.turns -= u64::from(passed == Passed::Unsent && member.turns > 0);
         }
         if passed == Passed::Unsent {
-            self.requests.put_back(1);
-            self.tokens.put_back(pass.need);
+            self.requests.instead(1, 0);
+            self.tokens.instead(pass.need, 0);
             if self.probe.take_if(|probe| *probe == who).is_some() {
                 self.closed_until = Some(now); // the next one is the probe
             }

@@ -10,9 +10,10 @@ use brigade_sim::lab::{Engine, Lab};
 
 use crate::bench::{code, events, lab, many, run, sound};
 
-/// Starts a run of a plan without waiting for it.
+/// Starts a run of a plan without waiting for it. Its work is its own: nothing of another run's is reused.
 fn start(lab: &Lab, name: &str, plan: &str, more: &[&str]) -> Engine {
-    let plan = lab.write(&format!("{name}.toml"), plan).expect("a plan").display().to_string();
+    let plan = plan.replace("WORK", name);
+    let plan = lab.write(&format!("{name}.toml"), &plan).expect("a plan").display().to_string();
     let arguments: Vec<&str> = ["run", "--plan", &plan, "--apply", "never"].into_iter().chain(more.iter().copied()).collect();
     lab.start(&arguments, &[]).expect("an engine")
 }

@@ -41,13 +41,18 @@ fn measure(binary: &Path, folder: &Folder, setting: &Setting) -> Result<(), Stri
     let scenario = folder.file("scenario.toml", &brigade::scenario(&limits, "ok")).map_err(|e| e.to_string())?;
     let ledger = folder.path().join(format!("ledger-{processes}-{subtasks}"));
     let provider = Provider::start_with(binary, &scenario, &["--ledger", &ledger.display().to_string(), "--no-sync"])?;
-    let plan = brigade::plan((0..subtasks).map(|i| (format!("s{i}"), "classify", Vec::new())));
-    let plan = folder.file("plan.json", &plan).map_err(|e| e.to_string())?.display().to_string();
+    // Work of its own for each: what another run of the home has done is not done again.
+    let plan = |process: u64| {
+        let plan = brigade::plan((0..subtasks).map(|i| (format!("p{process}-s{i}"), "classify", Vec::new())));
+        folder.file(&format!("plan-{process}.json"), &plan).map(|path| path.display().to_string()).map_err(|e| e.to_string())
+    };
+    let plans: Vec<String> = (0..processes).map(plan).collect::<Result<_, _>>()?;
     let home = folder.path().join(format!("home-{processes}-{subtasks}"));
     let start = Instant::now();
     let ended: Vec<Result<_, String>> = thread::scope(|scope| {
-        let one = || brigade::run(binary, &provider.base_url, &home, &["run", "--plan", &plan, "-q", "--max-budget-usd", "1000"]);
-        let running: Vec<_> = (0..processes).map(|_| scope.spawn(one)).collect();
+        let (home, url) = (&home, &provider.base_url);
+        let one = |plan| move || brigade::run(binary, url, home, &["run", "--plan", plan, "-q", "--max-budget-usd", "1000"]);
+        let running: Vec<_> = plans.iter().map(|plan| scope.spawn(one(plan))).collect();
         running.into_iter().map(|thread| thread.join().map_err(|_| "a run panicked".to_owned())?).collect()
     });
     let makespan = start.elapsed().as_secs_f64();

@@ -78,9 +78,11 @@ impl Pace {
         self.level = self.level.saturating_sub(billionths(n));
     }
 
-    /// `n` did not go after all.
-    pub(super) fn put_back(&mut self, n: u64) {
-        self.level = self.level.saturating_add(billionths(n));
+    /// Where `taken` went before, `n` go: calls that went between carry marks of what was thought then.
+    pub(super) fn instead(&mut self, taken: u64, n: u64) {
+        let correction = billionths(taken).saturating_sub(billionths(n));
+        self.level = self.level.saturating_add(correction);
+        self.learned = self.learned.saturating_add(correction);
     }
 
     /// What a call carries that goes now, itself counted.
@@ -148,6 +150,18 @@ mod tests {
         assert!(pace.has_at(1, Timestamp(60_000)) > Timestamp(400_000));
         pace.flow(Timestamp(440_000));
         assert!(pace.has(1), "one every 432 s");
+    }
+
+    #[test]
+    fn what_did_not_go_after_all_is_given_back_once() {
+        let mut pace = Pace::default();
+        pace.learn(Some(600), Some(5), Some(Millis(0)), pace.mark());
+        pace.take(1);
+        pace.take(1);
+        let second = pace.mark();
+        pace.instead(1, 0);
+        pace.learn(Some(600), Some(4), Some(Millis(100)), second);
+        assert_eq!(pace.level, 4 * ONE);
     }
 
     #[test]
