@@ -6,6 +6,8 @@
 mod agents;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/caching.rs"]
+mod caching;
 #[path = "seeing/codex.rs"]
 mod codex;
 #[path = "seeing/compaction.rs"]

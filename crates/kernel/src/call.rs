@@ -277,7 +277,7 @@ pub struct CallError {
     pub provider_request_id: Option<String>,
     /// Rate-limit headers, when sent.
     #[serde(default)]
-    pub limits: Option<RateLimits>,
+    pub limits: Option<Box<RateLimits>>,
 }
 
 impl CallError {

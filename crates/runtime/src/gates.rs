@@ -241,9 +241,9 @@ impl Seat {
                 (Passed::Served { timing }, answer.limits)
             }
             Err(e) if matches!(e.class, ErrorClass::RateLimited | ErrorClass::Overloaded) => {
-                (Passed::Refused { retry_after: e.retry_after }, e.limits)
+                (Passed::Refused { retry_after: e.retry_after }, e.limits.as_deref().copied())
             }
-            Err(e) => (Passed::Neither, e.limits),
+            Err(e) => (Passed::Neither, e.limits.as_deref().copied()),
         };
         self.end(ticket, passed, told);
     }

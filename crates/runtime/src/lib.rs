@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod commands;
 mod compose;
+mod content;
 pub mod engine;
 pub mod errand;
 pub mod failpoint;
@@ -20,7 +21,7 @@ mod outputs;
 pub mod partial;
 pub mod perform;
 pub mod record;
-mod reuse;
+pub mod reuse;
 pub mod rows;
 mod schema;
 pub mod start;

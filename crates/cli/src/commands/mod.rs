@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod apply;
 pub mod attach;
+pub mod cache;
 pub mod cancel;
 pub mod completions;
 pub mod config;
@@ -68,6 +69,8 @@ pub enum Verb {
     Forget(forget::Args),
     /// Remove runs that ended long ago
     Prune(prune::Args),
+    /// List the results kept for equal work, or forget some
+    Cache(cache::Args),
     /// Ask for a plan without running it, or judge a plan file
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
@@ -119,6 +122,7 @@ impl Verb {
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),
             Self::Prune(args) => prune::run(&args),
+            Self::Cache(args) => cache::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Emulate(args) => emulate::run(&args),

@@ -54,7 +54,7 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} taken from earlier runs", tally.reused) } else { String::new() },
+        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
     );
     let _ = writeln!(text, "{}", rates(&worth));
     if outcomes.failed > 0 && summary.status == RunStatus::Completed {

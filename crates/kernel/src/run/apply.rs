@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
-    Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
+    Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
 use crate::call::{End, ErrorClass, Item, Service, Speaker};
@@ -140,7 +140,7 @@ impl State {
             }
             Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
                 self.last_call = self.last_call.max(call.0);
-                let key = self.caller_key(caller);
+                let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
@@ -412,13 +412,6 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    fn caller_key(&self, caller: &Caller) -> Option<Key> {
-        match caller {
-            Caller::Executor { unit, .. } => self.key(unit),
-            _ => None,
         }
     }
 

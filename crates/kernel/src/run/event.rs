@@ -382,6 +382,9 @@ pub enum Event {
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         evidence: String,
+        /// Not run again: it passed in an earlier run, on the same files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
         ms: Millis,
     },
     #[serde(rename = "attempt.completed")]
@@ -482,7 +485,15 @@ pub enum Event {
     #[serde(rename = "run.told")]
     Told { text: String },
     #[serde(rename = "review.completed")]
-    Reviewed { round: u32, verdict: ReviewVerdict, summary: String, review: Box<Review> },
+    Reviewed {
+        round: u32,
+        verdict: ReviewVerdict,
+        summary: String,
+        review: Box<Review>,
+        /// The same work was approved in an earlier run: nothing was paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
+    },
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },

@@ -31,6 +31,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub use sight::{sees, unseen};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::{Door, Gate};
+pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
 use crate::ids::ModelRef;
@@ -105,6 +107,8 @@ struct Session {
     warmth: Vec<step::Warmth>,
     /// Where a unit's next call goes while its own model's account is closed.
     spilled: HashMap<Key, ModelRef>,
+    /// Whose calls wait until equal work was looked for; `None` is the flagship's.
+    looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The patch is being applied.

@@ -138,7 +138,7 @@ impl Run {
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
-        let shape = match (caller, self.state.index_of(caller)) {
+        let shape = match (caller, self.state.key_of(caller)) {
             (Caller::Compactor { by }, _) => self.compaction_call(*by),
             (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
@@ -184,7 +184,7 @@ impl Run {
         let bytes = request_bytes(&call) as u64 + seen;
         let ask = Ask {
             role,
-            subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            subtask: self.state.key_of(caller).map(|key| self.state.task(key).spec.id.clone()),
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
         };
@@ -198,7 +198,7 @@ impl Run {
 
     /// A call that was prepared is not made now: nobody waits for it.
     pub fn put_off(&mut self, caller: &Caller) {
-        if let Some(key) = self.state.index_of(caller) {
+        if let Some(key) = self.state.key_of(caller) {
             self.leads_no_more(key);
         }
     }
@@ -207,7 +207,7 @@ impl Run {
     pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
         self.now = now;
         let role = prepared.caller.role();
-        let key = self.state.index_of(&prepared.caller);
+        let key = self.state.key_of(&prepared.caller);
         if self.state.is_starved(role) {
             key.into_iter().for_each(|key| self.leads_no_more(key));
             return None; // said already
@@ -235,7 +235,7 @@ impl Run {
 
     /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
     pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
-        let key = self.state.index_of(caller);
+        let key = self.state.key_of(caller);
         if let (Scope::Subtask(_), Some(key)) = (&refused.scope, key) {
             if refused.leased > 0 && !refused.frozen {
                 self.session.leased_out.insert(key.task);
@@ -474,7 +474,8 @@ impl Run {
 }
 
 impl State {
-    fn index_of(&self, caller: &Caller) -> Option<Key> {
+    /// The unit a caller works for.
+    pub(super) fn key_of(&self, caller: &Caller) -> Option<Key> {
         match caller {
             Caller::Executor { unit, .. } => self.key(unit),
             _ => None,

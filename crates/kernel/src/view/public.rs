@@ -79,10 +79,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             });
             ("attempt.completed", with(unit, fields))
         }
-        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, ms } => {
+        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, reused_from, ms } => {
             let fields = json!({
                 "attempt": attempt, "tier": tier, "model": model, "check": check, "verdict": verdict,
-                "evidence": evidence, "duration_ms": ms,
+                "evidence": evidence, "reused_from": reused_from, "duration_ms": ms,
             });
             ("check.completed", with(unit, fields))
         }
@@ -109,8 +109,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::InboxAnswered { item, reply } => ("inbox.answered", json!({ "item": item, "reply": reply })),
         Event::Told { text } => ("run.told", json!({ "text": text })),
-        Event::Reviewed { round, verdict, summary, review } => {
-            ("review.completed", json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": review.revisions }))
+        Event::Reviewed { round, verdict, summary, review, reused_from } => {
+            let revisions = &review.revisions;
+            let fields =
+                json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": revisions, "reused_from": reused_from });
+            ("review.completed", fields)
         }
         Event::Composed { parts, .. } => {
             ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() }))

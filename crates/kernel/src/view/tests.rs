@@ -86,6 +86,7 @@ fn checked(name: &str, ms: u64) -> Event {
         check: "schema".to_owned(),
         verdict: Verdict::Pass,
         evidence: String::new(),
+        reused_from: None,
         ms: Millis(ms),
     }
 }

@@ -18,4 +18,5 @@ mod plan;
 mod trouble;
 mod waiting;
 mod warm;
+mod work;
 mod world;
