@@ -60,6 +60,7 @@ struct Ended {
     pass: Pass,
     passed: Passed,
     told: Option<RateLimits>,
+    took: Millis,
     at: Timestamp,
 }
 
@@ -74,7 +75,7 @@ impl Account {
     fn change<T>(&mut self, act: impl FnOnce(&mut Gate) -> T) -> Option<T> {
         let owed = &mut self.owed;
         let paid = |gate: &mut Gate| {
-            owed.drain(..).for_each(|end| gate.leave(end.who, end.pass, end.passed, end.told.as_ref(), end.at));
+            owed.drain(..).for_each(|end| gate.leave(end.who, end.pass, end.passed, end.told.as_ref(), end.took, end.at));
             act(gate)
         };
         let Some(file) = &mut self.file else { return Some(paid(&mut self.gate)) };
@@ -223,7 +224,7 @@ impl Seat {
 
     /// A slot that was granted and not used.
     pub fn give_back(&mut self, ticket: Ticket) {
-        self.end(ticket, Passed::Unsent, None);
+        self.end(ticket, Passed::Unsent, None, Millis(0));
     }
 
     /// Slots granted in this round that nobody claimed.
@@ -245,13 +246,13 @@ impl Seat {
             }
             Err(e) => (Passed::Neither, e.limits.as_deref().copied()),
         };
-        self.end(ticket, passed, told);
+        self.end(ticket, passed, told, whole);
     }
 
-    fn end(&mut self, ticket: Ticket, passed: Passed, told: Option<RateLimits>) {
+    fn end(&mut self, ticket: Ticket, passed: Passed, told: Option<RateLimits>, took: Millis) {
         let Ticket { account, pass, .. } = ticket;
         self.held.entry(account.clone()).and_modify(|held| *held = held.saturating_sub(1));
-        let ended = Ended { who: self.who.id, pass, passed, told, at: uptime() };
+        let ended = Ended { who: self.who.id, pass, passed, told, took, at: uptime() };
         self.gates.with(|inner| {
             if let Some(account) = inner.accounts.get_mut(&account) {
                 account.owed.push(ended);

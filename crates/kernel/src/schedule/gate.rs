@@ -123,7 +123,7 @@ impl Gate {
         if self.limit.is_some_and(|limit| self.in_flight() >= limit) {
             self.full_at = now;
         }
-        Ok(Pass { since: now, requests: self.requests.mark(), tokens: self.tokens.mark(), need })
+        Ok(Pass { since: now, requests: self.requests.mark(1), tokens: self.tokens.mark(need), need })
     }
 
     fn may(&self, me: usize, need: u64, now: Timestamp) -> Result<(), Wait> {
@@ -152,7 +152,7 @@ impl Gate {
         let fits = self.tokens.has(tokens);
         self.tokens.instead(0, tokens);
         pass.need = tokens;
-        pass.tokens = self.tokens.mark();
+        pass.tokens = self.tokens.mark(tokens);
         self.usual = if self.usual == 0 { tokens } else { self.usual - self.usual / 8 + tokens / 8 };
         if let Some(member) = self.members.iter_mut().find(|member| member.id == who) {
             member.needs = if fits { 0 } else { tokens };
@@ -161,7 +161,8 @@ impl Gate {
     }
 
     /// A call that was let through is over.
-    pub fn leave(&mut self, who: u64, pass: Pass, passed: Passed, told: Option<&RateLimits>, now: Timestamp) {
+    /// `took`: from its sending on.
+    pub fn leave(&mut self, who: u64, pass: Pass, passed: Passed, told: Option<&RateLimits>, took: Millis, now: Timestamp) {
         self.flow(now);
         self.used_at = now;
         let was = self.in_flight();
@@ -177,9 +178,18 @@ impl Gate {
             }
             return;
         }
+        if matches!(passed, Passed::Refused { .. }) {
+            // A refused call takes nothing; where that is not so, the headers of the next one say it.
+            self.requests.refused(1, pass.requests);
+            self.tokens.refused(pass.need, pass.tokens);
+        } else {
+            self.requests.end(1);
+            self.tokens.end(pass.need);
+        }
         if let Some(told) = told {
-            self.requests.learn(told.limit_requests, told.remaining_requests, told.reset_requests, pass.requests);
-            self.tokens.learn(told.limit_tokens, told.remaining_tokens, told.reset_tokens, pass.tokens);
+            let late = Millis((now - pass.since).0.saturating_sub(took.0));
+            self.requests.learn(told.limit_requests, told.remaining_requests, told.reset_requests, pass.requests, late);
+            self.tokens.learn(told.limit_tokens, told.remaining_tokens, told.reset_tokens, pass.tokens, late);
         }
         let probed = self.probe.take_if(|probe| *probe == who).is_some();
         match passed {
@@ -230,6 +240,9 @@ impl Gate {
     }
 
     fn flow(&mut self, now: Timestamp) {
+        if self.in_flight() == 0 {
+            (self.requests.out, self.tokens.out) = (0, 0); // what the dead had out never ends
+        }
         if self.in_flight() == 0 && now - self.used_at > FORGOTTEN {
             (self.limit, self.goal, self.grown, self.refusals) = (None, 0, 0, 0);
             self.strain = Strain::default();

@@ -654,7 +654,7 @@ impl World {
 
     fn leave(&mut self, pass: Option<Pass>, passed: Passed) {
         if let Some((account, pass)) = self.account.as_mut().zip(pass) {
-            account.leave(ME.id, pass, passed, None, self.now);
+            account.leave(ME.id, pass, passed, None, Millis(0), self.now);
         }
     }
 

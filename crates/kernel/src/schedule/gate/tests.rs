@@ -31,21 +31,21 @@ fn a_storm_sends_one_probe_per_window_and_then_ramps_up() {
     let passes = fill(&mut gate, &me, 0, 1_000);
     assert_eq!(passes.len(), 1_000);
     for pass in passes {
-        gate.leave(1, pass, refused(7_000), None, Timestamp(10));
+        gate.leave(1, pass, refused(7_000), None, Millis(u64::MAX), Timestamp(10));
     }
     let mut now = 7_010;
     for window in 0..5 {
         assert!(gate.enter(&me, Timestamp(now - 1)).is_err());
         let probe = fill(&mut gate, &me, now, 10);
         assert_eq!(probe.len(), 1, "window {window}: one probe only");
-        gate.leave(1, probe.into_iter().next().unwrap(), refused(7_000), None, Timestamp(now));
+        gate.leave(1, probe.into_iter().next().unwrap(), refused(7_000), None, Millis(u64::MAX), Timestamp(now));
         now += 7_000;
     }
     let mut at_once = Vec::new();
     for _ in 0..12 {
         let passes = fill(&mut gate, &me, now, 2_000);
         at_once.push(passes.len());
-        passes.into_iter().for_each(|pass| gate.leave(1, pass, SERVED, None, Timestamp(now)));
+        passes.into_iter().for_each(|pass| gate.leave(1, pass, SERVED, None, Millis(u64::MAX), Timestamp(now)));
         now += 1_000;
     }
     assert_eq!(at_once[..5], [1, 2, 4, 8, 16], "a ramp, not a second burst");
@@ -57,10 +57,10 @@ fn a_storm_sends_one_probe_per_window_and_then_ramps_up() {
 fn two_processes_share_one_probe() {
     let (mut gate, a, b) = (Gate::default(), interactive(1), interactive(2));
     let pass = gate.enter(&a, Timestamp(0)).unwrap();
-    gate.leave(1, pass, refused(1_000), None, Timestamp(0));
+    gate.leave(1, pass, refused(1_000), None, Millis(u64::MAX), Timestamp(0));
     let probe = gate.enter(&b, Timestamp(1_000)).unwrap();
     assert!(gate.enter(&a, Timestamp(1_000)).unwrap_err().closed);
-    gate.leave(2, probe, SERVED, None, Timestamp(1_100));
+    gate.leave(2, probe, SERVED, None, Millis(u64::MAX), Timestamp(1_100));
     assert!(gate.enter(&a, Timestamp(1_100)).is_ok());
 }
 
@@ -68,7 +68,7 @@ fn two_processes_share_one_probe() {
 fn a_probe_whose_process_dies_is_followed_by_another() {
     let (mut gate, a, b) = (Gate::default(), interactive(1), interactive(2));
     let pass = gate.enter(&a, Timestamp(0)).unwrap();
-    gate.leave(1, pass, refused(1_000), None, Timestamp(0));
+    gate.leave(1, pass, refused(1_000), None, Millis(u64::MAX), Timestamp(0));
     gate.enter(&a, Timestamp(1_000)).unwrap();
     assert!(gate.enter(&b, Timestamp(1_500)).is_err());
     gate.forget(|member| member.process().0 == 1);
@@ -88,10 +88,10 @@ fn an_interactive_run_goes_before_bulk_and_bulk_takes_what_is_left() {
     let mut held: VecDeque<Pass> = fill(&mut gate, &bulk, 0, 10).into();
     assert_eq!(held.len(), 4);
     assert!(gate.enter(&asked, Timestamp(1)).is_err(), "nothing is free");
-    gate.leave(1, held.pop_front().unwrap(), Passed::Neither, None, Timestamp(2));
+    gate.leave(1, held.pop_front().unwrap(), Passed::Neither, None, Millis(u64::MAX), Timestamp(2));
     assert!(gate.enter(&bulk, Timestamp(2)).is_err(), "it is not bulk's turn");
     assert!(gate.enter(&asked, Timestamp(3)).is_ok());
-    gate.leave(1, held.pop_front().unwrap(), Passed::Neither, None, Timestamp(4));
+    gate.leave(1, held.pop_front().unwrap(), Passed::Neither, None, Millis(u64::MAX), Timestamp(4));
     assert!(gate.enter(&bulk, Timestamp(4)).is_ok(), "who does not wait is not waited for");
 }
 
@@ -100,7 +100,7 @@ fn who_wanted_a_slot_and_never_comes_back_is_not_waited_for() {
     let (mut gate, bulk, asked) = (Gate { limit: Some(1), ..Gate::default() }, visitor(1, Class::Bulk), interactive(2));
     let pass = gate.enter(&bulk, Timestamp(0)).unwrap();
     assert!(gate.enter(&asked, Timestamp(0)).is_err());
-    gate.leave(1, pass, Passed::Neither, None, Timestamp(1));
+    gate.leave(1, pass, Passed::Neither, None, Millis(u64::MAX), Timestamp(1));
     assert!(gate.enter(&bulk, Timestamp(1)).is_err());
     assert!(gate.enter(&bulk, Timestamp(100)).is_ok());
 }
@@ -108,13 +108,13 @@ fn who_wanted_a_slot_and_never_comes_back_is_not_waited_for() {
 /// Runs that always want more, on an account of so many slots and so much a minute; calls of `ms` each, by run.
 fn contend(limit: Option<u32>, full: u64, ms: &[u64], until: u64) -> Vec<u64> {
     let mut gate = Gate { limit, ..Gate::default() };
-    gate.requests.learn((full > 0).then_some(full), Some(0), None, Mark::default());
+    gate.requests.learn((full > 0).then_some(full), Some(0), None, Mark::default(), Millis(0));
     let mut served = vec![0; ms.len()];
     let mut ends: BTreeMap<u64, Vec<(usize, Pass)>> = BTreeMap::new();
     for now in 0..until {
         let due: Vec<u64> = ends.range(..=now).map(|(at, _)| *at).collect();
         for (who, pass) in due.into_iter().flat_map(|at| ends.remove(&at).unwrap()) {
-            gate.leave(who as u64, pass, Passed::Neither, None, Timestamp(now));
+            gate.leave(who as u64, pass, Passed::Neither, None, Millis(u64::MAX), Timestamp(now));
             served[who] += 1;
         }
         // The first to ask is always the same one, and asks until it is sent away.
@@ -166,45 +166,52 @@ impl Metered {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However long calls take and however stale their headers are: close to what the account serves, hardly a refusal.
+    /// However late calls are sent, however long they take and however stale their headers are: close to what the account serves, hardly a refusal.
     #[test]
     fn a_metered_account_is_used_to_the_full_and_not_beyond(
         per_minute in 60_u64..3_000,
         runs in 1_u64..4,
         latency in 5_u64..3_000,
         jitter in 1_u64..2_000,
+        lag in 1_u64..400,
     ) {
         let mut server = Metered { per_minute, level: per_minute as f64, at: 0 };
         let mut gate = Gate::default();
         // What the first answer ever said is known.
-        gate.requests.learn(Some(per_minute), Some(per_minute), None, Mark::default());
+        gate.requests.learn(Some(per_minute), Some(per_minute), None, Mark::default(), Millis(0));
         let (mut served, mut refusals, mut dice) = (0_u64, 0_u64, 1_u64);
         let calls = per_minute * 2;
-        let mut ends: BTreeMap<(u64, u64), (u64, Pass, bool, RateLimits)> = BTreeMap::new();
+        let mut ends: BTreeMap<(u64, u64), (u64, u64, Pass, bool, RateLimits)> = BTreeMap::new();
+        let mut on_the_way: BTreeMap<(u64, u64), (u64, Pass)> = BTreeMap::new();
         let (mut now, mut n, mut last) = (0, 0, 0);
         while served < calls && now < 600_000 {
             let due: Vec<(u64, u64)> = ends.range(..=(now, u64::MAX)).map(|(at, _)| *at).collect();
             for at in due {
-                let (who, pass, ok, told) = ends.remove(&at).unwrap();
+                let (who, sent, pass, ok, told) = ends.remove(&at).unwrap();
                 let passed = if ok { SERVED } else { refused(1_000) };
-                gate.leave(who, pass, passed, Some(&told), Timestamp(now));
+                gate.leave(who, pass, passed, Some(&told), Millis(now - sent), Timestamp(now));
                 served += u64::from(ok);
                 refusals += u64::from(!ok);
                 last = now;
             }
             for who in 0..runs {
-                while served + (ends.len() as u64) < calls && let Ok(pass) = gate.enter(&interactive(who), Timestamp(now)) {
-                    let (ok, told) = server.answer(now);
+                while served + ((ends.len() + on_the_way.len()) as u64) < calls && let Ok(pass) = gate.enter(&interactive(who), Timestamp(now)) {
                     dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     n += 1;
-                    ends.insert((now + latency + (dice >> 33) % jitter, n), (who, pass, ok, told));
+                    on_the_way.insert((now + (dice >> 40) % lag, n), (who, pass));
                 }
+            }
+            let due: Vec<(u64, u64)> = on_the_way.range(..=(now, u64::MAX)).map(|(at, _)| *at).collect();
+            for at in due {
+                let (who, pass) = on_the_way.remove(&at).unwrap();
+                let (ok, told) = server.answer(now);
+                ends.insert((now + latency + at.1 * 7_919 % jitter, at.1), (who, now, pass, ok, told));
             }
             now += 5;
         }
         prop_assert!(served >= calls);
         prop_assert!(refusals * 50 <= calls, "{} refusals of {}", refusals, calls);
-        let bound = (calls - per_minute) * 60_000 / per_minute + latency + jitter;
+        let bound = (calls - per_minute) * 60_000 / per_minute + latency + jitter + lag;
         prop_assert!(last * 100 <= bound * 105 + 5_000, "{} ms where the limit allows {}", last, bound);
     }
 
@@ -230,7 +237,7 @@ proptest! {
                     2 => Passed::Unsent,
                     _ => Passed::Served { timing: Some(timing) },
                 };
-                gate.leave(id, pass, passed, Some(&told).filter(|_| roll(2) == 0), Timestamp(now));
+                gate.leave(id, pass, passed, Some(&told).filter(|_| roll(2) == 0), Millis(u64::MAX), Timestamp(now));
             }
             let in_hand = passes.len() as u32;
             prop_assert_eq!(gate.in_flight(), in_hand);
@@ -248,7 +255,7 @@ proptest! {
                 if let Ok(mut pass) = strange.enter(&interactive(9), Timestamp(now)) {
                     strange.weigh(9, &mut pass, 100, Timestamp(now));
                     let timing = Some(Timing { model: 3, first: Millis(100), whole: Millis(200) });
-                    strange.leave(9, pass, Passed::Served { timing }, None, Timestamp(now));
+                    strange.leave(9, pass, Passed::Served { timing }, None, Millis(u64::MAX), Timestamp(now));
                 }
             }
         }
@@ -268,7 +275,7 @@ fn queueing(slots: usize, service: u64, most: usize, until: u64) -> (usize, u64)
             let (sent, began, pass) = busy.remove(&at).unwrap();
             let first = Millis(began - sent + service / 10);
             let timing = Some(Timing { model: 1, first, whole: Millis(now - sent) });
-            gate.leave(1, pass, Passed::Served { timing }, None, Timestamp(now));
+            gate.leave(1, pass, Passed::Served { timing }, None, Millis(u64::MAX), Timestamp(now));
             served += 1;
         }
         while queue.len() + busy.len() < most
@@ -310,7 +317,7 @@ fn a_server_that_is_merely_uneven_is_not_held_back() {
         for at in due {
             let (sent, first, pass) = ends.remove(&at).unwrap();
             let timing = Some(Timing { model: 1, first: Millis(first), whole: Millis(now - sent) });
-            gate.leave(1, pass, Passed::Served { timing }, None, Timestamp(now));
+            gate.leave(1, pass, Passed::Served { timing }, None, Millis(u64::MAX), Timestamp(now));
         }
         while ends.len() < 200
             && let Ok(pass) = gate.enter(&me, Timestamp(now))
@@ -341,7 +348,7 @@ fn a_slowness_that_is_not_the_number_of_calls_lifts_the_limit_again() {
         for pass in passes {
             now += 1;
             let timing = Some(Timing { model: 1, first: Millis(first), whole: Millis(first + 1_000) });
-            gate.leave(1, pass, Passed::Served { timing }, None, Timestamp(now));
+            gate.leave(1, pass, Passed::Served { timing }, None, Millis(u64::MAX), Timestamp(now));
         }
     }
     assert_eq!(fill(&mut gate, &me, now, 100).len(), 100, "{:?}", gate.limit());
@@ -350,14 +357,14 @@ fn a_slowness_that_is_not_the_number_of_calls_lifts_the_limit_again() {
 #[test]
 fn a_call_heavier_than_usual_waits_until_its_tokens_are_there() {
     let (mut gate, me) = (Gate::default(), interactive(1));
-    gate.tokens.learn(Some(60_000), Some(5_000), None, Mark::default());
+    gate.tokens.learn(Some(60_000), Some(5_000), None, Mark::default(), Millis(0));
     let mut pass = gate.enter(&me, Timestamp(0)).unwrap();
     assert!(gate.weigh(1, &mut pass, 4_000, Timestamp(0)));
-    let mut heavy = gate.enter(&me, Timestamp(3_000)).unwrap();
-    assert!(!gate.weigh(1, &mut heavy, 30_000, Timestamp(3_000)));
-    gate.leave(1, heavy, Passed::Unsent, None, Timestamp(3_000));
-    let wait = gate.enter(&me, Timestamp(3_000)).unwrap_err();
-    assert_eq!((wait.until, wait.closed), (Timestamp(29_000), true));
-    let mut heavy = gate.enter(&me, Timestamp(29_000)).unwrap();
+    let mut heavy = gate.enter(&me, Timestamp(3_100)).unwrap();
+    assert!(!gate.weigh(1, &mut heavy, 30_000, Timestamp(3_100)));
+    gate.leave(1, heavy, Passed::Unsent, None, Millis(u64::MAX), Timestamp(3_100));
+    let wait = gate.enter(&me, Timestamp(3_100)).unwrap_err();
+    assert!(wait.closed && (29_000..29_200).contains(&wait.until.0), "{wait:?}");
+    let mut heavy = gate.enter(&me, wait.until).unwrap();
     assert!(gate.weigh(1, &mut heavy, 30_000, Timestamp(29_000)));
 }

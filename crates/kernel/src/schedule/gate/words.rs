@@ -38,7 +38,18 @@ impl Reader<'_> {
         let (full, holds) = (self.word()?, self.word()?);
         let (rate, level) = (self.word()? as i64, self.word()? as i64);
         let (learned, at) = (self.word()? as i64, Timestamp(self.word()?));
-        Some(Pace { full, holds, rate, level, learned, at })
+        Some(Pace {
+            full,
+            holds,
+            rate,
+            level,
+            learned,
+            at,
+            gone: self.word()?,
+            heard: self.word()?,
+            settled: self.word()?,
+            out: self.word()?,
+        })
     }
 
     fn strain(&mut self) -> Option<Strain> {
@@ -78,7 +89,18 @@ impl Gate {
         maybe(&mut words, self.probe);
         words.push(u64::from(self.refusals));
         for pace in [&self.requests, &self.tokens] {
-            words.extend([pace.full, pace.holds, pace.rate as u64, pace.level as u64, pace.learned as u64, pace.at.0]);
+            words.extend([
+                pace.full,
+                pace.holds,
+                pace.rate as u64,
+                pace.level as u64,
+                pace.learned as u64,
+                pace.at.0,
+                pace.gone,
+                pace.heard,
+                pace.settled,
+                pace.out,
+            ]);
         }
         words.extend([self.usual, self.used_at.0]);
         let strain = &self.strain;
