@@ -11,7 +11,7 @@ use brigade_kernel::policy::{Policy, Rung};
 use brigade_kernel::run;
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
-use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared};
+use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared, Treasury};
 use brigade_tools::agent::{self, Agent, AgentConfig};
 use brigade_tools::mcp::Pins;
 
@@ -41,10 +41,7 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
         .collect();
     let now = Clock::start().now();
     let sources = Sources { flags, env: env.clone(), rungs: &rungs, catalog: Some(&catalog), now, ..Sources::default() };
-    let mut config = config::load(sources, workspace)?;
-    if config.policy.budget.confirm_above_usd.is_some() {
-        config.notices.push("not supported yet: budget.confirm_above_usd; runs start without asking, up to their cap".to_owned());
-    }
+    let config = config::load(sources, workspace)?;
     let catalog = match &config.models_in {
         Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
         None => catalog,
@@ -117,7 +114,7 @@ pub fn mcp(config: &Config, env: &Env, workspace: Option<&Path>) -> Result<Mcp, 
 /// # Errors
 /// As [`models`] and [`open_home`].
 pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<Shared, Failure> {
-    let home = open_home(env)?;
+    let (home, clock) = (open_home(env)?, Clock::start());
     // One address and one key are one account, whatever the provider is called.
     let account = |(name, provider): (&String, &config::Provider)| {
         (name.clone(), format!("{}\n{}", provider.base_url, provider.env_key.as_deref().unwrap_or_default()))
@@ -127,10 +124,11 @@ pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<
         mcp,
         models: Arc::new(models(config, env)?),
         agents: Arc::new(agents(config, env)),
+        treasury: Treasury::of(&home, clock),
         home,
         catalog: Arc::new(catalog),
         gates,
-        clock: Clock::start(),
+        clock,
     })
 }
 
@@ -160,6 +158,14 @@ pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Fail
 /// Every model that a policy may call.
 pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
     policy.ladder.iter().filter_map(|t| policy.tier(t)).flat_map(|t| std::iter::once(&t.model).chain(&t.alternates))
+}
+
+/// Refuses a model without a price, or past its retirement.
+///
+/// # Errors
+/// Exit 2, by name, with the remedy.
+pub fn check_prices(policy: &Policy, catalog: &Catalog, today: Day) -> Result<(), Failure> {
+    models_of(policy).try_for_each(|model| catalog.lookup(model, today).map(drop)).map_err(|refusal| Failure::usage(refusal.to_string()))
 }
 
 /// Refuses, before anything is spent, a model without a price, past its retirement, or without a way to reach it.

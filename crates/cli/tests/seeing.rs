@@ -6,6 +6,8 @@
 mod agents;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/budgets.rs"]
+mod budgets;
 #[path = "seeing/caching.rs"]
 mod caching;
 #[path = "seeing/codex.rs"]
@@ -16,6 +18,8 @@ mod compaction;
 mod continuing;
 #[path = "seeing/costing.rs"]
 mod costing;
+#[path = "seeing/hedging.rs"]
+mod hedging;
 #[path = "seeing/images.rs"]
 mod images;
 #[path = "seeing/looking.rs"]

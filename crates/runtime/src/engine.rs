@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
+use brigade_kernel::budget::{Amounts, HomeLease};
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::ids::{RunId, SubtaskId};
+use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
+    Action, CallNo, Caller, Changed, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
     SubtaskStatus, Unit, Work,
 };
 use brigade_models::Model;
@@ -24,18 +25,21 @@ use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::claims;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
 use crate::gates::{self, Gates, Seat};
 use crate::hands::SharedHands;
-use crate::home::events_of;
+use crate::home::{Home, events_of};
 use crate::input::Rows;
 use crate::perform::{self, Answerer, Job, Way};
+use crate::price;
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
+use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -68,6 +72,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The ledger that all runs of the home share cannot be used.
+    #[error("{0}; the run stands still")]
+    Treasury(Arc<TreasuryError>),
     /// A result that is on record cannot be read back.
     #[error(transparent)]
     Recall(#[from] LoadError),
@@ -79,6 +86,8 @@ pub enum EngineError {
 /// What an engine needs of the world.
 #[derive(Debug, Clone)]
 pub struct World {
+    /// Where everything is kept.
+    pub home: Home,
     /// Remembers.
     pub journal: Arc<dyn Journal>,
     /// Answers.
@@ -91,6 +100,8 @@ pub struct World {
     pub servers: Arc<Servers>,
     /// One gate per account.
     pub gates: Gates,
+    /// Leases of the home.
+    pub treasury: Treasury,
     /// The time.
     pub clock: Clock,
 }
@@ -107,6 +118,13 @@ pub struct Engine {
     rows: Option<Rows>,
     facts: mpsc::UnboundedSender<Fact>,
     inbox: mpsc::UnboundedReceiver<Fact>,
+    /// What the treasury answers.
+    answers: mpsc::UnboundedSender<(Caller, Answer)>,
+    answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
+    /// Leases of the home that were granted, for calls that are about to be made.
+    granted: Vec<(Caller, HomeLease, Amounts)>,
+    /// Slots of calls that wait for their lease of the home.
+    asking: HashMap<Caller, gates::Ticket>,
     commits: VecDeque<Commit>,
     calls: HashMap<CallNo, (CancellationToken, gates::Ticket)>,
     seat: Seat,
@@ -116,12 +134,16 @@ pub struct Engine {
     diff: Option<String>,
     /// Work in hand whose result may be of use to others; `None` is the review.
     works: HashMap<Option<Unit>, Work>,
+    /// Who does some work, and who of this run waits for it.
+    doing: HashMap<Work, (Option<Unit>, VecDeque<Caller>)>,
     /// Units whose last attempt passed its checks.
     accepted: HashSet<Unit>,
     /// Results to be kept whose work sees files, and who is keeping some.
     fresh: Vec<Fresh>,
     keeping: Option<tokio::task::JoinHandle<()>>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
+    /// It was taken up from an engine that left these leases of calls in flight.
+    takes_up: Option<Vec<HomeLease>>,
     /// Cancelled once commands under way are not waited for any longer.
     leaving: CancellationToken,
     _lock: RunLock,
@@ -140,6 +162,7 @@ impl Engine {
     /// An engine for a run whose events up to `version` are folded into `run`.
     pub fn new(run: Run, version: u64, world: World, lock: RunLock, show: Option<mpsc::UnboundedSender<Recorded>>) -> Self {
         let (facts, inbox) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
         let id = run.state().run().clone();
         let rows = run.state().start().input.as_ref().map(|input| Rows::new(&input.path));
         Self {
@@ -153,15 +176,21 @@ impl Engine {
             rows,
             facts,
             inbox,
+            answers,
+            answered,
+            granted: Vec::new(),
+            asking: HashMap::new(),
             commits: VecDeque::new(),
             calls: HashMap::new(),
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
+            doing: HashMap::new(),
             accepted: HashSet::new(),
             fresh: Vec::new(),
             keeping: None,
             show,
+            takes_up: None,
             leaving: CancellationToken::new(),
             _lock: lock,
         }
@@ -184,6 +213,14 @@ impl Engine {
         self.run.hear(fact, now);
     }
 
+    /// Takes the run up from an engine that left it.
+    pub fn take_up(&mut self) {
+        // What its calls in flight took is booked with the events that say they are lost.
+        let lost = self.run.state().calls.values().filter_map(|flight| flight.home).collect();
+        self.takes_up = Some(lost);
+        self.hear(Fact::Opened);
+    }
+
     /// Works until the run ends, pauses, or is to be left.
     ///
     /// # Errors
@@ -192,6 +229,9 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
+        if let Some(lost) = self.takes_up.take().filter(|_| !self.run.home_caps().is_empty()) {
+            self.world.treasury.take_up(self.id.clone(), lost);
+        }
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -210,6 +250,7 @@ impl Engine {
                 biased;
                 durable = next(&mut self.commits), if !self.commits.is_empty() => self.durable(durable)?,
                 Some(fact) = self.inbox.recv() => self.hear(fact),
+                Some((caller, answer)) = self.answered.recv() => self.answered(caller, answer)?,
                 _ = commands.tick() => self.listen()?,
                 // There may be more to begin: once what was begun has had its turn.
                 () = tokio::task::yield_now(), if more => {}
@@ -243,8 +284,17 @@ impl Engine {
         let seat = &mut self.seat;
         let actions = self.run.step(now, &mut |model| seat.knock(model));
         let more = !actions.is_empty();
+        for (caller, lease, most) in std::mem::take(&mut self.granted) {
+            self.granted(caller, lease, most, &mut jobs);
+        }
         for action in actions {
-            self.take(action, &mut jobs);
+            match action {
+                Action::Call { caller } => {
+                    self.call(caller, None, None, &mut jobs);
+                }
+                Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
+                action => jobs.push(Job::Do(action)),
+            }
         }
         self.seat.give_back_rest();
         // Cut calls are charged in full: only where nobody wants their answers any more.
@@ -252,6 +302,9 @@ impl Engine {
             Some(Stop::Cancel) => self.cut_all(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
+        }
+        for (cancel, _) in self.run.outrun().filter_map(|call| self.calls.get(&call)) {
+            cancel.cancel();
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
@@ -265,10 +318,10 @@ impl Engine {
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
-            if let Some(result) = self.forget(&stamped) {
-                match result.work.sees {
-                    Sees::Nothing => remembered.push(reuse::remember(&self.id, &result)),
-                    Sees::Workspace | Sees::Tree(_) => fresh.push(result),
+            if let Some(ended) = self.forget(&stamped) {
+                match ended.work.sees {
+                    Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),
+                    Sees::Workspace | Sees::Tree(_) => fresh.push(ended),
                 }
             }
             shown.push(Recorded { seq: self.version, stamped });
@@ -277,6 +330,10 @@ impl Engine {
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        let spent = self.run.take_spending();
+        if !spent.is_empty() {
+            batch = batch.record(&treasury::spending(), treasury::spending_of(spent));
+        }
         hit("before-append");
         let ticket = self.world.journal.append(batch);
         hit("after-append");
@@ -284,39 +341,72 @@ impl Engine {
         more
     }
 
-    /// Lets go of what belongs to a unit that ended. Returns its result, if others may have a use for it.
+    /// Lets go of what belongs to a unit that ended. Returns its work, if it was this run that did it.
     fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
-        let done = match &stamped.event {
+        let (me, bytes, stands, earlier) = match &stamped.event {
             Event::AttemptEnded { unit, accepted, .. } => {
-                // What a person took in spite of its checks is theirs alone.
                 if *accepted {
-                    self.accepted.insert(unit.clone())
-                } else {
-                    self.accepted.remove(unit)
-                };
-                None
+                    self.accepted.insert(unit.clone());
+                    return None;
+                }
+                // What a person takes in spite of its checks is theirs alone; and nobody waits for another try.
+                self.accepted.remove(unit);
+                let me = Some(unit.clone());
+                let work = self.works.get(&me)?.clone();
+                return self.lets_others(&me, &work, None).then_some(Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
             }
-            Event::SubtaskEnded { unit, status, output, reused_from, .. } => {
+            Event::SubtaskEnded { unit, status, output, reused_from, change, .. } => {
                 self.excerpts.remove(unit);
-                let stands = self.accepted.remove(unit) && *status == SubtaskStatus::Done && reused_from.is_none();
-                self.works.remove(&Some(unit.clone())).filter(|_| stands).map(|work| (work, output.len()))
+                let done = *status == SubtaskStatus::Done && (self.accepted.remove(unit) || reused_from.is_some());
+                let run = reused_from.clone().unwrap_or_else(|| self.id.clone());
+                let (output, change) = (output.clone(), change.clone());
+                let bytes = output.len();
+                let earlier = done.then(|| Earlier::Result { run, output, change, changed: Changed::default() });
+                (Some(unit.clone()), bytes, done && reused_from.is_none(), earlier)
             }
             Event::Reviewed { review, reused_from, .. } => {
                 let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
-                self.works.remove(&None).filter(|_| stands).map(|work| (work, review.final_output.len()))
+                (None, review.final_output.len(), stands, None)
             }
-            Event::ReviewFailed { .. } => {
-                self.works.remove(&None);
-                None
-            }
+            Event::ReviewFailed { .. } => (None, 0, false, None),
             // Reviewed anew.
             Event::PatchStored { .. } => {
                 self.diff = None;
-                None
+                return None;
             }
-            _ => None,
+            _ => return None,
         };
-        done.map(|(work, bytes)| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64 })
+        let work = self.works.remove(&me)?;
+        let taken =
+            matches!(&stamped.event, Event::SubtaskEnded { reused_from: Some(_), .. } | Event::Reviewed { reused_from: Some(_), .. });
+        self.lets_others(&me, &work, earlier);
+        (!taken).then_some(Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
+    }
+
+    /// Whoever waits for some work in this run gets its result, or one of them its turn. `true`: it was being done.
+    fn lets_others(&mut self, me: &Option<Unit>, work: &Work, earlier: Option<Earlier>) -> bool {
+        let Some((doer, waiting)) = self.doing.get_mut(work) else { return false };
+        waiting.retain(|caller| who(caller) != *me);
+        if doer != me && earlier.is_none() {
+            return false;
+        }
+        let told: Vec<Caller> = if earlier.is_some() { waiting.drain(..).collect() } else { waiting.pop_front().into_iter().collect() };
+        let next = told.first().filter(|_| earlier.is_none()).map(who);
+        match next {
+            Some(next) => {
+                // It looks once more, in its own name.
+                self.works.remove(&next);
+                if let Some((doer, _)) = self.doing.get_mut(work) {
+                    *doer = next;
+                }
+            }
+            None => drop(self.doing.remove(work)),
+        }
+        for caller in told {
+            // The receiver is this engine.
+            let _ = self.facts.send(Fact::LookedUp { caller, earlier: earlier.clone() });
+        }
+        true
     }
 
     /// Keeps the results at hand, unless some are being kept: then these are next.
@@ -335,52 +425,107 @@ impl Engine {
             }
             self.keep();
         }
+        claims::tidy(&self.world.home, &self.id);
     }
 
     /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
     fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
         let Some(work) = self.run.work_of(prepared) else { return false };
-        let who = match caller {
-            Caller::Executor { unit, .. } => Some(unit.clone()),
-            _ => None,
-        };
-        if self.works.get(&who) == Some(&work) {
+        let me = who(caller);
+        if self.works.get(&me) == Some(&work) {
             return false; // there was none
         }
-        self.works.insert(who, work.clone());
+        self.works.insert(me.clone(), work.clone());
         let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
-        if work.sees == Sees::Nothing {
-            let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref()) else { return false };
+        if work.sees == Sees::Nothing
+            && let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref())
+        {
             self.run.look(caller);
             self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
-        } else {
-            self.run.look(caller);
-            jobs.push(Job::Look { caller: caller.clone(), work, form });
+            return true;
         }
+        let may_wait = self.run.may_wait(caller);
+        self.run.look(caller);
+        if let Some((doer, waiting)) = self.doing.get_mut(&work).filter(|_| may_wait)
+            && *doer != me
+        {
+            waiting.push_back(caller.clone());
+            return true;
+        }
+        self.doing.entry(work.clone()).or_insert_with(|| (me, VecDeque::new()));
+        let most = self.run.state().start().policy.limits.call.total;
+        let patience = if may_wait { Duration::from(most) } else { Duration::ZERO };
+        jobs.push(Job::Look { caller: caller.clone(), work, form, patience });
         true
     }
 
-    /// Turns an action into a job, or into a fact where the answer is at hand.
-    fn take(&mut self, action: Action, jobs: &mut Vec<Job>) {
-        let Action::Call { caller } = action else {
-            jobs.push(Job::Do(action));
-            return;
+    /// The treasury has answered. What was granted is used in the next turn.
+    fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
+        match answer {
+            Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
+            Answer::Refused(refused) => {
+                let now = self.world.clock.now();
+                if let Some(ticket) = self.asking.remove(&caller) {
+                    self.seat.give_back(ticket);
+                }
+                self.run.hear(Fact::HomeRefused { caller, refused }, now);
+            }
+            Answer::Failed(error) => return Err(EngineError::Treasury(error)),
+        }
+        Ok(())
+    }
+
+    /// Makes the call whose lease was granted, if it is still wanted.
+    fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
+        let used = match self.asking.remove(&caller) {
+            Some(ticket) if !self.run.may_send(&caller) => {
+                self.seat.give_back(ticket);
+                false
+            }
+            ticket => self.call(caller, Some((lease, most)), ticket, jobs),
         };
+        if !used {
+            self.world.treasury.give_back(lease);
+        }
+    }
+
+    /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
+    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, ticket: Option<gates::Ticket>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
+                ticket.into_iter().for_each(|ticket| self.seat.give_back(ticket));
                 self.run.cannot_call(refusal.to_string(), now);
-                return;
+                return false;
             }
         };
-        let model = prepared.call.model.clone();
-        let Some(mut ticket) = self.seat.claim(&model) else { return };
+        let Some(ticket) = ticket.or_else(|| self.seat.claim(&prepared.call.model)) else { return false };
         if self.looks(&caller, &prepared, jobs) {
             self.seat.give_back(ticket);
-            return;
+            return false;
         }
+        self.begin(prepared, lease, ticket, jobs)
+    }
+
+    /// Makes a job of the second request for a slow call.
+    fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
+        let fetched = self.fetched(caller);
+        let Some(ticket) = self.seat.claim(model) else { return };
+        match self.run.prepare_hedge(of, caller, model, &fetched) {
+            Ok(prepared) => {
+                self.begin(prepared, None, ticket, jobs);
+            }
+            // The other model may not be called: the first request stands alone.
+            Err(_) => self.seat.give_back(ticket),
+        }
+    }
+
+    /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
+    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, mut ticket: gates::Ticket, jobs: &mut Vec<Job>) -> bool {
+        let now = self.world.clock.now();
+        let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
             Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
@@ -390,27 +535,38 @@ impl Engine {
             self.seat.give_back(ticket);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
-            return;
+            return false;
         };
         if !self.seat.weigh(&mut ticket, prepared.tokens()) {
             self.seat.give_back(ticket);
             self.run.put_off(&caller);
-            return;
+            return false;
         }
-        match self.run.begin_call(&prepared, now) {
-            Some(no) => {
-                let cancel = CancellationToken::new();
-                self.calls.insert(no, (cancel.clone(), ticket));
-                let how = match caller {
-                    Caller::Planner => Way::Streamed,
-                    Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
-                    _ if self.run.is_awaited(no) => Way::Awaited,
-                    _ => Way::Whole,
-                };
-                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        let caps = self.run.home_caps();
+        if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
+            match self.run.ask_home(&prepared, now) {
+                Some(ask) => {
+                    self.asking.insert(caller.clone(), ticket);
+                    self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
+                }
+                None => self.seat.give_back(ticket),
             }
-            None => self.seat.give_back(ticket),
+            return false;
         }
+        let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
+            self.seat.give_back(ticket);
+            return false;
+        };
+        let cancel = CancellationToken::new();
+        self.calls.insert(no, (cancel.clone(), ticket));
+        let how = match caller {
+            Caller::Planner => Way::Streamed,
+            Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+            _ if self.run.is_awaited(no) => Way::Awaited,
+            _ => Way::Whole,
+        };
+        jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        true
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {
@@ -468,6 +624,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
+                Job::Do(Action::Price) => price::spawn(&self.run, self.world.home.clone(), self.world.clock.now(), self.facts.clone()),
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }
         }
@@ -531,6 +688,14 @@ impl Engine {
         let now = self.world.clock.now();
         let due = self.run.wakes_at().filter(|at| *at > now).map(|at| Duration::from(at - now));
         [due, self.seat.wakes_in()].into_iter().flatten().min().unwrap_or(Duration::MAX)
+    }
+}
+
+/// The unit a caller works for; `None` is the flagship.
+fn who(caller: &Caller) -> Option<Unit> {
+    match caller {
+        Caller::Executor { unit, .. } => Some(unit.clone()),
+        _ => None,
     }
 }
 

@@ -140,9 +140,12 @@ pub enum ForgetError {
     Journal(#[from] AppendError),
 }
 
+/// What the streams of events of all runs begin with.
+pub const RUNS: &str = "run/";
+
 /// Where a run's events stand.
 pub fn events_of(run: &RunId) -> Stream {
-    Stream::new(&format!("run/{run}")).expect("a run id fits a stream's name")
+    Stream::new(&format!("{RUNS}{run}")).expect("a run id fits a stream's name")
 }
 
 /// Where other processes leave word for a run's engine.

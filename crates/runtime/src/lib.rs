@@ -3,6 +3,7 @@
 //! It decides nothing: when a `match` here would choose a run's future, it belongs in `kernel`.
 //! Read first: [`engine`], then [`perform`].
 
+mod claims;
 pub mod clock;
 pub mod commands;
 mod compose;
@@ -20,11 +21,13 @@ pub mod mcp;
 mod outputs;
 pub mod partial;
 pub mod perform;
+mod price;
 pub mod record;
 pub mod reuse;
 pub mod rows;
 mod schema;
 pub mod start;
+pub mod treasury;
 
 pub use clock::Clock;
 pub use engine::{Engine, EngineError, Leave, Models, World};
@@ -34,3 +37,4 @@ pub use home::{Home, HomeError};
 pub use mcp::Mcp;
 pub use record::Recorded;
 pub use start::{Shared, StartError};
+pub use treasury::Treasury;

@@ -338,13 +338,9 @@ impl Layers<'_> {
 fn raises(key: &str, value: &Setting, rungs: &[Rung], now: &BudgetPolicy) -> bool {
     let mut asked = Settings::default();
     let Some(asked) = asked.set(key, value).ok().and_then(|_| asked.finish(rungs).ok()).map(|policy| policy.budget) else { return false };
-    let above = |asked: Option<u64>, now: Option<u64>| now.is_some_and(|now| asked.is_none_or(|asked| asked > now));
-    match key {
-        "budget.run_usd" => asked.run_usd > now.run_usd,
-        "budget.confirm_above_usd" => above(asked.confirm_above_usd.map(|usd| usd.0), now.confirm_above_usd.map(|usd| usd.0)),
-        "budget.planner_tokens" => above(asked.planner_tokens, now.planner_tokens),
-        "budget.executor_tokens" => above(asked.executor_tokens, now.executor_tokens),
-        "budget.reviewer_tokens" => above(asked.reviewer_tokens, now.reviewer_tokens),
-        _ => false,
+    let field = key.strip_prefix("budget.").unwrap_or(key);
+    if field == "run_usd" {
+        return asked.run_usd > now.run_usd;
     }
+    now.cap(field).is_some_and(|now| asked.cap(field).is_none_or(|asked| asked > now))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ground, MAIN_WINDOW, Policy, RouteTo, Slots};
+use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Slots};
 use crate::ids::Tier;
 use crate::plan::write_span;
+use crate::units::NanoUsd;
 
 impl Policy {
     /// Every effective setting, key and value as they would be written; those that are at a limitless or
@@ -31,6 +32,16 @@ impl Policy {
             row(at("max_context_tokens"), or_none(bound.max_context_tokens));
             row(at("max_tools"), or_none(bound.max_tools));
             row(at("max_tool_calls"), or_none(bound.max_tool_calls));
+            row(at("hedge"), bound.hedge.to_string());
+            for (field, span) in [
+                ("first_token_deadline", bound.deadlines.first_token),
+                ("idle_deadline", bound.deadlines.idle),
+                ("call_deadline", bound.deadlines.total),
+            ] {
+                if let Some(span) = span {
+                    row(at(field), write_span(span));
+                }
+            }
             row(at("never"), bound.never.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(","));
         }
         row("roles.planner".into(), self.planner().to_string());
@@ -64,6 +75,12 @@ impl Policy {
         for (who, on) in &self.prompt_cache {
             row(format!("prompt_cache.{}", who.as_str()), on.to_string());
         }
+        for (who, retention) in &self.prompt_cache_retention {
+            row(format!("prompt_cache_retention.{}", who.as_str()), retention.as_ref().map_or_else(|| "none".to_owned(), word));
+        }
+        row("hedging.percentile".into(), self.hedging.percentile.to_string());
+        row("hedging.min_samples".into(), self.hedging.min_samples.to_string());
+        row("hedging.max_share".into(), self.hedging.max_share.to_string());
         self.bounds(&mut row);
         rows
     }
@@ -108,15 +125,13 @@ impl Policy {
         ] {
             row(format!("limits.{field}"), span.map_or_else(|| "none".to_owned(), write_span));
         }
-        let budget = &self.budget;
-        row("budget.run_usd".into(), budget.run_usd.usd());
-        row("budget.confirm_above_usd".into(), budget.confirm_above_usd.map_or_else(|| "none".to_owned(), |usd| usd.usd()));
-        for (field, tokens) in [
-            ("planner_tokens", budget.planner_tokens),
-            ("executor_tokens", budget.executor_tokens),
-            ("reviewer_tokens", budget.reviewer_tokens),
-        ] {
-            row(format!("budget.{field}"), or_none(tokens));
+        row("budget.run_usd".into(), self.budget.run_usd.usd());
+        for (field, cap) in self.budget.clone().caps() {
+            let value = match cap {
+                Cap::Usd(usd) => or_none(usd.map(NanoUsd::usd)),
+                Cap::Tokens(tokens) => or_none(*tokens),
+            };
+            row(format!("budget.{field}"), value);
         }
         let main = self.quota.windows.get(MAIN_WINDOW);
         row("quota.window".into(), main.map_or_else(|| "none".to_owned(), |window| write_span(window.span)));

@@ -9,7 +9,6 @@ use crate::call::Deadlines;
 use crate::ids::Tier;
 use crate::plan::TaskType;
 use crate::time::Millis;
-use crate::units::NanoUsd;
 
 /// How often a planner is shown the faults of its plan and may mend it (design.md "The plan").
 pub const MAX_MENDS: u32 = 2;
@@ -83,6 +82,34 @@ impl Default for Limits {
     }
 }
 
+/// Deadlines of one rung's calls, where they differ from all others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnDeadlines {
+    /// From sending a call to its first content.
+    pub first_token: Option<Millis>,
+    /// Between two pieces of content.
+    pub idle: Option<Millis>,
+    /// One whole call.
+    pub total: Option<Millis>,
+}
+
+impl OwnDeadlines {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These, and `all` where these are silent.
+    pub fn over(&self, all: Deadlines) -> Deadlines {
+        Deadlines {
+            first_token: self.first_token.unwrap_or(all.first_token),
+            idle: self.idle.unwrap_or(all.idle),
+            total: self.total.unwrap_or(all.total),
+        }
+    }
+}
+
 /// How many attempts may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,33 +159,5 @@ impl OutputTokens {
             Role::Executor => self.executor,
         };
         if again { limit.saturating_mul(2) } else { limit }
-    }
-}
-
-/// Caps of a run. The ledger keeps settled + leased ≤ cap for each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BudgetPolicy {
-    /// Cap of the run; $5 unless configured (said on screen).
-    pub run_usd: NanoUsd,
-    /// Ask a person before a plan estimated above this starts. `None` = never.
-    pub confirm_above_usd: Option<NanoUsd>,
-    /// Tokens, input and output, of all planner calls of the run.
-    pub planner_tokens: Option<u64>,
-    /// Tokens of all executor calls of the run.
-    pub executor_tokens: Option<u64>,
-    /// Tokens of all reviews of the run.
-    pub reviewer_tokens: Option<u64>,
-}
-
-impl Default for BudgetPolicy {
-    fn default() -> Self {
-        Self {
-            run_usd: NanoUsd(5 * NanoUsd::DOLLAR.0),
-            confirm_above_usd: None,
-            planner_tokens: None,
-            executor_tokens: None,
-            reviewer_tokens: None,
-        }
     }
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::event::{Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
+use crate::budget::Refused;
 use crate::call::{Answer, CallError};
-use crate::ids::{RunId, SubtaskId};
+use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::{Review, Subtask};
 use crate::time::Millis;
@@ -17,7 +18,7 @@ use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
 use super::errand::Handiwork;
-use super::event::{BulkRules, CallNo};
+use super::event::{BulkRules, CallNo, Preview};
 
 /// Something that should be in flight and is not.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +46,15 @@ pub enum Action {
     Call {
         /// On whose behalf.
         caller: Caller,
+    },
+    /// Ask a second time, for a call that takes too long.
+    Hedge {
+        /// The slow call.
+        of: CallNo,
+        /// On whose behalf.
+        caller: Caller,
+        /// Whom to ask.
+        model: ModelRef,
     },
     /// Run a tool.
     Tool {
@@ -74,6 +84,8 @@ pub enum Action {
         /// What to check.
         check: Check,
     },
+    /// Price the plan.
+    Price,
     /// Read rows of `--input`, and what earlier passes over them brought.
     ReadRows {
         /// For which of [`super::State::sources`].
@@ -225,6 +237,8 @@ pub enum Fact {
         /// What is sloppy about it.
         warnings: Vec<String>,
     },
+    /// The plan was priced, or why it cannot be.
+    Priced(Result<Box<Preview>, String>),
     /// More text of the planner's streamed answer.
     PlannerSaid {
         /// Which call.
@@ -375,6 +389,13 @@ pub enum Fact {
     PatchApplied {
         /// Why not.
         error: Option<String>,
+    },
+    /// The home has no room for a call.
+    HomeRefused {
+        /// On whose behalf it was asked.
+        caller: Caller,
+        /// By which cap.
+        refused: Refused,
     },
     /// A person steers.
     Told(String),

@@ -6,23 +6,23 @@ mod passes;
 mod rows;
 mod unit;
 
-pub(super) use graph::waits_for;
+pub use graph::waits_for;
 
 use std::sync::Arc;
 
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
+use super::caps;
+use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
-    Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Starved, State,
+    Stop, Task, Tried,
 };
-use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, ErrorClass, Item, Service, Speaker};
+use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
+use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
-use crate::policy::BudgetPolicy;
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::time::{Millis, Timestamp};
+use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
     /// Whether the account refuses everybody, or serves again.
@@ -43,7 +43,7 @@ impl State {
         let at = stamped.at;
         match &stamped.event {
             Event::RunStarted(start) => {
-                self.ledger = Ledger::new(&caps(&start.policy.budget));
+                self.ledger = Ledger::new(&caps::of_run(&start.policy));
                 self.started_at = at;
                 self.phase = Phase::Planning;
                 if start.planned {
@@ -69,12 +69,10 @@ impl State {
             }
             Event::Repinned { policy } => {
                 let mut start = self.start().clone();
-                let caps = caps(&policy.budget);
-                self.ledger.set_role_cap(Role::Planner, caps.planner_tokens);
-                self.ledger.set_role_cap(Role::Executor, caps.executor_tokens);
-                self.ledger.set_role_cap(Role::Reviewer, caps.reviewer_tokens);
+                self.ledger.set_caps(&caps::of_run(policy));
                 start.policy = policy.clone();
                 self.started = Some(Arc::new(start));
+                self.cap_subtasks();
             }
             Event::PlanSubtask { subtask, .. } => self.add_task((**subtask).clone()),
             Event::PlanFaulted { faults, mend } => {
@@ -138,19 +136,22 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, hedge_of, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
+                    attempt: caller.attempt(),
                     money: *lease_usd,
                     tokens: *lease_tokens,
+                    units: *units,
                 };
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
                 match key {
+                    Some(_) if hedge_of.is_some() => self.tally.hedges += 1,
                     Some(key) => {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
@@ -179,15 +180,20 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at };
+                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
+                    first.rival = Some(*call);
+                }
+                let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
+                let flight = InFlight { caller: caller.clone(), key, tier, model, since: at, home: *home, rival, outrun: false };
                 self.calls.insert(*call, flight);
             }
-            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
+            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
-                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.tokens);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
                 let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
                 self.waiting.ended(*call, tokens, leased);
+                let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -199,7 +205,6 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
-                    let units = self.start().policy.units_of(&flight.tier, &flight.model, Service::Default);
                     self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
                     self.all_flagship_units += self.start().policy.flagship_units();
@@ -210,7 +215,13 @@ impl State {
                     self.ledger.hold_back(self.reserve);
                 }
                 match flight.key {
-                    Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
+                    Some(key) => {
+                        self.spent_on(key, *cost_usd, usage.unwrap_or_default());
+                        self.raced(*call, &flight, result, *cost_usd, *ms);
+                        if flight.decides(matches!(result, CallResult::Answered { .. })) {
+                            self.answered(key, result);
+                        }
+                    }
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
@@ -269,9 +280,10 @@ impl State {
                     self.fresh.push(key);
                 }
             }
-            Event::AttemptEnded { unit, tier, ending, failure, accepted, reason, .. } => {
+            Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
             }
             Event::Escalated { unit, .. } => {
@@ -284,8 +296,10 @@ impl State {
             }
             Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if reused_from.is_some() {
-                    self.tally.reused += 1;
+                match reused_from {
+                    Some(run) if run == self.run() => self.tally.shared += 1,
+                    Some(_) => self.tally.reused += 1,
+                    None => {}
                 }
                 self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());
@@ -302,13 +316,14 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message } => {
+            Event::LeaseRefused { role, scope, message, .. } => {
                 self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
             }
             Event::Reserved { review_usd } => {
                 self.reserve = *review_usd;
                 self.ledger.hold_back(*review_usd);
             }
+            Event::Priced { asks, .. } => self.pricing = if *asks { Pricing::Asked } else { Pricing::Settled },
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
                 self.starved.clear();
@@ -415,6 +430,26 @@ impl State {
         }
     }
 
+    /// What a call's end means for the other request for the same answer, and for the pace of its model.
+    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
+        let answered = matches!(result, CallResult::Answered { .. });
+        if answered {
+            self.paces.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+        }
+        if flight.outrun {
+            self.tally.outrun_usd += cost;
+        }
+        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
+        rival.rival = None;
+        rival.outrun = answered;
+        if !answered
+            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
+        {
+            // All hope is on the other one.
+            work.stage = Stage::Calling(other);
+        }
+    }
+
     fn pending(&mut self, unit: &super::event::Unit, call_id: &str) -> Option<&mut PendingTool> {
         let key = self.key(unit)?;
         let attempt = self.work.get_mut(&key)?.attempt.as_mut()?;
@@ -470,6 +505,14 @@ impl State {
                 work.granted += 1;
                 work.since = None;
                 self.enter(key, Stage::Ready);
+            }
+            (AskFor::Price, _, Reply::Approve) => self.pricing = Pricing::Settled,
+            (AskFor::Price, _, Reply::Reject) => self.stop = Some(Stop::Failed("a person rejected the price".to_owned())),
+            (AskFor::Price, _, Reply::Text { text }) => {
+                self.pricing = Pricing::Open;
+                let text = format!("A person saw what the plan is expected to cost, and says: {text}");
+                self.desk.reasons.push_back(Reason { unit: None, text });
+                self.next_job();
             }
             (AskFor::Review, _, Reply::Approve) => self.phase = Phase::Closing,
             (AskFor::Review, _, Reply::Text { text }) => {
@@ -546,13 +589,4 @@ pub fn uses_view(spec: &Subtask) -> bool {
 pub fn may_write(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
     !spec.writes.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
-}
-
-fn caps(budget: &BudgetPolicy) -> Caps {
-    Caps {
-        run: budget.run_usd,
-        planner_tokens: budget.planner_tokens,
-        executor_tokens: budget.executor_tokens,
-        reviewer_tokens: budget.reviewer_tokens,
-    }
 }

@@ -9,6 +9,7 @@ use super::action::{Fact, RowRead};
 use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
+use crate::budget::Measure;
 use crate::call::{Answer, CallError, Service};
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
@@ -29,6 +30,10 @@ impl Run {
                 }
                 self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
                 self.reserve_for_review();
+            }
+            Fact::Priced(priced) => {
+                self.session.settled_one();
+                self.priced_at(priced);
             }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::FirstContent { call } => self.warmed(call),
@@ -98,6 +103,7 @@ impl Run {
                 self.session.applying = false;
                 self.record(Event::PatchApplied { error });
             }
+            Fact::HomeRefused { caller, refused } => self.home_refused(&caller, &refused),
             Fact::Told(text) => self.record(Event::Told { text }),
             Fact::Replied { item, reply } => self.replied(item, reply),
             Fact::CapRaised(cap) => {
@@ -122,7 +128,7 @@ impl Run {
     fn opened(&mut self) {
         let lost: Vec<CallNo> = self.state.calls.keys().copied().collect();
         for call in lost {
-            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
             self.record(Event::CallEnded {
                 call,
                 result: CallResult::Lost,
@@ -139,7 +145,7 @@ impl Run {
 
     fn answered(&mut self, call: CallNo, answer: Result<Answer, CallError>, ms: Millis, first_ms: Option<Millis>) {
         let Some(flight) = self.state.calls.get(&call).cloned() else { return };
-        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
         let (usage, service, sent) = match &answer {
             Ok(answer) => (answer.usage, answer.service.unwrap_or_default(), true),
             Err(error) => (error.usage, Service::Default, error.sent),
@@ -160,6 +166,7 @@ impl Run {
             Ok(answer) => self.result_of(&flight.caller, answer),
             Err(error) => self.trouble_of(&flight, error),
         };
+        let decides = flight.decides(answer.is_ok());
         let frozen_before = self.frozen();
         self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
         if self.frozen() && !frozen_before {
@@ -170,14 +177,15 @@ impl Run {
             self.session.leased_out.remove(&key.task);
         }
         match (flight.caller, flight.key) {
-            (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
-            (Caller::Executor { .. }, None) => {}
+            (Caller::Executor { .. }, Some(key)) if decides => self.executor_answered(key, answer, result),
+            // The other request for the same answer decides, or has.
+            (Caller::Executor { .. }, _) => {}
             (caller, _) => self.flagship_answered(&caller, answer, result),
         }
     }
 
     fn frozen(&self) -> bool {
-        self.state.ledger.balance(&crate::budget::Scope::Run).is_some_and(|b| b.frozen)
+        self.state.ledger.balance(&crate::budget::Scope::Run, Measure::NanoUsd).is_some_and(|b| b.frozen)
     }
 
     fn stage(&self, unit: &Unit) -> Option<Stage> {

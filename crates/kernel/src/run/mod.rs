@@ -16,11 +16,14 @@
 
 mod action;
 mod apply;
+mod caps;
 mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
+mod lease;
 mod open;
 mod outcomes;
 mod parts;
@@ -39,15 +42,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::{may_write, uses_view};
+pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
+pub use hedge::Pace;
 pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{Played, Simulated, simulate};
 pub use state::*;
 pub use step::{Door, Gate};
 pub use work::{Sees, Work};
@@ -107,14 +111,20 @@ struct Session {
     warmth: Vec<step::Warmth>,
     /// Where a unit's next call goes while its own model's account is closed.
     spilled: HashMap<Key, ModelRef>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// The plan is being priced.
+    pricing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
     draining: bool,
+    /// Leases asked of the home, and what it is to be told.
+    home: lease::AtHome,
 }
 
 /// A row in hand.
@@ -185,6 +195,16 @@ impl Run {
         if self.state.sources.is_empty() { Class::Interactive } else { Class::Bulk }
     }
 
+    /// Models and prices.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Known tools.
+    pub fn known_tools(&self) -> &Arc<[ToolSpec]> {
+        &self.tools
+    }
+
     /// When something was recorded or decided last.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -202,6 +222,7 @@ impl Run {
 
     /// Records and folds an event.
     fn record(&mut self, event: Event) {
+        self.note_spending(&event);
         let stamped = Stamped { at: self.now, event };
         self.state.apply(&stamped);
         self.outbox.push(stamped);

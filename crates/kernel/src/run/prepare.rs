@@ -1,4 +1,4 @@
-//! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
+//! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced.
 
 mod kit;
 mod planner;
@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
 use super::{CallNo, Run, errand, sight};
-use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
-use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
+use crate::budget::{Ask, Measure, Role, Scope};
+use crate::call::{Call, Deadlines, Effort, Format, Item, Retention, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
     self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Replanning, Reviewing, Shown, Standing, TierLimits, Worked,
@@ -89,6 +89,8 @@ pub struct Prepared {
     pub ask: Ask,
     /// What its prompt is made of.
     pub receipt: Vec<PartReceipt>,
+    /// The call it is the second request for.
+    pub hedge_of: Option<CallNo>,
 }
 
 impl Prepared {
@@ -104,6 +106,8 @@ pub(super) struct Shape {
     pub(super) model: ModelRef,
     pub(super) packed: context::Packed,
     pub(super) cache_key: Option<String>,
+    /// How long its prefix is to be kept, where configured.
+    pub(super) retention: Option<Option<Retention>>,
     /// The role whose output limit holds, where it is not the caller's.
     pub(super) limited_as: Option<Role>,
     pub(super) tools: Vec<ToolSpec>,
@@ -138,9 +142,18 @@ impl Run {
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
+        self.prepare_on(caller, None, fetched)
+    }
+
+    /// The same for an executor's call of another model than its attempt's.
+    pub(super) fn prepare_on(&self, caller: &Caller, model: Option<&ModelRef>, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
         let shape = match (caller, self.state.key_of(caller)) {
             (Caller::Compactor { by }, _) => self.compaction_call(*by),
-            (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
+            (Caller::Executor { .. }, Some(key)) => {
+                let turn = Turn::of(self, key);
+                let model = model.cloned().unwrap_or_else(|| turn.model.clone());
+                self.executor_call(key, &Turn { model, ..turn }, fetched)
+            }
             _ => self.flagship_call(caller, fetched),
         };
         self.priced(caller, shape)
@@ -163,6 +176,7 @@ impl Run {
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(shape.limited_as.unwrap_or(role), shape.doubled).min(window);
+        let cached = shape.cache_key.is_some();
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
         let call = Call {
             model: shape.model.clone(),
@@ -174,6 +188,7 @@ impl Run {
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
+            cache_retention: found.model.clamp_retention(shape.retention).filter(|_| cached && !without("prompt_cache_retention")),
             cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
@@ -185,10 +200,12 @@ impl Run {
         let ask = Ask {
             role,
             subtask: self.state.key_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            attempt: caller.attempt(),
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
+            units: policy.units_of(&shape.tier, &call.model, call.service),
         };
-        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt, hedge_of: None };
         if let Some(agent) = policy.agent(&prepared.call.model) {
             errand::bound(&mut prepared, agent, found.price);
         }
@@ -203,55 +220,11 @@ impl Run {
         }
     }
 
-    /// Takes the lease: intent and lease in one event, or the refusal.
-    pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
-        self.now = now;
-        let role = prepared.caller.role();
-        let key = self.state.key_of(&prepared.caller);
-        if self.state.is_starved(role) {
-            key.into_iter().for_each(|key| self.leads_no_more(key));
-            return None; // said already
-        }
-        if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
-            key.into_iter().for_each(|key| self.leads_no_more(key));
-            self.refused(&prepared.caller, &refused);
-            return None;
-        }
-        let call = CallNo(self.state.last_call + 1);
-        self.record(Event::CallStarted {
-            call,
-            caller: prepared.caller.clone(),
-            tier: prepared.tier.clone(),
-            model: prepared.call.model.clone(),
-            lease_usd: prepared.ask.money,
-            lease_tokens: prepared.ask.tokens,
-            max_output_tokens: prepared.call.max_output_tokens,
-            opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
-        });
-        debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
-        key.into_iter().for_each(|key| self.call_began(key, &prepared.call.model, call));
-        Some(call)
-    }
-
-    /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
-    pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
-        let key = self.state.key_of(caller);
-        if let (Scope::Subtask(_), Some(key)) = (&refused.scope, key) {
-            if refused.leased > 0 && !refused.frozen {
-                self.session.leased_out.insert(key.task);
-            } else {
-                self.over_its_cap(key, refused.to_string());
-            }
-            return;
-        }
-        self.record(Event::LeaseRefused { role: caller.role(), scope: refused.scope.to_string(), message: refused.to_string() });
-    }
-
     /// Holds back what the final review may cost, but never more than a quarter of the cap: a small cap still starts work.
     pub(super) fn reserve_for_review(&mut self) {
         let Ok(review) = self.prepare(&Caller::Reviewer, &Fetched::default()) else { return };
         let Ok(found) = self.catalog.lookup(&review.call.model, Day::of(self.now)) else { return };
-        let cap = self.state.ledger.balance(&Scope::Run).and_then(|b| b.cap).unwrap_or(u64::MAX);
+        let cap = self.state.ledger.balance(&Scope::Run, Measure::NanoUsd).and_then(|b| b.cap).unwrap_or(u64::MAX);
         let open = u64::from(self.state.open).min(MOST_REVIEWED / RESULT_BYTES);
         let bytes = request_bytes(&review.call) as u64 + open * RESULT_BYTES;
         let worst = match self.state.start().policy.agent(&review.call.model) {
@@ -315,7 +288,7 @@ impl Run {
         }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
-        let mut deadlines = policy.limits.call;
+        let mut deadlines = policy.deadlines(turn.tier);
         if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(state.work.get(&key).and_then(|w| w.since)) {
             let left = (since + limit) - self.now;
             deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
@@ -325,6 +298,7 @@ impl Run {
             model: turn.model.clone(),
             packed,
             cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
+            retention: policy.prompt_cache_retention(role, Some(spec.kind)),
             limited_as: None,
             tools,
             allowed_tools,
@@ -453,17 +427,18 @@ impl Run {
         Shape {
             effort: policy.effort(role, None, &tier),
             verbosity: policy.verbosity(role, None, &tier),
+            deadlines: policy.deadlines(&tier),
             tier,
             model,
             packed,
             cache_key: policy.prompt_cache(role, None).then(|| self.cache_key(who)),
+            retention: policy.prompt_cache_retention(role, None),
             limited_as: None,
             tools: Vec::new(),
             allowed_tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
             omit: state.desk.omit.clone(),
-            deadlines: policy.limits.call,
         }
     }
 

@@ -13,7 +13,8 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use crate::budget::{Ledger, UsageByTier};
+use super::hedge::Pace;
+use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -77,6 +78,8 @@ pub struct State {
     pub calls: BTreeMap<CallNo, InFlight>,
     /// The highest call number given out.
     pub last_call: u64,
+    /// How long executors' calls take, by tier and model.
+    pub paces: BTreeMap<(Tier, ModelRef), Pace>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -129,6 +132,20 @@ pub struct State {
     pub ended: Option<RunSummary>,
     /// Counts for the closing line and the screens.
     pub tally: Tally,
+    /// Whether the price of the plan is agreed to, where it must be.
+    pub pricing: Pricing,
+}
+
+/// Whether the price of the plan is agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pricing {
+    /// It is not known.
+    #[default]
+    Open,
+    /// A person is asked.
+    Asked,
+    /// It is within the limit, or a person agreed.
+    Settled,
 }
 
 /// Where a run stands.
@@ -178,7 +195,7 @@ pub enum Parked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Starved {
     /// Which scope.
-    pub scope: String,
+    pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
 }
@@ -213,6 +230,12 @@ pub struct InFlight {
     pub model: ModelRef,
     /// Since when.
     pub since: Timestamp,
+    /// Its lease of the home, if it needed one.
+    pub home: Option<HomeLease>,
+    /// The other request for the same answer, while both are in flight.
+    pub rival: Option<CallNo>,
+    /// The other one answered first: what this one brings is paid for and not used.
+    pub outrun: bool,
 }
 
 /// One subtask of the plan.
@@ -484,9 +507,15 @@ pub type RowResult = (SubtaskStatus, Arc<str>);
 #[allow(missing_docs)]
 pub struct Tally {
     pub reused: u64,
+    /// Of equal work in this run, done once.
+    pub shared: u64,
     pub escalations: u64,
     pub attempts: u64,
     pub asked: u64,
+    /// Second requests for slow calls.
+    pub hedges: u64,
+    /// What the slower ones of these races cost.
+    pub outrun_usd: NanoUsd,
 }
 
 impl State {

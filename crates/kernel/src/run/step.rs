@@ -3,6 +3,7 @@
 mod close;
 mod compose;
 mod doors;
+mod price;
 mod rows;
 mod start;
 mod warm;
@@ -22,7 +23,7 @@ use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
-use doors::Doors;
+pub(super) use doors::Doors;
 pub use doors::{Door, Gate};
 pub(super) use warm::Warmth;
 
@@ -56,7 +57,9 @@ impl Run {
             let before = self.outbox.len();
             self.acts(&mut actions);
             self.calls(&mut doors, &mut actions);
+            self.hedges(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
+            self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
             self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.
@@ -71,13 +74,14 @@ impl Run {
         actions
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.session.draining || self.state.stop.is_some()
     }
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping())
+        let times = [self.state.wakes_at(), self.waits_until(), self.home_waits(), self.hedges_at()];
+        times.into_iter().flatten().min().filter(|_| !self.stopping())
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -256,7 +260,11 @@ impl Run {
         if self.item_missing(key) || self.session.leased_out.contains(&key.task) {
             return false;
         }
-        let (no, opened, tier) = (attempt.no, attempt.opened, attempt.tier.clone());
+        let no = attempt.no;
+        if self.home_waits().is_some() || self.is_asking(|| Caller::Executor { unit: self.state.unit(key), attempt: no }) {
+            return false;
+        }
+        let (opened, tier) = (attempt.opened, attempt.tier.clone());
         self.session.spilled.remove(&key);
         let model = self.model_of(key);
         if self.too_late(key) {
@@ -302,6 +310,9 @@ impl Run {
             return;
         }
         let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };
+        if self.home_waits().is_some() || self.is_asking(|| caller.clone()) {
+            return;
+        }
         let (tier, model) = match caller {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model(),
             _ => self.desk_model(),

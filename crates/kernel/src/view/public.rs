@@ -65,6 +65,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::PlanCompleted { subtasks, coordination_notes, warnings, .. } => {
             ("plan.completed", json!({ "subtasks": subtasks, "coordination_notes": coordination_notes, "warnings": warnings }))
         }
+        Event::Priced { preview, asks } => {
+            let mut fields = preview.as_deref().map_or_else(|| json!({}), super::preview::object);
+            fields["asks"] = (*asks).into();
+            ("plan.priced", fields)
+        }
         Event::PlanPatched { patch, by } => ("plan.patched", json!({ "patch": patch, "by": by })),
         Event::MergePlanned { subtask, files, .. } => {
             ("plan.patched", json!({ "patch": { "add": [subtask] }, "by": "merge", "files": files }))
@@ -95,7 +100,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
+        Event::LeaseRefused { role, scope, message, retry_at } => {
+            let retry_at = retry_at.map(rfc3339);
+            ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
+        }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),

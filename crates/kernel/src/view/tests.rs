@@ -10,7 +10,7 @@ use crate::policy::Who as Whose;
 use crate::run::{CallNo, CallResult, Caller, Ending, Event, GatheredPart, Stamped, SubtaskStatus, Unit, Verdict};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 fn id(name: &str) -> SubtaskId {
@@ -40,6 +40,9 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        units: QuotaUnits::default(),
+        home: None,
+        hedge_of: None,
         opening: Vec::new(),
     }
 }
@@ -181,8 +184,9 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
-        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, .. } => {
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, opening: parts }
+        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, .. } => {
+            let opening = parts;
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, opening }
         }
         other => other,
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RunStatus;
-use crate::budget::UsageByTier;
+use crate::budget::{Scope, UsageByTier};
 use crate::call::ErrorClass;
 use crate::run::state::Waited;
 use crate::time::Millis;
@@ -37,6 +37,9 @@ pub struct RunSummary {
     pub status: RunStatus,
     /// The result, on completion; else why it stands still, in a sentence.
     pub output: String,
+    /// Whose cap is reached, when that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_of: Option<Scope>,
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,

@@ -39,7 +39,8 @@ impl Run {
             return self.record(Event::RunEnded(summary(status, output)));
         }
         if let Some(starved) = self.state.starved.values().next().cloned() {
-            return self.record(Event::RunPaused(summary(RunStatus::BudgetReached, starved.message)));
+            let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
+            return self.record(Event::RunPaused(summary));
         }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
             return; // the gate opens, or the time comes
@@ -68,13 +69,14 @@ impl Run {
                 waiting && self.source_is_open(i) && rows::may_start(&self.state, source) > 0
             })
         };
-        self.room() > 0 && (!self.state.ready.is_empty() || rows())
+        self.room() > 0 && !self.unpriced() && (!self.state.ready.is_empty() || rows())
     }
 
     fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
         RunSummary {
             status,
             output,
+            short_of: None,
             error,
             cost_usd: self.state.spent(),
             all_flagship_cost_usd: self.state.all_flagship,

@@ -24,7 +24,7 @@ pub enum Door {
 pub type Gate<'a> = dyn FnMut(&ModelRef) -> Door + 'a;
 
 /// The gates in one step: one that refused is not asked again.
-pub(super) struct Doors<'a, 'b> {
+pub(in crate::run) struct Doors<'a, 'b> {
     gate: &'a mut Gate<'b>,
     shut: Vec<(ModelRef, Door)>,
     /// Calls that may still begin on tiers that have a cap.
@@ -42,7 +42,7 @@ impl<'a, 'b> Doors<'a, 'b> {
         Self { gate, shut: Vec::new(), room }
     }
 
-    pub(super) fn enter(&mut self, tier: &Tier, model: &ModelRef) -> Door {
+    pub(in crate::run) fn enter(&mut self, tier: &Tier, model: &ModelRef) -> Door {
         if self.room.get(tier) == Some(&0) {
             return Door::Wait;
         }

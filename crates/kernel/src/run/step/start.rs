@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::warm::Turn;
 use super::{AT_ONCE, Doors, LOOK_AT, next_in};
-use crate::budget::Role;
+use crate::budget::{Measure, Role, Scope};
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan;
 use crate::plan::reference::{Reference, lookup, outputs};
@@ -26,6 +26,9 @@ impl Run {
 
     /// New attempts, most urgent first.
     pub(super) fn starts(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
+        if self.unpriced() {
+            return;
+        }
         if !self.state.desk.planned && self.state.desk.mends > 0 {
             return; // a fault of the whole plan stops new starts until it is mended
         }
@@ -57,6 +60,9 @@ impl Run {
             return true;
         }
         if self.room() == 0 || !self.has_room(key) || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
+            return false;
+        }
+        if self.home_waits().is_some() {
             return false;
         }
         if self.too_late(key) {
@@ -106,12 +112,10 @@ impl Run {
     /// Whether there is money for the first call of an attempt, looked at only where it runs short.
     /// `Some(false)`: not now; `Some(true)`: the unit's own cap ended it.
     fn unaffordable(&mut self, key: Key, tier: &Tier, model: &ModelRef) -> Option<bool> {
-        let balance = self.state.ledger.balance(&crate::budget::Scope::Run)?;
+        let balance = self.state.ledger.balance(&Scope::Run, Measure::NanoUsd)?;
         let left = balance.left().saturating_sub(balance.held_back).saturating_sub(self.session.promised.0);
-        let capped = self.state.task(key).spec.max_cost_usd.is_some();
-        let role = self.state.ledger.balance(&crate::budget::Scope::Role(Role::Executor)).is_some_and(|b| b.cap.is_some());
         let usual = self.session.usual;
-        if !capped && !role && usual.0 > 0 && left / usual.0 >= TIGHT {
+        if !self.tightly_capped(key) && usual.0 > 0 && left / usual.0 >= TIGHT {
             self.session.promised += usual;
             return None;
         }
@@ -122,7 +126,7 @@ impl Run {
         let alone = crate::budget::Ask { money: worst, ..ask.clone() };
         if let Err(refused) = self.state.ledger.admit(&alone) {
             let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
-            let own = matches!(refused.scope, crate::budget::Scope::Subtask(_));
+            let own = matches!(refused.scope, Scope::Subtask(_) | Scope::Attempt | Scope::Call);
             self.refused(&caller, &refused);
             return Some(own && !self.session.leased_out.contains(&key.task));
         }
@@ -132,6 +136,13 @@ impl Run {
         }
         self.session.promised += worst;
         None
+    }
+
+    /// Whether a cap other than the run's dollars bounds a unit.
+    fn tightly_capped(&self, key: Key) -> bool {
+        let budget = &self.state.start().policy.budget;
+        let caps = [budget.call_usd, budget.attempt_usd, budget.subtask_usd, budget.executor_usd, self.state.task(key).spec.max_cost_usd];
+        caps.iter().any(Option::is_some) || budget.executor_tokens.is_some() || budget.run_tokens.is_some()
     }
 
     /// Whether a unit may start while the plan is still arriving.

@@ -118,7 +118,7 @@ fn work_that_may_hang_on_more_has_no_name() {
     let (world, _, prepared) = first_call(json!([reader()]), |start| start.reuse = false);
     assert_eq!(world.run.work_of(&prepared), None);
     let (mut world, _, prepared) = first_call(json!([reader()]), |_| {});
-    world.run.begin_call(&prepared, world.now).unwrap();
+    world.run.begin_call(&prepared, None, world.now).unwrap();
     assert_eq!(world.run.work_of(&prepared), None, "it has begun");
 }
 
@@ -136,7 +136,7 @@ fn a_result_is_taken_only_while_its_call_waits_and_only_if_it_fits_the_files_and
         world.run.look(&caller);
         assert!(world.run.step(world.now, &mut |_| Door::Open).is_empty(), "nobody calls while it is looked for");
         if begun {
-            world.run.begin_call(&prepared, world.now).unwrap();
+            world.run.begin_call(&prepared, None, world.now).unwrap();
         }
         world.run.hear(Fact::LookedUp { caller, earlier: Some(earlier(from, path)) }, world.now);
         let task = &world.run.state().tasks[0];

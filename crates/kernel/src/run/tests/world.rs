@@ -179,6 +179,8 @@ pub struct World {
     pub on_errand: ErrandScript,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
+    /// Calls are not cut in time: what they bring still comes.
+    pub late: bool,
     pub rows: Vec<Value>,
     pub slots: Option<u32>,
     /// The account all models are on, when all errors are its refusals.
@@ -207,6 +209,8 @@ pub struct World {
     fresh: bool,
     /// Looked at after every turn.
     pub watch: fn(&World),
+    /// What a plan is expected to cost.
+    pub price: NanoUsd,
 }
 
 pub fn tools() -> Arc<[ToolSpec]> {
@@ -292,6 +296,7 @@ impl World {
             durable: Vec::new(),
             script: Box::new(usual),
             mute: Vec::new(),
+            late: false,
             on_errand: Box::new(|_, _| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
@@ -317,6 +322,7 @@ impl World {
             turns: 0,
             fresh: true,
             watch: |_| {},
+            price: NanoUsd::ZERO,
         }
     }
 
@@ -448,12 +454,16 @@ impl World {
                 break;
             }
             for action in actions {
-                let Action::Call { caller } = action else {
-                    jobs.push(Ok(action));
-                    continue;
+                let prepared = match &action {
+                    Action::Call { caller } => self.run.prepare(caller, &Fetched::default()),
+                    Action::Hedge { of, caller, model } => self.run.prepare_hedge(*of, caller, model, &Fetched::default()),
+                    _ => {
+                        jobs.push(Ok(action));
+                        continue;
+                    }
                 };
                 let pass = passes.pop_front();
-                let prepared = match self.run.prepare(&caller, &Fetched::default()) {
+                let prepared = match prepared {
                     Ok(prepared) => prepared,
                     Err(why) => {
                         self.in_flight -= 1;
@@ -462,7 +472,7 @@ impl World {
                         continue;
                     }
                 };
-                match self.run.begin_call(&prepared, self.now) {
+                match self.run.begin_call(&prepared, None, self.now) {
                     Some(no) => {
                         self.passes.extend(pass.map(|pass| (no, pass)));
                         jobs.push(Err((no, prepared)));
@@ -481,6 +491,15 @@ impl World {
             match job {
                 Ok(action) => self.act(action),
                 Err((no, prepared)) => self.ask(no, &prepared),
+            }
+        }
+        let outrun: Vec<CallNo> = self.run.outrun().collect();
+        for call in if self.late { Vec::new() } else { outrun } {
+            let of = |fact: &Option<Fact>| matches!(fact, Some(Fact::Answered { call: no, .. }) if *no == call);
+            if let Some(n) = self.facts.iter().position(of) {
+                self.facts[n] = None;
+                let answer = error(ErrorClass::Cancelled).answer;
+                self.later(1, Fact::Answered { call, answer, ms: Millis(1), first_ms: None, worked: None });
             }
         }
         (self.watch)(self);
@@ -595,6 +614,10 @@ impl World {
                 let (verdict, evidence) = (self.on_composed)(&unit, &argv, &self.trees[&tree]);
                 self.later(10, Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: Millis(10) });
             }
+            Action::Price => {
+                let expected = Estimate { cost: self.price, ..Estimate::default() };
+                self.later(5, Fact::Priced(Ok(Box::new(Preview { expected, ..Preview::default() }))));
+            }
             Action::StorePatch { tree } => {
                 let files = self.trees[&tree].clone();
                 let names = files.keys().cloned().collect();
@@ -602,7 +625,7 @@ impl World {
                 self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: names });
             }
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
-            Action::Call { .. } => unreachable!("calls are asked"),
+            Action::Call { .. } | Action::Hedge { .. } => unreachable!("calls are asked"),
         }
     }
 
@@ -637,7 +660,8 @@ impl World {
         {
             let n = *n;
             self.queue.pop();
-            let fact = self.facts[n].take().expect("each fact is delivered once");
+            // Calls that were cut have said so already.
+            let Some(fact) = self.facts[n].take() else { continue };
             if let Fact::Answered { call, answer, .. } = &fact {
                 self.in_flight -= 1;
                 let passed = match answer {
