@@ -7,6 +7,7 @@ pub mod config;
 pub mod exit;
 mod notify;
 pub mod offline;
+pub mod pricing;
 pub mod screen;
 pub mod session;
 pub mod standing;

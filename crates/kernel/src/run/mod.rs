@@ -44,7 +44,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::{may_write, uses_view};
+pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
 pub use open::Opening;
@@ -54,7 +54,7 @@ pub use prepare::{Fetched, Prepared};
 pub use reported::Reports;
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Fitted, Simulated, Weighed, simulate, weigh};
+pub use simulate::{Fitted, Played, Simulated, Weighed, simulate, weigh};
 pub use state::*;
 pub use step::Gate;
 pub use work::{Sees, Work};
@@ -114,6 +114,8 @@ struct Session {
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// The plan is being priced.
+    pricing: bool,
     /// Errands handed out in this step, by accounts that report their quota.
     errands: HashMap<String, usize>,
     /// An account that has no room, where that kept a call back in this step.
@@ -187,6 +189,16 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// Models and prices.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Known tools.
+    pub fn known_tools(&self) -> &Arc<[ToolSpec]> {
+        &self.tools
     }
 
     /// When something was recorded or decided last.

@@ -2,6 +2,7 @@
 
 mod close;
 mod compose;
+mod price;
 mod rows;
 mod start;
 mod warm;
@@ -79,6 +80,7 @@ impl Run {
             self.acts(&mut actions);
             self.calls(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
+            self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
             self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.

@@ -15,6 +15,7 @@ mod open;
 mod park;
 mod passes;
 mod plan;
+mod price;
 mod trouble;
 mod waiting;
 mod warm;
