@@ -7,6 +7,8 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
+mod works;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,7 @@ use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
-    SubtaskStatus, Unit, Work,
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stop, Unit, Work,
 };
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
@@ -133,6 +134,8 @@ pub struct Engine {
     diff: Option<String>,
     /// Work in hand whose result may be of use to others; `None` is the review.
     works: HashMap<Option<Unit>, Work>,
+    /// Who does some work, and who of this run waits for it.
+    doing: HashMap<Work, (Option<Unit>, VecDeque<Caller>)>,
     /// Units whose last attempt passed its checks.
     accepted: HashSet<Unit>,
     /// Results to be kept whose work sees files, and who is keeping some.
@@ -181,6 +184,7 @@ impl Engine {
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
+            doing: HashMap::new(),
             accepted: HashSet::new(),
             fresh: Vec::new(),
             keeping: None,
@@ -286,6 +290,7 @@ impl Engine {
                 Action::Call { caller } => {
                     self.call(caller, None, &mut jobs);
                 }
+                Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
                 action => jobs.push(Job::Do(action)),
             }
         }
@@ -294,6 +299,9 @@ impl Engine {
             Some(Stop::Cancel) => self.cut_all(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
+        }
+        for (cancel, _) in self.run.outrun().filter_map(|call| self.calls.get(&call)) {
+            cancel.cancel();
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
@@ -308,10 +316,10 @@ impl Engine {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
             remembered.extend(accounts::report_of(&stamped));
-            if let Some(result) = self.forget(&stamped) {
-                match result.work.sees {
-                    Sees::Nothing => remembered.push(reuse::remember(&self.id, &result)),
-                    Sees::Workspace | Sees::Tree(_) => fresh.push(result),
+            if let Some(ended) = self.forget(&stamped) {
+                match ended.work.sees {
+                    Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),
+                    Sees::Workspace | Sees::Tree(_) => fresh.push(ended),
                 }
             }
             shown.push(Recorded { seq: self.version, stamped });
@@ -329,82 +337,6 @@ impl Engine {
         hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown, fresh });
         more
-    }
-
-    /// Lets go of what belongs to a unit that ended. Returns its result, if others may have a use for it.
-    fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
-        let done = match &stamped.event {
-            Event::AttemptEnded { unit, accepted, .. } => {
-                // What a person took in spite of its checks is theirs alone.
-                if *accepted {
-                    self.accepted.insert(unit.clone())
-                } else {
-                    self.accepted.remove(unit)
-                };
-                None
-            }
-            Event::SubtaskEnded { unit, status, output, reused_from, .. } => {
-                self.excerpts.remove(unit);
-                let stands = self.accepted.remove(unit) && *status == SubtaskStatus::Done && reused_from.is_none();
-                self.works.remove(&Some(unit.clone())).filter(|_| stands).map(|work| (work, output.len()))
-            }
-            Event::Reviewed { review, reused_from, .. } => {
-                let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
-                self.works.remove(&None).filter(|_| stands).map(|work| (work, review.final_output.len()))
-            }
-            Event::ReviewFailed { .. } => {
-                self.works.remove(&None);
-                None
-            }
-            // Reviewed anew.
-            Event::PatchStored { .. } => {
-                self.diff = None;
-                None
-            }
-            _ => None,
-        };
-        done.map(|(work, bytes)| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64 })
-    }
-
-    /// Keeps the results at hand, unless some are being kept: then these are next.
-    fn keep(&mut self) {
-        if !self.fresh.is_empty() && self.keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let fresh = std::mem::take(&mut self.fresh);
-            self.keeping = Some(tokio::spawn(reuse::keep(self.world.clone(), self.id.clone(), fresh)));
-        }
-    }
-
-    async fn keep_all(&mut self) {
-        while !self.fresh.is_empty() || self.keeping.is_some() {
-            if let Some(keeping) = self.keeping.take() {
-                // It ends by itself, and panics for nobody.
-                let _ = keeping.await;
-            }
-            self.keep();
-        }
-    }
-
-    /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
-    fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
-        let Some(work) = self.run.work_of(prepared) else { return false };
-        let who = match caller {
-            Caller::Executor { unit, .. } => Some(unit.clone()),
-            _ => None,
-        };
-        if self.works.get(&who) == Some(&work) {
-            return false; // there was none
-        }
-        self.works.insert(who, work.clone());
-        let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
-        if work.sees == Sees::Nothing {
-            let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref()) else { return false };
-            self.run.look(caller);
-            self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
-        } else {
-            self.run.look(caller);
-            jobs.push(Job::Look { caller: caller.clone(), work, form });
-        }
-        true
     }
 
     /// The treasury has answered. What was granted is used in the next turn.
@@ -438,8 +370,7 @@ impl Engine {
         }
     }
 
-    /// Makes a job of a call, or a fact where the answer is at hand. Where runs share a cap it needs a lease of the home, and
-    /// asks for one that covers it. Whether it was begun.
+    /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
     fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
@@ -450,11 +381,29 @@ impl Engine {
                 return false;
             }
         };
-        let model = prepared.call.model.clone();
         if self.looks(&caller, &prepared, jobs) {
-            self.world.gates.give_back(&model, now);
+            self.world.gates.give_back(&prepared.call.model, now);
             return false;
         }
+        self.begin(prepared, lease, jobs)
+    }
+
+    /// Makes a job of the second request for a slow call.
+    fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
+        let fetched = self.fetched(caller);
+        match self.run.prepare_hedge(of, caller, model, &fetched) {
+            Ok(prepared) => {
+                self.begin(prepared, None, jobs);
+            }
+            // The other model may not be called: the first request stands alone.
+            Err(_) => self.world.gates.give_back(model, self.world.clock.now()),
+        }
+    }
+
+    /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
+    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+        let now = self.world.clock.now();
+        let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
             Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),

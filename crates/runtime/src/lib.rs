@@ -4,6 +4,7 @@
 //! Read first: [`engine`], then [`perform`].
 
 pub mod accounts;
+mod claims;
 pub mod clock;
 pub mod commands;
 mod compose;

@@ -12,7 +12,7 @@ use super::event::{
 };
 use crate::budget::Refused;
 use crate::call::{Answer, CallError};
-use crate::ids::{RunId, SubtaskId};
+use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::{Review, Subtask};
 use crate::time::{Millis, Timestamp};
@@ -48,6 +48,15 @@ pub enum Action {
     Call {
         /// On whose behalf.
         caller: Caller,
+    },
+    /// Ask a second time, for a call that takes too long.
+    Hedge {
+        /// The slow call.
+        of: CallNo,
+        /// On whose behalf.
+        caller: Caller,
+        /// Whom to ask.
+        model: ModelRef,
     },
     /// Run a tool.
     Tool {

@@ -11,7 +11,7 @@ pub use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
     Starved, State, Stop, Task, Tried,
@@ -21,7 +21,7 @@ use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
@@ -148,7 +148,7 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, hedge_of, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
@@ -163,6 +163,7 @@ impl State {
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
                 match key {
+                    Some(_) if hedge_of.is_some() => self.tally.hedges += 1,
                     Some(key) => {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
@@ -191,10 +192,14 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at, home: *home };
+                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
+                    first.rival = Some(*call);
+                }
+                let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
+                let flight = InFlight { caller: caller.clone(), key, tier, model, since: at, home: *home, rival, outrun: false };
                 self.calls.insert(*call, flight);
             }
-            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
+            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
                 let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
@@ -222,7 +227,13 @@ impl State {
                     self.ledger.hold_back(self.reserve);
                 }
                 match flight.key {
-                    Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
+                    Some(key) => {
+                        self.spent_on(key, *cost_usd, usage.unwrap_or_default());
+                        self.raced(*call, &flight, result, *cost_usd, *ms);
+                        if flight.decides(matches!(result, CallResult::Answered { .. })) {
+                            self.answered(key, result);
+                        }
+                    }
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
@@ -300,8 +311,10 @@ impl State {
             }
             Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if reused_from.is_some() {
-                    self.tally.reused += 1;
+                match reused_from {
+                    Some(run) if run == self.run() => self.tally.shared += 1,
+                    Some(_) => self.tally.reused += 1,
+                    None => {}
                 }
                 self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());
@@ -443,6 +456,26 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
+        }
+    }
+
+    /// What a call's end means for the other request for the same answer, and for the pace of its model.
+    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
+        let answered = matches!(result, CallResult::Answered { .. });
+        if answered {
+            self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+        }
+        if flight.outrun {
+            self.tally.outrun_usd += cost;
+        }
+        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
+        rival.rival = None;
+        rival.outrun = answered;
+        if !answered
+            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
+        {
+            // All hope is on the other one.
+            work.stage = Stage::Calling(other);
         }
     }
 

@@ -234,6 +234,9 @@ pub enum Event {
         /// Its lease of the home, where its runs share a cap.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         home: Option<HomeLease>,
+        /// It is the second request for this call, which took too long; the first answer counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hedge_of: Option<CallNo>,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,

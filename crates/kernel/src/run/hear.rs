@@ -174,6 +174,7 @@ impl Run {
             Ok(answer) => self.result_of(&flight.caller, answer),
             Err(error) => self.trouble_of(&flight, error),
         };
+        let decides = flight.decides(answer.is_ok());
         let frozen_before = self.frozen();
         self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
         if self.frozen() && !frozen_before {
@@ -184,8 +185,9 @@ impl Run {
             self.session.leased_out.remove(&key.task);
         }
         match (flight.caller, flight.key) {
-            (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
-            (Caller::Executor { .. }, None) => {}
+            (Caller::Executor { .. }, Some(key)) if decides => self.executor_answered(key, answer, result),
+            // The other request for the same answer decides, or has.
+            (Caller::Executor { .. }, _) => {}
             (caller, _) => self.flagship_answered(&caller, answer, result),
         }
     }

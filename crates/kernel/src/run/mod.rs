@@ -21,6 +21,7 @@ mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
 mod lease;
 mod open;
@@ -47,6 +48,7 @@ pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
+pub use hedge::Latencies;
 pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use pace::Pace;
@@ -110,6 +112,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.

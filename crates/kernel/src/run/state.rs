@@ -13,6 +13,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
+use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -75,6 +76,8 @@ pub struct State {
     pub calls: BTreeMap<CallNo, InFlight>,
     /// The highest call number given out.
     pub last_call: u64,
+    /// How long executors' calls take, by tier and model.
+    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -257,6 +260,10 @@ pub struct InFlight {
     pub since: Timestamp,
     /// Its lease of the home, if it needed one.
     pub home: Option<HomeLease>,
+    /// The other request for the same answer, while both are in flight.
+    pub rival: Option<CallNo>,
+    /// The other one answered first: what this one brings is paid for and not used.
+    pub outrun: bool,
 }
 
 /// One subtask of the plan.
@@ -528,9 +535,15 @@ pub type RowResult = (SubtaskStatus, Arc<str>);
 #[allow(missing_docs)]
 pub struct Tally {
     pub reused: u64,
+    /// Of equal work in this run, done once.
+    pub shared: u64,
     pub escalations: u64,
     pub attempts: u64,
     pub asked: u64,
+    /// Second requests for slow calls.
+    pub hedges: u64,
+    /// What the slower ones of these races cost.
+    pub outrun_usd: NanoUsd,
 }
 
 impl State {

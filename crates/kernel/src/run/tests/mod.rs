@@ -6,6 +6,7 @@ mod attempts;
 mod bulk;
 mod compaction;
 mod errands;
+mod hedge;
 mod images;
 mod instructed;
 mod laws;
