@@ -4,6 +4,8 @@
 
 #[path = "seeing/agents.rs"]
 mod agents;
+#[path = "seeing/batches.rs"]
+mod batches;
 #[path = "seeing/browser.rs"]
 mod browser;
 #[path = "seeing/codex.rs"]
@@ -24,6 +26,8 @@ mod prefixes;
 mod rows;
 #[path = "seeing/servers.rs"]
 mod servers;
+#[path = "seeing/services.rs"]
+mod services;
 #[path = "seeing/stage.rs"]
 mod stage;
 #[path = "seeing/steering.rs"]

@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
-use brigade_kernel::call::ErrorClass;
+use brigade_kernel::call::{CallError, ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
 };
+use brigade_kernel::time::{Millis, Timestamp};
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::batches::{self, Trip};
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -115,6 +117,12 @@ pub struct Engine {
     /// Content hash of units in hand whose results may be reused.
     works: HashMap<Unit, String>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
+    /// Calls gathered for a batch, as the lines they will be.
+    lines: HashMap<CallNo, Vec<u8>>,
+    /// Cancelled once nobody wants what batches still bring.
+    given_up: CancellationToken,
+    /// Ends who waits for batches.
+    gone: DropGuard,
     /// Cancelled once commands under way are not waited for any longer.
     leaving: CancellationToken,
     _lock: RunLock,
@@ -149,6 +157,9 @@ impl Engine {
             diff: None,
             works: HashMap::new(),
             show,
+            lines: HashMap::new(),
+            given_up: CancellationToken::new(),
+            gone: CancellationToken::new().drop_guard(),
             leaving: CancellationToken::new(),
             _lock: lock,
         }
@@ -166,7 +177,12 @@ impl Engine {
         if let Fact::Answered { call, answer, .. } = &fact
             && let Some((_, model)) = self.calls.remove(call)
         {
-            self.world.gates.leave(&model, answer, now);
+            // No room for cheap calls says nothing of the others.
+            let flex = self.run.state().calls.get(call).is_some_and(|flight| flight.service == Service::Flex);
+            match answer {
+                Err(error) if flex && error.class == ErrorClass::Overloaded => self.world.gates.give_back(&model, now),
+                answer => self.world.gates.leave(&model, answer, now),
+            }
         }
         self.run.hear(fact, now);
     }
@@ -232,7 +248,11 @@ impl Engine {
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
-            Some(Stop::Cancel) => self.cut_all(),
+            Some(Stop::Cancel) => {
+                self.given_up.cancel();
+                self.cut_all();
+            }
+            Some(Stop::Failed(_)) => self.given_up.cancel(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
         }
@@ -282,9 +302,16 @@ impl Engine {
 
     /// Turns an action into a job, or into a fact where the answer is at hand.
     fn take(&mut self, action: Action, jobs: &mut Vec<Job>) {
-        let Action::Call { caller } = action else {
-            jobs.push(Job::Do(action));
-            return;
+        let caller = match action {
+            Action::Call { caller } => caller,
+            Action::Batch { batch, key, model, calls, id, fresh } => {
+                jobs.push(Job::Follow(self.trip(batch, key, model, &calls, id, fresh)));
+                return;
+            }
+            action => {
+                jobs.push(Job::Do(action));
+                return;
+            }
         };
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
@@ -296,16 +323,23 @@ impl Engine {
             }
         };
         let model = prepared.call.model.clone();
+        // What goes into a batch passed no gate.
+        let gated = prepared.call.service != Service::Batch;
         if let Caller::Executor { unit, attempt: 1 } = &caller
             && self.run.state().start().reuse
             && let Some(work) = reuse::work_of(self.run.state(), unit, &prepared)
         {
             if let Some(earlier) = reuse::find(&*self.world.journal, &work) {
-                self.world.gates.give_back(&model, now);
+                if gated {
+                    self.world.gates.give_back(&model, now);
+                }
                 self.run.hear(Fact::Reused { unit: unit.clone(), earlier }, now);
                 return;
             }
             self.works.insert(unit.clone(), work);
+        }
+        if !gated {
+            return self.gather(&prepared, now);
         }
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
@@ -332,6 +366,32 @@ impl Engine {
             }
             None => self.world.gates.give_back(&model, now),
         }
+    }
+
+    /// Leases a call that travels with others, and writes its line.
+    fn gather(&mut self, prepared: &Prepared, now: Timestamp) {
+        let batches = self.world.models.get(prepared.call.model.provider()).and_then(|model| model.batches());
+        let line = batches.map(|batches| batches.line(&prepared.call));
+        let Some(no) = self.run.begin_call(prepared, now) else { return };
+        match line {
+            Some(line) => drop(self.lines.insert(no, line)),
+            None => {
+                let message = format!("provider {} has no Batch API", prepared.call.model.provider());
+                let error = CallError::new(ErrorClass::UnsupportedField, message);
+                let error = CallError { param: Some("service_tier".to_owned()), sent: false, ..error };
+                self.run.hear(Fact::Answered { call: no, answer: Err(error), ms: Millis(0), first_ms: None, worked: None }, now);
+            }
+        }
+    }
+
+    fn trip(&mut self, batch: u32, key: String, model: ModelRef, calls: &[CallNo], id: Option<String>, fresh: bool) -> Trip {
+        let mut lines = Vec::new();
+        for line in calls.iter().filter_map(|call| self.lines.remove(call)) {
+            lines.extend_from_slice(&line);
+        }
+        let poll = self.run.state().start().policy.service.batch_poll.into();
+        let calls = calls.iter().copied().collect();
+        Trip { run: self.id.clone(), batch, key, model, calls, id, lines: fresh.then_some(lines), poll }
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {
@@ -386,6 +446,15 @@ impl Engine {
                     let fact = self.read_rows(source, from, count, list, &with)?;
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
+                }
+                Job::Follow(trip) => {
+                    let Some(model) = self.world.models.get(trip.model.provider()).cloned() else {
+                        let error = CallError::new(ErrorClass::Refused, format!("no provider is called {:?}", trip.model.provider()));
+                        let _ = self.facts.send(Fact::BatchRefused { batch: trip.batch, error });
+                        continue;
+                    };
+                    let gone = self.gone.token().child_token();
+                    tokio::spawn(batches::follow(trip, model, self.facts.clone(), self.given_up.clone(), gone));
                 }
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }

@@ -15,6 +15,7 @@ use brigade_tools::agent::Agent;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use crate::batches::Trip;
 use crate::compose::Laid;
 use crate::engine::World;
 use crate::errand::Place;
@@ -50,6 +51,8 @@ pub enum Job {
         /// In which way.
         how: Way,
     },
+    /// A batch of calls, followed to its end.
+    Follow(Trip),
     /// Anything else.
     Do(Action),
 }
@@ -92,6 +95,7 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
                 let _ = facts.send(fact);
             });
         }
+        Job::Follow(_) => unreachable!("the engine does it itself"),
         Job::Do(action) => {
             let key = unit_of(&action).and_then(|unit| run.state().key(unit));
             let spec = key.map(|key| run.state().task(key).spec.clone());
@@ -260,7 +264,7 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Call { .. } => unreachable!("the engine does these itself"),
+        Action::ReadRows { .. } | Action::Call { .. } | Action::Batch { .. } => unreachable!("the engine does these itself"),
     }
 }
 

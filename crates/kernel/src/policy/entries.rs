@@ -111,6 +111,10 @@ impl Policy {
         ] {
             row(format!("budget.{field}"), or_none(tokens));
         }
+        row("service.batch".into(), self.service.batch.to_string());
+        row("service.batch_rows".into(), self.service.batch_rows.to_string());
+        row("service.batch_poll".into(), write_span(self.service.batch_poll));
+        row("service.flex_fallback".into(), self.service.flex_fallback.to_string());
     }
 }
 

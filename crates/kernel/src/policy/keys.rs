@@ -135,6 +135,10 @@ pub const KEYS: &[Key] = &[
     key("budget.planner_tokens", maybe(1, TOKENS), "cap on the planner's tokens"),
     key("budget.executor_tokens", maybe(1, TOKENS), "cap on the executors' tokens"),
     key("budget.reviewer_tokens", maybe(1, TOKENS), "cap on the reviews' tokens"),
+    key("service.batch", Kind::Switch, "whether rows of bulk work go to their provider's Batch API"),
+    key("service.batch_rows", count(1, 50_000), "rows that may be in batches at once"),
+    key("service.batch_poll", Kind::Span, "how often a batch is asked after"),
+    key("service.flex_fallback", Kind::Switch, "whether flex work without capacity is served at the default price in the end"),
 ];
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
@@ -149,7 +153,6 @@ const LATER: &[&str] = &[
     "quality",
     "quota",
     "roles.judge",
-    "service",
     "shadow",
     "store",
     "telemetry",

@@ -10,6 +10,7 @@ mod entries;
 mod escalation;
 mod keys;
 mod limits;
+mod service;
 mod settings;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use agents::{AgentPolicy, Billing};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
+pub use service::ServicePolicy;
 pub use settings::{Fault, Rung, Setting, Settings};
 
 use crate::call::{Effort, Verbosity};
@@ -72,6 +74,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Flex, priority and batches.
+    #[serde(default)]
+    pub service: ServicePolicy,
     /// Providers that are agents, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agents: BTreeMap<String, AgentPolicy>,
@@ -239,6 +244,7 @@ impl Policy {
             escalation: Escalation::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            service: ServicePolicy::default(),
             agents: BTreeMap::new(),
         }
     }

@@ -301,6 +301,7 @@ fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -
         ("prompt_cache", Value::Switch(on)) => {
             policy.prompt_cache.insert(Who::parse(rest)?, *on);
         }
+        ("service", value) => return policy.service.set(rest, value),
         ("routes", Value::Route(route)) => {
             policy.routes.insert(TaskType::parse(rest)?, route.clone());
         }

@@ -1,5 +1,6 @@
 //! The fold: what each event makes of the [`State`]. Decides nothing, refuses nothing.
 
+mod batches;
 mod graph;
 mod merges;
 mod passes;
@@ -16,7 +17,7 @@ use super::state::{
     Task, Tried,
 };
 use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
-use crate::call::{End, ErrorClass, Item, Speaker};
+use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::policy::BudgetPolicy;
@@ -28,6 +29,10 @@ impl State {
     /// Whether the account refuses everybody, or serves again.
     fn weather(&mut self, flight: &InFlight, result: &CallResult, at: Timestamp) {
         let provider = flight.model.provider();
+        let overloaded = matches!(result, CallResult::Failed { class: ErrorClass::Overloaded, .. });
+        if flight.service == Service::Batch || (flight.service == Service::Flex && overloaded) {
+            return; // that there is no room for cheap calls says nothing of the others
+        }
         match result {
             CallResult::Answered { .. } => drop(self.storms.remove(provider)),
             CallResult::Failed { class: ErrorClass::RateLimited | ErrorClass::Overloaded, .. } => {
@@ -137,7 +142,7 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.caller_key(caller);
                 let ask = Ask {
@@ -177,11 +182,25 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at };
+                let flight = InFlight {
+                    caller: caller.clone(),
+                    key,
+                    tier: tier.clone(),
+                    model: model.clone(),
+                    service: *service,
+                    batch: None,
+                    since: at,
+                };
+                if *service == Service::Batch {
+                    self.gather_call(*call, model, lease_tokens.saturating_sub(u64::from(*max_output_tokens)));
+                }
                 self.calls.insert(*call, flight);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
+                if flight.service == Service::Batch {
+                    self.leaves_batch(*call, &flight);
+                }
                 let lease = LeaseId(call.0);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
@@ -208,6 +227,13 @@ impl State {
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
+            Event::BatchStarted { batch, key, model, calls } => self.batch_started(*batch, key, model, calls, at),
+            Event::BatchCreated { batch, id } => {
+                if let Some(batch) = self.batches.get_mut(batch) {
+                    batch.id = Some(id.clone());
+                }
+            }
+            Event::BatchEnded { batch, .. } => drop(self.batches.remove(batch)),
             Event::AgentWorked { caller, tree, touched, .. } => {
                 if let Caller::Executor { unit, attempt: no } = caller
                     && let Some(key) = self.key(unit)

@@ -144,7 +144,7 @@ pub enum CallResult {
         /// The model named in the response.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// The service really given, when not the default.
+        /// The service charged, when not the default: the one the response names, else the one asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<Service>,
     },
@@ -303,6 +303,9 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// The service asked for, when not the default.
+        #[serde(default, skip_serializing_if = "is_default")]
+        service: Service,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,
@@ -324,6 +327,25 @@ pub enum Event {
         /// From sending to the first content, when streamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_ms: Option<Millis>,
+    },
+    /// Calls go to their provider as one batch: durable before anything is uploaded.
+    #[serde(rename = "batch.started")]
+    BatchStarted {
+        batch: u32,
+        /// What the provider keeps as its name: by it the batch is found again.
+        key: String,
+        model: ModelRef,
+        calls: Vec<CallNo>,
+    },
+    /// The provider took the batch, and calls it so.
+    #[serde(rename = "batch.created")]
+    BatchCreated { batch: u32, id: String },
+    /// Nothing more comes of a batch: each of its calls has ended, or ends now.
+    #[serde(rename = "batch.completed")]
+    BatchEnded {
+        batch: u32,
+        /// The provider's word, or why there was none.
+        status: String,
     },
     /// What an agent did on the errand that ends with the next event.
     #[serde(rename = "agent.worked")]
@@ -528,6 +550,10 @@ pub enum Event {
     RunPaused(RunSummary),
     #[serde(rename = "run.completed")]
     RunEnded(RunSummary),
+}
+
+fn is_default(service: &Service) -> bool {
+    *service == Service::Default
 }
 
 /// Who asked for a plan patch.

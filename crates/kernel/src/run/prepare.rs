@@ -2,6 +2,7 @@
 
 mod kit;
 mod planner;
+mod service;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
 use crate::tool::{OPEN_OUTPUT, ToolSpec};
 use crate::units::NanoUsd;
+
+pub(super) use service::FIELD as SERVICE_FIELD;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
 const FRAME_BYTES: usize = 1_024;
@@ -106,6 +109,7 @@ pub(super) struct Shape {
     pub(super) doubled: bool,
     pub(super) omit: Vec<String>,
     pub(super) deadlines: Deadlines,
+    pub(super) service: Service,
 }
 
 /// What an executor's next call takes from its attempt.
@@ -167,7 +171,7 @@ impl Run {
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
             cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
-            service: Service::Default,
+            service: shape.service,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
             pictures: Pictures::default(),
@@ -211,6 +215,7 @@ impl Run {
             lease_usd: prepared.ask.money,
             lease_tokens: prepared.ask.tokens,
             max_output_tokens: prepared.call.max_output_tokens,
+            service: prepared.call.service,
             opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
@@ -300,7 +305,8 @@ impl Run {
         }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
-        let mut deadlines = policy.limits.call;
+        let service = self.executor_service(key, &turn.model, turn.omit);
+        let mut deadlines = service::patient(policy.limits.call, service);
         if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(state.work.get(&key).and_then(|w| w.since)) {
             let left = (since + limit) - self.now;
             deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
@@ -319,6 +325,7 @@ impl Run {
             doubled: turn.doubled,
             omit: turn.omit.to_vec(),
             deadlines,
+            service,
         }
     }
 
@@ -436,6 +443,7 @@ impl Run {
         };
         let role = caller.role();
         Shape {
+            service: self.flagship_service(&model, &state.desk.omit),
             effort: policy.effort(role, None, &tier),
             verbosity: policy.verbosity(role, None, &tier),
             tier,

@@ -1,5 +1,6 @@
 //! What should be in flight and is not. Costs what changed, not what there is.
 
+mod batches;
 mod close;
 mod compose;
 mod rows;
@@ -66,6 +67,7 @@ impl Run {
     pub fn step(&mut self, now: Timestamp, gate: &mut Gate<'_>) -> Vec<Action> {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
+        self.session.joining = 0;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
@@ -86,6 +88,7 @@ impl Run {
                 break;
             }
         }
+        self.batches(&mut actions);
         self.close(&actions);
         actions
     }
@@ -277,8 +280,9 @@ impl Run {
             self.give_up_late(key);
             return true;
         }
-        let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || !gate.enter(&model) {
+        let batched = self.goes_by_batch(key, &model);
+        let turn = if opened || batched { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
+        if turn == warm::Turn::Wait || !(batched || gate.enter(&model)) {
             return false;
         }
         if turn == warm::Turn::Lead {

@@ -97,6 +97,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
+        Event::BatchStarted { batch, model, calls, .. } => {
+            ("batch.started", json!({ "batch": batch, "model": model, "calls": calls.len() }))
+        }
+        Event::BatchEnded { batch, status } => ("batch.completed", json!({ "batch": batch, "status": status })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
         Event::InboxOpened { item, ask, unit: of, question, evidence, .. } => {
             let mut fields = json!({ "item": item, "ask": ask, "question": question, "evidence": evidence });
@@ -131,6 +135,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::CallStarted { .. }
         | Event::CallEnded { .. }
         | Event::AgentWorked { .. }
+        | Event::BatchCreated { .. }
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::RowsEnded { .. }

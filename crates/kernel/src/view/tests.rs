@@ -1,7 +1,7 @@
 use super::context::Contexts;
 use super::cost::Bill;
 use super::timeline::{Folding, Line, Who};
-use crate::call::{End, Item};
+use crate::call::{End, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -38,6 +38,7 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        service: Service::Default,
         opening: Vec::new(),
     }
 }
@@ -178,8 +179,8 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
-        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, .. } => {
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, opening: parts }
+        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, opening: parts }
         }
         other => other,
     };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attempts;
+mod batches;
 mod bulk;
 mod compaction;
 mod errands;
@@ -14,6 +15,7 @@ mod merges;
 mod open;
 mod passes;
 mod plan;
+mod services;
 mod trouble;
 mod warm;
 mod world;
