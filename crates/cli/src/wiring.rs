@@ -12,7 +12,7 @@ use brigade_kernel::policy::{Policy, Rung};
 use brigade_kernel::run;
 use brigade_models::{Endpoint, Http, Model, Secret};
 use brigade_runtime::gates::Gates;
-use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared};
+use brigade_runtime::{Agents, Clock, Home, Mcp, Models, Shared, Treasury};
 use brigade_tools::agent::{self, Agent, AgentConfig};
 use brigade_tools::mcp::Pins;
 
@@ -119,14 +119,16 @@ pub fn mcp(config: &Config, env: &Env, workspace: Option<&Path>) -> Result<Mcp, 
 /// # Errors
 /// As [`models`] and [`open_home`].
 pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<Shared, Failure> {
+    let (home, clock) = (open_home(env)?, Clock::start());
     Ok(Shared {
         mcp,
         models: Arc::new(models(config, env)?),
         agents: Arc::new(agents(config, env)),
-        home: open_home(env)?,
+        treasury: Treasury::of(&home, clock),
+        home,
         catalog: Arc::new(catalog),
         gates: Gates::default(),
-        clock: Clock::start(),
+        clock,
     })
 }
 

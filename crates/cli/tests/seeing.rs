@@ -8,6 +8,10 @@ mod agents;
 mod batches;
 #[path = "seeing/browser.rs"]
 mod browser;
+#[path = "seeing/budgets.rs"]
+mod budgets;
+#[path = "seeing/caching.rs"]
+mod caching;
 #[path = "seeing/codex.rs"]
 mod codex;
 #[path = "seeing/compaction.rs"]
@@ -28,6 +32,8 @@ mod rows;
 mod servers;
 #[path = "seeing/services.rs"]
 mod services;
+#[path = "seeing/spending.rs"]
+mod spending;
 #[path = "seeing/stage.rs"]
 mod stage;
 #[path = "seeing/steering.rs"]

@@ -7,16 +7,18 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
-use brigade_kernel::call::{CallError, ErrorClass, Service};
+use brigade_kernel::budget::{Amounts, HomeLease};
+use brigade_kernel::call::{Call, CallError, ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
+    Action, CallNo, Caller, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
+    SubtaskStatus, Unit, Work,
 };
 use brigade_kernel::time::{Millis, Timestamp};
 use brigade_models::Model;
@@ -35,8 +37,9 @@ use crate::home::events_of;
 use crate::input::Rows;
 use crate::perform::{self, Answerer, Job, Way};
 use crate::record::{LoadError, Recorded, encode};
-use crate::reuse;
+use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
+use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -69,6 +72,9 @@ pub enum EngineError {
     /// The journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The ledger that all runs of the home share cannot be used.
+    #[error("{0}; the run stands still")]
+    Treasury(Arc<TreasuryError>),
     /// A result that is on record cannot be read back.
     #[error(transparent)]
     Recall(#[from] LoadError),
@@ -92,6 +98,8 @@ pub struct World {
     pub servers: Arc<Servers>,
     /// One gate per account.
     pub gates: Gates,
+    /// Leases of the home.
+    pub treasury: Treasury,
     /// The time.
     pub clock: Clock,
 }
@@ -108,14 +116,26 @@ pub struct Engine {
     rows: Option<Rows>,
     facts: mpsc::UnboundedSender<Fact>,
     inbox: mpsc::UnboundedReceiver<Fact>,
+    /// What the treasury answers.
+    answers: mpsc::UnboundedSender<(Caller, Answer)>,
+    answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
+    /// Leases of the home that were granted, for calls that are about to be made.
+    granted: Vec<(Caller, HomeLease, Amounts)>,
+    /// Models whose gate a call has passed that waits for its lease of the home.
+    asking: HashMap<Caller, Option<ModelRef>>,
     commits: VecDeque<Commit>,
     calls: HashMap<CallNo, (CancellationToken, ModelRef)>,
     /// Excerpts of units in hand.
     excerpts: HashMap<Unit, Arc<Vec<Excerpt>>>,
     /// The patch under review.
     diff: Option<String>,
-    /// Content hash of units in hand whose results may be reused.
-    works: HashMap<Unit, String>,
+    /// Work in hand whose result may be of use to others; `None` is the review.
+    works: HashMap<Option<Unit>, Work>,
+    /// Units whose last attempt passed its checks.
+    accepted: HashSet<Unit>,
+    /// Results to be kept whose work sees files, and who is keeping some.
+    fresh: Vec<Fresh>,
+    keeping: Option<tokio::task::JoinHandle<()>>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
     /// Calls gathered for a batch, as the lines they will be.
     lines: HashMap<CallNo, Vec<u8>>,
@@ -123,6 +143,8 @@ pub struct Engine {
     given_up: CancellationToken,
     /// Ends who waits for batches.
     gone: DropGuard,
+    /// It was taken up from an engine that left these leases of calls in flight.
+    takes_up: Option<Vec<HomeLease>>,
     /// Cancelled once commands under way are not waited for any longer.
     leaving: CancellationToken,
     _lock: RunLock,
@@ -133,12 +155,15 @@ struct Commit {
     ticket: Ticket,
     jobs: Vec<Job>,
     events: Vec<Recorded>,
+    /// Results in it whose work sees files.
+    fresh: Vec<Fresh>,
 }
 
 impl Engine {
     /// An engine for a run whose events up to `version` are folded into `run`.
     pub fn new(run: Run, version: u64, world: World, lock: RunLock, show: Option<mpsc::UnboundedSender<Recorded>>) -> Self {
         let (facts, inbox) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
         let id = run.state().run().clone();
         let rows = run.state().start().input.as_ref().map(|input| Rows::new(&input.path));
         Self {
@@ -151,15 +176,23 @@ impl Engine {
             rows,
             facts,
             inbox,
+            answers,
+            answered,
+            granted: Vec::new(),
+            asking: HashMap::new(),
             commits: VecDeque::new(),
             calls: HashMap::new(),
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
+            accepted: HashSet::new(),
+            fresh: Vec::new(),
+            keeping: None,
             show,
             lines: HashMap::new(),
             given_up: CancellationToken::new(),
             gone: CancellationToken::new().drop_guard(),
+            takes_up: None,
             leaving: CancellationToken::new(),
             _lock: lock,
         }
@@ -187,6 +220,14 @@ impl Engine {
         self.run.hear(fact, now);
     }
 
+    /// Takes the run up from an engine that left it.
+    pub fn take_up(&mut self) {
+        // What its calls in flight took is booked with the events that say they are lost.
+        let lost = self.run.state().calls.values().filter_map(|flight| flight.home).collect();
+        self.takes_up = Some(lost);
+        self.hear(Fact::Opened);
+    }
+
     /// Works until the run ends, pauses, or is to be left.
     ///
     /// # Errors
@@ -195,6 +236,9 @@ impl Engine {
         let mut commands = tokio::time::interval(COMMANDS_EVERY);
         commands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut drain_until = None;
+        if let Some(lost) = self.takes_up.take().filter(|_| !self.run.home_caps().is_empty()) {
+            self.world.treasury.take_up(self.id.clone(), lost);
+        }
         loop {
             while let Ok(fact) = self.inbox.try_recv() {
                 self.hear(fact);
@@ -204,13 +248,16 @@ impl Engine {
                 && let Some(summary) = &self.run.state().ended
             {
                 hit("at-end");
-                return Ok(summary.clone());
+                let summary = summary.clone();
+                self.keep_all().await;
+                return Ok(summary);
             }
             let wake = self.wake();
             tokio::select! {
                 biased;
                 durable = next(&mut self.commits), if !self.commits.is_empty() => self.durable(durable)?,
                 Some(fact) = self.inbox.recv() => self.hear(fact),
+                Some((caller, answer)) = self.answered.recv() => self.answered(caller, answer)?,
                 _ = commands.tick() => self.listen()?,
                 // There may be more to begin: once what was begun has had its turn.
                 () = tokio::task::yield_now(), if more => {}
@@ -243,8 +290,19 @@ impl Engine {
         let gates = self.world.gates.clone();
         let actions = self.run.step(now, &mut |model| gates.enter(model, now));
         let more = !actions.is_empty();
+        for (caller, lease, most) in std::mem::take(&mut self.granted) {
+            self.granted(caller, lease, most, &mut jobs);
+        }
         for action in actions {
-            self.take(action, &mut jobs);
+            match action {
+                Action::Call { caller } => {
+                    self.call(caller, None, &mut jobs);
+                }
+                Action::Batch { batch, key, model, calls, id, fresh } => {
+                    jobs.push(Job::Follow(self.trip(batch, key, model, &calls, id, fresh)));
+                }
+                action => jobs.push(Job::Do(action)),
+            }
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
@@ -264,82 +322,157 @@ impl Engine {
         let mut batch = Batch::new().expect(&self.stream, self.version);
         let mut shown = Vec::with_capacity(events.len());
         let mut records = Vec::with_capacity(events.len());
-        let mut remembered = Vec::new();
+        let (mut remembered, mut fresh) = (Vec::new(), Vec::new());
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
-            self.forget(&stamped, &mut remembered);
+            if let Some(result) = self.forget(&stamped) {
+                match result.work.sees {
+                    Sees::Nothing => remembered.push(reuse::remember(&self.id, &result)),
+                    Sees::Workspace | Sees::Tree(_) => fresh.push(result),
+                }
+            }
             shown.push(Recorded { seq: self.version, stamped });
         }
         batch = batch.records(&self.stream, records);
         for (stream, record) in remembered {
             batch = batch.record(&stream, record);
         }
+        let spent = self.run.take_spending();
+        if !spent.is_empty() {
+            batch = batch.record(&treasury::spending(), treasury::spending_of(spent));
+        }
         hit("before-append");
         let ticket = self.world.journal.append(batch);
         hit("after-append");
-        self.commits.push_back(Commit { ticket, jobs, events: shown });
+        self.commits.push_back(Commit { ticket, jobs, events: shown, fresh });
         more
     }
 
-    /// Lets go of what belongs to a unit that ended; notes its result for reuse.
-    fn forget(&mut self, stamped: &Stamped, remembered: &mut Vec<(Stream, brigade_journal::Record)>) {
-        match &stamped.event {
-            Event::SubtaskEnded { unit, status, reused_from, .. } => {
+    /// Lets go of what belongs to a unit that ended. Returns its result, if others may have a use for it.
+    fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
+        let done = match &stamped.event {
+            Event::AttemptEnded { unit, accepted, .. } => {
+                // What a person took in spite of its checks is theirs alone.
+                if *accepted {
+                    self.accepted.insert(unit.clone())
+                } else {
+                    self.accepted.remove(unit)
+                };
+                None
+            }
+            Event::SubtaskEnded { unit, status, output, reused_from, .. } => {
                 self.excerpts.remove(unit);
-                if let Some(work) = self.works.remove(unit)
-                    && *status == SubtaskStatus::Done
-                    && reused_from.is_none()
-                {
-                    remembered.push(reuse::remember(work, &self.id, self.version));
-                }
+                let stands = self.accepted.remove(unit) && *status == SubtaskStatus::Done && reused_from.is_none();
+                self.works.remove(&Some(unit.clone())).filter(|_| stands).map(|work| (work, output.len()))
+            }
+            Event::Reviewed { review, reused_from, .. } => {
+                let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
+                self.works.remove(&None).filter(|_| stands).map(|work| (work, review.final_output.len()))
+            }
+            Event::ReviewFailed { .. } => {
+                self.works.remove(&None);
+                None
             }
             // Reviewed anew.
-            Event::PatchStored { .. } => self.diff = None,
-            _ => {}
+            Event::PatchStored { .. } => {
+                self.diff = None;
+                None
+            }
+            _ => None,
+        };
+        done.map(|(work, bytes)| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64 })
+    }
+
+    /// Keeps the results at hand, unless some are being kept: then these are next.
+    fn keep(&mut self) {
+        if !self.fresh.is_empty() && self.keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            let fresh = std::mem::take(&mut self.fresh);
+            self.keeping = Some(tokio::spawn(reuse::keep(self.world.clone(), self.id.clone(), fresh)));
         }
     }
 
-    /// Turns an action into a job, or into a fact where the answer is at hand.
-    fn take(&mut self, action: Action, jobs: &mut Vec<Job>) {
-        let caller = match action {
-            Action::Call { caller } => caller,
-            Action::Batch { batch, key, model, calls, id, fresh } => {
-                jobs.push(Job::Follow(self.trip(batch, key, model, &calls, id, fresh)));
-                return;
+    async fn keep_all(&mut self) {
+        while !self.fresh.is_empty() || self.keeping.is_some() {
+            if let Some(keeping) = self.keeping.take() {
+                // It ends by itself, and panics for nobody.
+                let _ = keeping.await;
             }
-            action => {
-                jobs.push(Job::Do(action));
-                return;
-            }
+            self.keep();
+        }
+    }
+
+    /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
+    fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
+        let Some(work) = self.run.work_of(prepared) else { return false };
+        let who = match caller {
+            Caller::Executor { unit, .. } => Some(unit.clone()),
+            _ => None,
         };
+        if self.works.get(&who) == Some(&work) {
+            return false; // there was none
+        }
+        self.works.insert(who, work.clone());
+        let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
+        if work.sees == Sees::Nothing {
+            let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref()) else { return false };
+            self.run.look(caller);
+            self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
+        } else {
+            self.run.look(caller);
+            jobs.push(Job::Look { caller: caller.clone(), work, form });
+        }
+        true
+    }
+
+    /// The treasury has answered. What was granted is used in the next turn.
+    fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
+        match answer {
+            Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
+            Answer::Refused(refused) => {
+                let now = self.world.clock.now();
+                let slot = self.asking.remove(&caller).flatten();
+                self.give_back(slot, now);
+                self.run.hear(Fact::HomeRefused { caller, refused }, now);
+            }
+            Answer::Failed(error) => return Err(EngineError::Treasury(error)),
+        }
+        Ok(())
+    }
+
+    /// Makes the call whose lease was granted, if it is still wanted.
+    fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
+        let used = match self.asking.remove(&caller) {
+            Some(slot) if !self.run.may_send(&caller) => {
+                self.give_back(slot, self.world.clock.now());
+                false
+            }
+            _ => self.call(caller, Some((lease, most)), jobs),
+        };
+        if !used {
+            self.world.treasury.give_back(lease);
+        }
+    }
+
+    /// Makes a job of a call, or a fact where the answer is at hand. Where runs share a cap it needs a lease of the home, and
+    /// asks for one that covers it. Whether it was begun.
+    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 self.run.cannot_call(refusal.to_string(), now);
-                return;
+                return false;
             }
         };
         let model = prepared.call.model.clone();
         // What goes into a batch passed no gate.
-        let gated = prepared.call.service != Service::Batch;
-        if let Caller::Executor { unit, attempt: 1 } = &caller
-            && self.run.state().start().reuse
-            && let Some(work) = reuse::work_of(self.run.state(), unit, &prepared)
-        {
-            if let Some(earlier) = reuse::find(&*self.world.journal, &work) {
-                if gated {
-                    self.world.gates.give_back(&model, now);
-                }
-                self.run.hear(Fact::Reused { unit: unit.clone(), earlier }, now);
-                return;
-            }
-            self.works.insert(unit.clone(), work);
-        }
-        if !gated {
-            return self.gather(&prepared, now);
+        let batched = prepared.call.service == Service::Batch;
+        let slot = Some(model.clone()).filter(|_| !batched);
+        if self.looks(&caller, &prepared, jobs) {
+            self.give_back(slot, now);
+            return false;
         }
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
@@ -347,36 +480,56 @@ impl Engine {
             None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
         };
         let Some(answerer) = answerer else {
-            self.world.gates.give_back(&model, now);
+            self.give_back(slot, now);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
-            return;
+            return false;
         };
-        match self.run.begin_call(&prepared, now) {
-            Some(no) => {
-                let cancel = CancellationToken::new();
-                self.calls.insert(no, (cancel.clone(), model));
-                let how = match caller {
-                    Caller::Planner => Way::Streamed,
-                    Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
-                    _ if self.run.is_awaited(no) => Way::Awaited,
-                    _ => Way::Whole,
-                };
-                jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        let caps = self.run.home_caps();
+        if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
+            match self.run.ask_home(&prepared, now) {
+                Some(ask) => {
+                    self.asking.insert(caller.clone(), slot);
+                    self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
+                }
+                None => self.give_back(slot, now),
             }
-            None => self.world.gates.give_back(&model, now),
+            return false;
+        }
+        let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
+            self.give_back(slot, now);
+            return false;
+        };
+        if batched {
+            self.joins(no, &prepared.call, now);
+            return true;
+        }
+        let cancel = CancellationToken::new();
+        self.calls.insert(no, (cancel.clone(), model));
+        let how = match caller {
+            Caller::Planner => Way::Streamed,
+            Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
+            _ if self.run.is_awaited(no) => Way::Awaited,
+            _ => Way::Whole,
+        };
+        jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
+        true
+    }
+
+    /// Gives back the slot of a call that is not made, if it passed a gate.
+    fn give_back(&self, slot: Option<ModelRef>, now: Timestamp) {
+        if let Some(model) = slot {
+            self.world.gates.give_back(&model, now);
         }
     }
 
-    /// Leases a call that travels with others, and writes its line.
-    fn gather(&mut self, prepared: &Prepared, now: Timestamp) {
-        let batches = self.world.models.get(prepared.call.model.provider()).and_then(|model| model.batches());
-        let line = batches.map(|batches| batches.line(&prepared.call));
-        let Some(no) = self.run.begin_call(prepared, now) else { return };
-        match line {
-            Some(line) => drop(self.lines.insert(no, line)),
+    /// Writes the line of a leased call that travels with others.
+    fn joins(&mut self, no: CallNo, call: &Call, now: Timestamp) {
+        let batches = self.world.models.get(call.model.provider()).and_then(|model| model.batches());
+        match batches {
+            Some(batches) => drop(self.lines.insert(no, batches.line(call))),
             None => {
-                let message = format!("provider {} has no Batch API", prepared.call.model.provider());
+                let message = format!("provider {} has no Batch API", call.model.provider());
                 let error = CallError::new(ErrorClass::UnsupportedField, message);
                 let error = CallError { param: Some("service_tier".to_owned()), sent: false, ..error };
                 self.run.hear(Fact::Answered { call: no, answer: Err(error), ms: Millis(0), first_ms: None, worked: None }, now);
@@ -440,6 +593,8 @@ impl Engine {
                 let _ = show.send(event);
             }
         }
+        self.fresh.extend(commit.fresh);
+        self.keep();
         for job in commit.jobs {
             match job {
                 Job::Do(Action::ReadRows { source, from, count, list, with }) => {

@@ -6,7 +6,8 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
+use brigade_kernel::json_schema::Schema;
+use brigade_kernel::run::{Action, CallNo, Caller, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, Work, uses_view};
 use brigade_kernel::time::Millis;
 use brigade_kernel::tool::{ToolOutput, mcp_parts};
 use brigade_models::{Delta, Model};
@@ -24,6 +25,7 @@ use crate::hands::{Hands, blocking};
 use crate::land;
 use crate::mcp::{self, McpCall};
 use crate::outputs;
+use crate::reuse;
 use crate::schema;
 
 /// Who answers a call.
@@ -53,6 +55,15 @@ pub enum Job {
     },
     /// A batch of calls, followed to its end.
     Follow(Trip),
+    /// Equal work is looked for that was done before.
+    Look {
+        /// On whose behalf.
+        caller: Caller,
+        /// The work.
+        work: Work,
+        /// What its result looks like.
+        form: Option<Schema>,
+    },
     /// Anything else.
     Do(Action),
 }
@@ -96,6 +107,13 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
             });
         }
         Job::Follow(_) => unreachable!("the engine does it itself"),
+        Job::Look { caller, work, form } => {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let earlier = reuse::look(&world, &caller, &work, form.as_ref()).await;
+                let _ = facts.send(Fact::LookedUp { caller, earlier });
+            });
+        }
         Job::Do(action) => {
             let key = unit_of(&action).and_then(|unit| run.state().key(unit));
             let spec = key.map(|key| run.state().task(key).spec.clone());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::home::events_of;
 use crate::rows::key_of;
+use crate::treasury;
 
 /// Events read at a time.
 const PAGE: usize = 4_096;
@@ -99,7 +100,12 @@ pub fn append(journal: &dyn Journal, run: &mut Run, version: u64) -> Result<(), 
     }
     let records = events.iter().map(|e| encode(e, key_of(run.state(), e))).collect();
     let stream = events_of(run.state().run());
-    journal.append(Batch::new().expect(&stream, version).records(&stream, records)).wait().map(drop)
+    let mut batch = Batch::new().expect(&stream, version).records(&stream, records);
+    let spent = run.take_spending();
+    if !spent.is_empty() {
+        batch = batch.record(&treasury::spending(), treasury::spending_of(spent));
+    }
+    journal.append(batch).wait().map(drop)
 }
 
 /// The last event of a run.

@@ -20,7 +20,7 @@ use crate::hands::Hands;
 use crate::home::{Home, events_of};
 use crate::input::{self, InputError};
 use crate::record::{self, LoadError, Recorded};
-use crate::{Clock, Mcp, commands, failpoint};
+use crate::{Clock, Mcp, Treasury, commands, failpoint};
 
 /// Why a run could not be begun or taken up.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,8 @@ pub struct Shared {
     pub mcp: Mcp,
     /// One gate per account.
     pub gates: Gates,
+    /// Leases of the home.
+    pub treasury: Treasury,
     /// The time.
     pub clock: Clock,
 }
@@ -90,6 +92,7 @@ impl Shared {
             hands: Arc::new(hands),
             servers: Arc::new(self.mcp.of_run(&self.home, workspace)),
             gates: self.gates.clone(),
+            treasury: self.treasury.clone(),
             clock: self.clock,
         }
     }
@@ -154,7 +157,7 @@ impl Shared {
             run.repin(Arc::new(policy), self.clock.now());
         }
         let mut engine = Engine::new(run, version, world, lock, show);
-        engine.hear(Fact::Opened);
+        engine.take_up();
         failpoint::hit("after-resume");
         for fact in facts {
             engine.hear(fact);

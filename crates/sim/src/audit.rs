@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use brigade_emulator::CallRecord;
-use brigade_kernel::budget::Scope;
+use brigade_kernel::budget::{Measure, Scope};
 use brigade_kernel::call::Service;
 use brigade_kernel::catalog::{Catalog, Day, cost};
 use brigade_kernel::ids::{ModelRef, RunId};
@@ -116,7 +116,7 @@ fn replay(id: &RunId, events: &[record::Recorded], found: &mut Findings) {
     for event in events {
         one.replay(&event.stamped);
         for scope in [Scope::Run] {
-            let Some(balance) = one.state().ledger.balance(&scope) else { continue };
+            let Some(balance) = one.state().ledger.balance(&scope, Measure::NanoUsd) else { continue };
             if balance.cap.is_some_and(|cap| balance.settled + balance.leased > cap) {
                 found.broken.push(format!(
                     "{id} event {}: settled {} + leased {} pass the cap {:?}",

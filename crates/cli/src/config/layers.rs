@@ -30,6 +30,7 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
         return Ok(config);
     }
     let settled = lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &[], rungs: sources.rungs }))?;
+    narrowed(&settled, &without)?;
     let catalog = match (sources.catalog, &settled.models_in) {
         (Some(catalog), None) => catalog.clone(),
         (catalog, models) => {
@@ -49,11 +50,19 @@ pub fn resolve(sources: &Sources<'_>, prompt: Prompts<'_>) -> Result<Config, Con
         true => settled,
         false => lay(sources, prompt, Some(&Own { workspace, budget: &without.policy.budget, lines: &lines, rungs: sources.rungs }))?,
     };
+    narrowed(&config, &without)?;
     config.notices.extend(workspace.notices());
     config.notices.extend(about(&lines));
     config.repository = workspace.clone();
     (config.lines, config.roles) = (lines, roles);
     Ok(config)
+}
+
+/// A quota is judged as a whole: a shorter window allows as much more as further units do.
+fn narrowed(with: &Config, without: &Config) -> Result<(), ConfigErrors> {
+    let Some(key) = with.policy.quota.widens(&without.policy.quota) else { return Ok(()) };
+    let message = format!("{key}: a workspace may narrow a quota (fewer units, a longer window, larger weights), not widen it");
+    Err(ConfigErrors(vec![ConfigError { origin: with.origin(&key).clone(), message }]))
 }
 
 /// Values that the gate of configuration does not take make their line a refused one.
@@ -330,13 +339,9 @@ impl Layers<'_> {
 fn raises(key: &str, value: &Setting, rungs: &[Rung], now: &BudgetPolicy) -> bool {
     let mut asked = Settings::default();
     let Some(asked) = asked.set(key, value).ok().and_then(|_| asked.finish(rungs).ok()).map(|policy| policy.budget) else { return false };
-    let above = |asked: Option<u64>, now: Option<u64>| now.is_some_and(|now| asked.is_none_or(|asked| asked > now));
-    match key {
-        "budget.run_usd" => asked.run_usd > now.run_usd,
-        "budget.confirm_above_usd" => above(asked.confirm_above_usd.map(|usd| usd.0), now.confirm_above_usd.map(|usd| usd.0)),
-        "budget.planner_tokens" => above(asked.planner_tokens, now.planner_tokens),
-        "budget.executor_tokens" => above(asked.executor_tokens, now.executor_tokens),
-        "budget.reviewer_tokens" => above(asked.reviewer_tokens, now.reviewer_tokens),
-        _ => false,
+    let field = key.strip_prefix("budget.").unwrap_or(key);
+    if field == "run_usd" {
+        return asked.run_usd > now.run_usd;
     }
+    now.cap(field).is_some_and(|now| asked.cap(field).is_none_or(|asked| asked > now))
 }

@@ -83,32 +83,32 @@ max_attempts = 4
 max_replans = 3
 [budget]
 run_usd = 5.0
+day_usd = 50.0
 confirm_above_usd = 1.0
 planner_tokens = 100000
+[quota]
+window = "5h"
+units = 300
+weights = { flagship = 1.0, mini = 0.3, nano = 0.1 }
 "#;
     let config = at_home(sample).unwrap();
+    assert_eq!(config.policy.quota.windows[brigade_kernel::policy::MAIN_WINDOW].units.to_string(), "300");
     assert_eq!(config.policy.budget.planner_tokens, Some(100_000));
-    let later = "[budget]\nday_usd = 50.0\n[quota]\nwindow = \"5h\"\nweights = { flagship = 1.0 }\n[quality]\nclassify = 0.95\n[shadow]\nrate = 0.05\n";
+    let later = "[quality]\nclassify = 0.95\n[shadow]\nrate = 0.05\n";
     let said = faults(later);
-    for line in [
-        "home/config.toml:2: not supported yet: budget.day_usd",
-        "home/config.toml:4: not supported yet: quota.window",
-        "home/config.toml:5: not supported yet: quota.weights.flagship",
-        "home/config.toml:7: not supported yet: quality.classify",
-        "home/config.toml:9: not supported yet: shadow.rate",
-    ] {
+    for line in ["home/config.toml:2: not supported yet: quality.classify", "home/config.toml:4: not supported yet: shadow.rate"] {
         assert!(said.lines().any(|l| l == line), "{line}\n---\n{said}");
     }
 }
 
 #[test]
 fn every_fault_is_reported_with_its_line() {
-    let said = faults("[limits]\nmax_atempts = 4\n\n[budget]\nrun_usd = -1.0\n[quota]\n");
+    let said = faults("[limits]\nmax_atempts = 4\n\n[budget]\nrun_usd = -1.0\n[quality]\n");
     assert_eq!(
         said,
         "home/config.toml:2: unknown key limits.max_atempts; did you mean limits.max_attempts?\n\
          home/config.toml:5: budget.run_usd = \"-1.0\": use dollars above 0 with at most 9 decimal places, e.g. 2.50\n\
-         home/config.toml:6: not supported yet: quota"
+         home/config.toml:6: not supported yet: quality"
     );
     let broken = faults("[limits]\nmax_attempts = = 4\n");
     assert!(broken.starts_with("home/config.toml:2: is no TOML: "), "{broken}");
@@ -157,6 +157,29 @@ fn even_a_trusted_workspace_sets_no_providers_prices_trust_or_higher_budgets() {
     }
     let lower = in_workspace(&[(".brigade/config.toml", "[budget]\nrun_usd = 2\n")], &[".brigade/config.toml"]).unwrap();
     assert_eq!(lower.policy.budget.run_usd.usd(), "2");
+}
+
+#[test]
+fn a_workspace_narrows_a_quota_and_does_not_widen_it() {
+    let of = |settings: &str| {
+        let sources = Sources {
+            workspace: Some(Repository::of(&[(".brigade/config.toml", settings)], &[".brigade/config.toml"])),
+            home: file("h.toml", "[quota]\nwindow = \"5h\"\nunits = 50\n"),
+            rungs: &rungs(),
+            ..Sources::default()
+        };
+        resolve(&sources, &no_prompts).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(of("[quota]\nunits = 20\n").unwrap().policy.quota.windows["main"].units.to_string(), "20");
+    for (widening, key) in [
+        ("units = 51", "units"),
+        ("window = \"4h\"", "window"),
+        ("window = \"none\"", "window"),
+        ("weights = { mini = 0.3 }", "weights.mini"),
+    ] {
+        let said = of(&format!("[quota]\n{widening}\n")).unwrap_err();
+        assert!(said.starts_with(&format!("w/.brigade/config.toml:2: quota.{key}: a workspace may narrow a quota")), "{said}");
+    }
 }
 
 #[test]
@@ -339,12 +362,12 @@ proptest::proptest! {
     #[test]
     fn no_workspace_widens_what_a_person_gave(
         agents in proptest::collection::vec("- (Planner|Executor|Reviewer|Debug|Budget|Default to|max_attempts|Escalate only when|providers\\.openai\\.base_url|budget\\.run_usd): ?(model: )?(gpt-5\\.4|gpt-5\\.2|evil/model|openai/gpt-4o|flagship|\\$[0-9]{1,4}|none|http://evil\\.example)(, cache: off)?", 0..8),
-        settings in proptest::collection::vec("(budget\\.run_usd|budget\\.planner_tokens|limits\\.max_turns|roles\\.planner|tiers\\.nano\\.model|providers\\.evil\\.base_url) = (\"none\"|[0-9]{1,4}|\"mini\"|\"evil/m\"|\"openai/nano-model\"|\"http://evil\\.example/v1\")", 0..4),
+        settings in proptest::collection::vec("(budget\\.run_usd|budget\\.planner_tokens|quota\\.units|quota\\.window|quota\\.weights\\.mini|limits\\.max_turns|roles\\.planner|tiers\\.nano\\.model|providers\\.evil\\.base_url) = (\"none\"|[0-9]{1,4}|\"mini\"|\"evil/m\"|\"openai/nano-model\"|\"http://evil\\.example/v1\")", 0..4),
         trusted: bool,
     ) {
         let text = format!("# Agent Configuration\n## Model Routing\n{0}\n## Cost Optimization\n{0}\n", agents.join("\n"));
         let files = [("AGENTS.md", text.as_str()), (".brigade/config.toml", &settings.join("\n"))];
-        let home = "[budget]\nrun_usd = 3\nplanner_tokens = 5000\n";
+        let home = "[budget]\nrun_usd = 3\nplanner_tokens = 5000\n[quota]\nwindow = \"5h\"\nunits = 50\n";
         let names: &[&str] = if trusted { &["AGENTS.md", ".brigade/config.toml"] } else { &[] };
         let sources = Sources {
             workspace: Some(Repository::of(&files, names)),
@@ -358,6 +381,7 @@ proptest::proptest! {
         if let Ok(config) = resolve(&sources, &no_prompts) {
             proptest::prop_assert_eq!(&config.providers, &before.providers);
             proptest::prop_assert!(config.policy.budget.run_usd <= before.policy.budget.run_usd);
+            proptest::prop_assert_eq!(config.policy.quota.widens(&before.policy.quota), None);
             proptest::prop_assert!(config.policy.budget.planner_tokens.is_some_and(|n| n <= 5_000));
             for (key, model) in provider::models(&config.policy) {
                 proptest::prop_assert!(config.providers.contains_key(model.provider()), "{key} = {model}");

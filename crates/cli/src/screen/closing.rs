@@ -2,16 +2,18 @@
 
 use std::fmt::Write as _;
 
+use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
-use brigade_kernel::view::cost::{Bill, Spent};
+use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::count;
+use brigade_kernel::view::worth::Worth;
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
 use super::failures::Failures;
-use super::seen::against_flagship;
+use super::seen::{rates, spent};
 
 /// Reasons shown for what failed.
 const MOST_REASONS: usize = 3;
@@ -42,8 +44,8 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
     if !table.is_empty() {
         text.push_str(&table.text());
     }
-    let total = Spent { cost: summary.cost_usd, all_flagship: summary.all_flagship_cost_usd, ..Spent::default() };
-    let _ = writeln!(text, "{}, {seconds:.1} s", against_flagship(&total));
+    let worth = Worth::from(summary);
+    let _ = writeln!(text, "{}, {seconds:.1} s", spent(&worth));
     let (tally, outcomes) = (state.tally, state.outcomes());
     let _ = writeln!(
         text,
@@ -53,10 +55,9 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} taken from earlier runs", tally.reused) } else { String::new() },
+        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
     );
-    let per = per_unit(outcomes.done, summary, tally.asked);
-    let _ = writeln!(text, "{per}");
+    let _ = writeln!(text, "{}", rates(&worth));
     if outcomes.failed > 0 && summary.status == RunStatus::Completed {
         let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
     }
@@ -99,7 +100,7 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
-        RunStatus::BudgetReached => format!("budget reached ({}): brigade resume {id} --max-budget-usd X", summary.output),
+        RunStatus::BudgetReached => format!("budget reached ({}): {}", summary.output, after_budget(id, summary.short_of.as_ref())),
         RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
         RunStatus::Failed => match summary.error.map(remedy) {
@@ -108,6 +109,19 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
         },
     };
     format!("{}\n", escape_for_screen(&next))
+}
+
+/// What a person can do about a cap.
+fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
+    let raise = |key: &str| format!("raise {key} in the configuration, then brigade resume {id}");
+    match scope {
+        Some(Scope::Day) => {
+            format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
+        }
+        Some(Scope::Home) => raise("budget.home_usd"),
+        Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
+        _ => format!("brigade resume {id} --max-budget-usd X"),
+    }
 }
 
 /// What a person can do about a provider that does not serve.
@@ -120,14 +134,4 @@ fn remedy(class: ErrorClass) -> &'static str {
         ErrorClass::ModelNotFound => "check the models in [tiers]; then: ",
         _ => "",
     }
-}
-
-/// Accepted results per minute, per dollar and per question to a person. Taken over the whole life of the run,
-/// waiting included: that is what it took.
-fn per_unit(accepted: u64, summary: &RunSummary, asked: u64) -> String {
-    let minutes = summary.duration_ms.0 as f64 / 60_000.0;
-    let dollars = summary.cost_usd.0 as f64 / 1e9;
-    let rate = |of: f64| if of > 0.0 { format!("{:.1}", accepted as f64 / of) } else { "–".to_owned() };
-    let review = if asked > 0 { format!("{} per human review", rate(asked as f64)) } else { "no human review".to_owned() };
-    format!("accepted results: {} a minute, {} a dollar, {review}", rate(minutes), rate(dollars))
 }

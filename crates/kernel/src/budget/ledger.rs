@@ -1,13 +1,13 @@
 //! The ledger of one run: every lease ends exactly once, as settled, released or lost.
 //!
 //! A fold: the same operations in the same order give the same ledger. Each operation touches at
-//! most three balances and one lease.
+//! most six balances and one lease.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Balance, DEFAULT_RUN_CAP, Measure, Refused, Role, Scope};
+use super::{Amounts, Ask, Balance, CapChange, Caps, Measure, Refused, Role, Scope, Try};
 use crate::ids::SubtaskId;
 use crate::units::NanoUsd;
 
@@ -17,16 +17,16 @@ use crate::units::NanoUsd;
 pub struct LeaseId(pub u64);
 
 /// What is promised to one call in flight.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// On whose behalf.
     pub role: Role,
     /// The capped subtask it counts against, if any.
     pub subtask: Option<SubtaskId>,
-    /// The most it can cost.
-    pub money: NanoUsd,
-    /// The most tokens it can use.
-    pub tokens: u64,
+    /// The capped attempt it counts against, if any.
+    pub attempt: Option<(SubtaskId, Try)>,
+    /// The most it can take.
+    pub most: Amounts,
 }
 
 /// How a call ended, in the ledger's eyes.
@@ -74,38 +74,6 @@ pub struct Overrun {
     pub frozen: Vec<Scope>,
 }
 
-/// Limits a run starts with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caps {
-    /// Nano-dollars for the whole run.
-    pub run: NanoUsd,
-    /// Tokens of all planner calls.
-    pub planner_tokens: Option<u64>,
-    /// Tokens of all executor calls.
-    pub executor_tokens: Option<u64>,
-    /// Tokens of all reviewer calls.
-    pub reviewer_tokens: Option<u64>,
-}
-
-impl Default for Caps {
-    fn default() -> Self {
-        Self { run: DEFAULT_RUN_CAP, planner_tokens: None, executor_tokens: None, reviewer_tokens: None }
-    }
-}
-
-/// A cap that moved: data for an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CapChange {
-    /// Whose cap.
-    pub scope: Scope,
-    /// Before.
-    pub old: Option<u64>,
-    /// Now.
-    pub new: Option<u64>,
-    /// Already spent or promised past the new cap: no new calls, those in flight settle.
-    pub over: bool,
-}
-
 /// An operation the ledger cannot book.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -123,11 +91,42 @@ pub enum LedgerError {
 /// Caps, spending and promises of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
-    run: Balance,
-    roles: [Balance; 3],
-    /// Only subtasks with a cap of their own.
+    run: Pair,
+    roles: [Pair; 3],
+    /// Only subtasks with a cap.
     subtasks: HashMap<SubtaskId, Balance>,
+    /// Only attempts under a cap, until they end.
+    attempts: HashMap<(SubtaskId, Try), Balance>,
+    attempt_cap: Option<NanoUsd>,
+    call_cap: Option<NanoUsd>,
     leases: HashMap<LeaseId, Lease>,
+}
+
+/// A scope that is capped in money and in tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Pair {
+    usd: Balance,
+    tokens: Balance,
+}
+
+impl Pair {
+    fn under(usd: Option<NanoUsd>, tokens: Option<u64>) -> Self {
+        let capped = |cap| Balance { cap, ..Balance::default() };
+        Self { usd: capped(usd.map(|usd| usd.0)), tokens: capped(tokens) }
+    }
+
+    fn admit(&self, scope: impl Fn() -> Scope, ask: &Ask) -> Result<(), Refused> {
+        self.usd.admit(&scope, Measure::NanoUsd, ask)?;
+        self.tokens.admit(&scope, Measure::Tokens, ask)
+    }
+
+    fn of(&self, measure: Measure) -> Option<&Balance> {
+        match measure {
+            Measure::NanoUsd => Some(&self.usd),
+            Measure::Tokens => Some(&self.tokens),
+            Measure::Units => None,
+        }
+    }
 }
 
 impl Default for Ledger {
@@ -140,11 +139,13 @@ impl Default for Ledger {
 impl Ledger {
     /// An empty ledger under these caps.
     pub fn new(caps: &Caps) -> Self {
-        let capped = |cap| Balance { cap, ..Balance::default() };
         Self {
-            run: capped(Some(caps.run.0)),
-            roles: [caps.planner_tokens, caps.executor_tokens, caps.reviewer_tokens].map(capped),
+            run: Pair::under(Some(caps.run), caps.run_tokens),
+            roles: caps.roles.map(|role| Pair::under(role.usd, role.tokens)),
             subtasks: HashMap::new(),
+            attempts: HashMap::new(),
+            attempt_cap: caps.attempt,
+            call_cap: caps.call,
             leases: HashMap::with_capacity(64),
         }
     }
@@ -152,14 +153,22 @@ impl Ledger {
     /// Whether a call could start now; changes nothing.
     ///
     /// # Errors
-    /// [`Refused`] by the first scope without room: run, role, subtask.
+    /// [`Refused`] by the first scope without room, the widest first.
     pub fn admit(&self, ask: &Ask) -> Result<(), Refused> {
-        self.run.admit(|| Scope::Run, Measure::NanoUsd, ask)?;
-        self.roles[ask.role as usize].admit(|| Scope::Role(ask.role), Measure::Tokens, ask)?;
+        self.run.admit(|| Scope::Run, ask)?;
+        self.roles[ask.role as usize].admit(|| Scope::Role(ask.role), ask)?;
         if let Some((id, balance)) = ask.subtask.as_ref().and_then(|id| self.subtasks.get_key_value(id)) {
             balance.admit(|| Scope::Subtask(id.clone()), Measure::NanoUsd, ask)?;
         }
-        Ok(())
+        let fresh = |cap: NanoUsd| Balance { cap: Some(cap.0), ..Balance::default() };
+        if let Some((cap, at)) = self.attempt_cap.zip(ask.at()) {
+            let begun = self.attempts.get(&at);
+            begun.copied().unwrap_or_else(|| fresh(cap)).admit(|| Scope::Attempt, Measure::NanoUsd, ask)?;
+        }
+        match self.call_cap {
+            Some(cap) => fresh(cap).admit(|| Scope::Call, Measure::NanoUsd, ask),
+            None => Ok(()),
+        }
     }
 
     /// Promises a call its worst case.
@@ -174,8 +183,13 @@ impl Ledger {
         self.admit(ask)?;
         // A subtask that gets its cap later counts from then on.
         let subtask = ask.subtask.clone().filter(|subtask| self.subtasks.contains_key(subtask));
-        let lease = Lease { role: ask.role, subtask, money: ask.money, tokens: ask.tokens };
-        self.each(&lease, |balance, measure| balance.leased = balance.leased.saturating_add(lease.amount(measure)));
+        let attempt = self.attempt_cap.and_then(|cap| {
+            let at = ask.at()?;
+            self.attempts.entry(at.clone()).or_insert_with(|| Balance { cap: Some(cap.0), ..Balance::default() });
+            Some(at)
+        });
+        let lease = Lease { role: ask.role, subtask, attempt, most: ask.amounts() };
+        self.each(&lease, |balance, measure| balance.leased = balance.leased.saturating_add(lease.most.of(measure)));
         self.leases.insert(id, lease);
         Ok(())
     }
@@ -189,25 +203,26 @@ impl Ledger {
         let lease = self.end(id)?;
         let (money, tokens, estimated) = match charge {
             Charge::Known { money, tokens } => (money, tokens, false),
-            Charge::Unknown => (lease.money, lease.tokens, true),
+            Charge::Unknown => (lease.most.money, lease.most.tokens, true),
         };
         let taken = |measure| match measure {
             Measure::NanoUsd => money.0,
             Measure::Tokens => tokens,
+            Measure::Units => 0,
         };
         let mut over = false;
         self.each(&lease, |balance, measure| {
             balance.settled = balance.settled.saturating_add(taken(measure));
-            if taken(measure) > lease.amount(measure) && balance.cap.is_some() {
+            if taken(measure) > lease.most.of(measure) && balance.cap.is_some() {
                 balance.frozen = true;
                 over = true;
             }
         });
         let overrun = over.then(|| Overrun {
             lease: id,
-            leased: lease.money,
+            leased: lease.most.money,
             charged: money,
-            leased_tokens: lease.tokens,
+            leased_tokens: lease.most.tokens,
             charged_tokens: tokens,
             frozen: self.scopes(&lease).filter(|(_, balance)| balance.frozen).map(|(scope, _)| scope).collect(),
         });
@@ -230,15 +245,25 @@ impl Ledger {
         self.settle(id, Charge::Unknown)
     }
 
-    /// Moves the run's cap, up or down. A raise that leaves room thaws a frozen run:
+    /// Moves the run's cap in dollars, up or down. A raise that leaves room thaws a frozen run:
     /// a person has looked at the figures and given a new one.
     pub fn set_run_cap(&mut self, cap: NanoUsd) -> CapChange {
-        self.run.set_cap(Scope::Run, Some(cap.0))
+        self.run.usd.set_cap(Scope::Run, Some(cap.0))
     }
 
-    /// Moves or lifts the token cap of a role; see [`Ledger::set_run_cap`].
-    pub fn set_role_cap(&mut self, role: Role, tokens: Option<u64>) -> CapChange {
-        self.roles[role as usize].set_cap(Scope::Role(role), tokens)
+    /// Moves or lifts every cap but the run's dollars and those of subtasks; see [`Ledger::set_run_cap`].
+    pub fn set_caps(&mut self, caps: &Caps) {
+        self.run.tokens.set_cap(Scope::Run, caps.run_tokens);
+        for (role, caps) in Role::ALL.into_iter().zip(caps.roles) {
+            let pair = &mut self.roles[role as usize];
+            pair.usd.set_cap(Scope::Role(role), caps.usd.map(|usd| usd.0));
+            pair.tokens.set_cap(Scope::Role(role), caps.tokens);
+        }
+        (self.attempt_cap, self.call_cap) = (caps.attempt, caps.call);
+        match caps.attempt {
+            Some(cap) => self.attempts.values_mut().for_each(|balance| drop(balance.set_cap(Scope::Attempt, Some(cap.0)))),
+            None => self.attempts.clear(),
+        }
     }
 
     /// Moves or lifts the cap of a subtask. Calls leased before its first cap do not count.
@@ -256,29 +281,46 @@ impl Ledger {
         idle
     }
 
+    /// Drops the balance of an attempt that ended.
+    pub fn forget_attempt(&mut self, subtask: &SubtaskId, attempt: Try) {
+        if !self.attempts.is_empty() {
+            self.attempts.remove(&(subtask.clone(), attempt));
+        }
+    }
+
     /// Closes part of the run's cap to executors, for the final judgement: the worst case of the
     /// review still to come, zero once it is leased or when there will be none.
     pub fn hold_back(&mut self, money: NanoUsd) {
-        self.run.held_back = money.0;
+        self.run.usd.held_back = money.0;
     }
 
-    /// How a scope stands; `None` for a subtask without a cap.
-    pub fn balance(&self, scope: &Scope) -> Option<&Balance> {
+    /// How a scope stands; `None` for one that is not counted: a subtask without a cap, one call or attempt, what runs share.
+    pub fn balance(&self, scope: &Scope, measure: Measure) -> Option<&Balance> {
         match scope {
-            Scope::Run => Some(&self.run),
-            Scope::Role(role) => Some(&self.roles[*role as usize]),
-            Scope::Subtask(id) => self.subtasks.get(id),
+            Scope::Run => self.run.of(measure),
+            Scope::Role(role) => self.roles[*role as usize].of(measure),
+            Scope::Subtask(id) => self.subtasks.get(id).filter(|_| measure == Measure::NanoUsd),
+            Scope::Call | Scope::Attempt | Scope::Day | Scope::Home => None,
         }
+    }
+
+    /// Every scope that is capped and counted here.
+    pub fn capped(&self) -> impl Iterator<Item = (Scope, Measure, &Balance)> {
+        let roles = Role::ALL.into_iter().map(|role| (Scope::Role(role), &self.roles[role as usize]));
+        let pairs = std::iter::once((Scope::Run, &self.run)).chain(roles);
+        let pairs = pairs.flat_map(|(scope, pair)| [(scope.clone(), Measure::NanoUsd, &pair.usd), (scope, Measure::Tokens, &pair.tokens)]);
+        let subtasks = self.subtasks.iter().map(|(id, balance)| (Scope::Subtask(id.clone()), Measure::NanoUsd, balance));
+        pairs.chain(subtasks).filter(|(_, _, balance)| balance.cap.is_some())
     }
 
     /// What the run has spent for good.
     pub fn spent(&self) -> NanoUsd {
-        NanoUsd(self.run.settled)
+        NanoUsd(self.run.usd.settled)
     }
 
     /// What is promised to calls in flight.
     pub fn leased(&self) -> NanoUsd {
-        NanoUsd(self.run.leased)
+        NanoUsd(self.run.usd.leased)
     }
 
     /// The lease of a call in flight.
@@ -301,44 +343,36 @@ impl Ledger {
     /// Ends a lease: takes it out of every balance it counted against.
     fn end(&mut self, id: LeaseId) -> Result<Lease, LedgerError> {
         let lease = self.leases.remove(&id).ok_or(LedgerError::NotInFlight(id))?;
-        self.each(&lease, |balance, measure| balance.leased = balance.leased.saturating_sub(lease.amount(measure)));
+        self.each(&lease, |balance, measure| balance.leased = balance.leased.saturating_sub(lease.most.of(measure)));
         Ok(lease)
     }
 
     fn each(&mut self, lease: &Lease, mut book: impl FnMut(&mut Balance, Measure)) {
-        book(&mut self.run, Measure::NanoUsd);
-        book(&mut self.roles[lease.role as usize], Measure::Tokens);
-        if let Some(balance) = lease.subtask.as_ref().and_then(|id| self.subtasks.get_mut(id)) {
+        for pair in [&mut self.run, &mut self.roles[lease.role as usize]] {
+            book(&mut pair.usd, Measure::NanoUsd);
+            book(&mut pair.tokens, Measure::Tokens);
+        }
+        let subtask = lease.subtask.as_ref().and_then(|id| self.subtasks.get_mut(id));
+        let attempt = lease.attempt.as_ref().and_then(|at| self.attempts.get_mut(at));
+        for balance in [subtask, attempt].into_iter().flatten() {
             book(balance, Measure::NanoUsd);
         }
     }
 
     fn scopes<'a>(&'a self, lease: &'a Lease) -> impl Iterator<Item = (Scope, &'a Balance)> {
         let subtask = lease.subtask.as_ref().and_then(|id| self.subtasks.get_key_value(id));
-        [(Scope::Run, &self.run), (Scope::Role(lease.role), &self.roles[lease.role as usize])]
-            .into_iter()
+        let pairs = [(Scope::Run, &self.run), (Scope::Role(lease.role), &self.roles[lease.role as usize])];
+        let pairs = pairs.into_iter().flat_map(|(scope, pair)| [(scope.clone(), &pair.usd), (scope, &pair.tokens)]);
+        let attempt = lease.attempt.as_ref().and_then(|at| self.attempts.get(at));
+        pairs
             .chain(subtask.map(|(id, balance)| (Scope::Subtask(id.clone()), balance)))
+            .chain(attempt.map(|balance| (Scope::Attempt, balance)))
     }
 }
 
-impl Lease {
-    fn amount(&self, measure: Measure) -> u64 {
-        match measure {
-            Measure::NanoUsd => self.money.0,
-            Measure::Tokens => self.tokens,
-        }
-    }
-}
-
-impl Balance {
-    fn set_cap(&mut self, scope: Scope, new: Option<u64>) -> CapChange {
-        let old = std::mem::replace(&mut self.cap, new);
-        let booked = self.settled.saturating_add(self.leased);
-        let over = new.is_some_and(|cap| booked > cap);
-        let raised = new.is_none_or(|new| old.is_some_and(|old| new > old));
-        if raised && !over {
-            self.frozen = false;
-        }
-        CapChange { scope, old, new, over }
+impl Ask {
+    /// The attempt it serves.
+    fn at(&self) -> Option<(SubtaskId, Try)> {
+        self.subtask.clone().zip(self.attempt)
     }
 }

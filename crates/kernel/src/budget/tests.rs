@@ -11,7 +11,7 @@ use crate::ids::{ModelRef, Tier};
 use crate::usage::Usage;
 
 fn ask(role: Role, money: u64, tokens: u64) -> Ask {
-    Ask { role, subtask: None, money: NanoUsd(money), tokens }
+    Ask { role, subtask: None, attempt: None, money: NanoUsd(money), tokens, units: QuotaUnits::default() }
 }
 
 fn ledger(run: u64) -> Ledger {
@@ -32,7 +32,7 @@ enum Op {
     Lose(prop::sample::Index),
     Crash,
     RunCap(u64),
-    RoleCap(Role, Option<u64>),
+    Caps(Caps),
     SubtaskCap(u8, Option<u64>),
     HoldBack(u64),
     Stranger(u64),
@@ -51,11 +51,20 @@ fn op() -> impl Strategy<Value = Op> {
         2 => nth().prop_map(Op::Lose),
         1 => Just(Op::Crash),
         2 => (0_u64..3000).prop_map(Op::RunCap),
-        1 => (role(), prop::option::of(0_u64..3000)).prop_map(|(role, cap)| Op::RoleCap(role, cap)),
+        2 => caps().prop_map(Op::Caps),
         2 => (0_u8..4, prop::option::of(0_u64..1000)).prop_map(|(n, cap)| Op::SubtaskCap(n, cap)),
         1 => (0_u64..300).prop_map(Op::HoldBack),
         1 => any::<u64>().prop_map(Op::Stranger),
     ]
+}
+
+fn caps() -> impl Strategy<Value = Caps> {
+    let some = || prop::option::of(0_u64..3000);
+    (some(), some(), some(), some(), some()).prop_map(|(run_tokens, tokens, usd, attempt, call)| {
+        let role = RoleCaps { usd: usd.map(NanoUsd), tokens };
+        let (attempt, call) = (attempt.map(NanoUsd), call.map(NanoUsd));
+        Caps { run_tokens, roles: [RoleCaps::default(), role, RoleCaps { usd: None, ..role }], attempt, call, ..Caps::default() }
+    })
 }
 
 /// The slow, obvious book: every lease with its fate, summed anew for each question.
@@ -64,7 +73,7 @@ struct Book {
     live: BTreeMap<LeaseId, (Ask, Vec<Scope>)>,
     /// What each ended lease was charged, with the scopes it counted against.
     charged: Vec<(u64, u64, Vec<Scope>)>,
-    excused: Vec<Scope>,
+    excused: Vec<Capped>,
     next: u64,
 }
 
@@ -80,19 +89,23 @@ impl Book {
         }
     }
 
-    fn leased(&self, scope: &Scope) -> u64 {
-        self.live.values().filter(|(_, scopes)| scopes.contains(scope)).map(|(ask, _)| ask.needed(scope.measure())).sum()
+    fn leased(&self, (scope, measure): &Capped) -> u64 {
+        self.live.values().filter(|(_, scopes)| scopes.contains(scope)).map(|(ask, _)| ask.needed(*measure)).sum()
     }
 
-    fn settled(&self, scope: &Scope) -> u64 {
-        let amount = |money: u64, tokens: u64| if scope.measure() == Measure::NanoUsd { money } else { tokens };
+    fn settled(&self, (scope, measure): &Capped) -> u64 {
+        let amount = |money: u64, tokens: u64| if *measure == Measure::NanoUsd { money } else { tokens };
         self.charged.iter().filter(|(.., scopes)| scopes.contains(scope)).map(|(m, t, _)| amount(*m, *t)).sum()
     }
 }
 
-fn all_scopes() -> Vec<Scope> {
+/// What a cap bounds.
+type Capped = (Scope, Measure);
+
+fn all_scopes() -> Vec<Capped> {
     let roles = Role::ALL.map(Scope::Role);
-    std::iter::once(Scope::Run).chain(roles).chain((0..4).map(|n| Scope::Subtask(subtask(n)))).collect()
+    let both = std::iter::once(Scope::Run).chain(roles).flat_map(|s| [(s.clone(), Measure::NanoUsd), (s, Measure::Tokens)]);
+    both.chain((0..4).map(|n| (Scope::Subtask(subtask(n)), Measure::NanoUsd))).collect()
 }
 
 fn perform(ledger: &mut Ledger, book: &mut Book, op: Op) {
@@ -100,22 +113,25 @@ fn perform(ledger: &mut Ledger, book: &mut Book, op: Op) {
         Op::Lease { role, subtask: on, money, tokens } => {
             let id = LeaseId(book.next);
             book.next += 1;
-            let ask = Ask { role, subtask: on.map(subtask), money: NanoUsd(money), tokens };
+            let ask = Ask { subtask: on.map(subtask), ..ask(role, money, tokens) };
             let scopes: Vec<Scope> = [Some(Scope::Run), Some(Scope::Role(role)), on.map(|n| Scope::Subtask(subtask(n)))]
                 .into_iter()
                 .flatten()
-                .filter(|scope| ledger.balance(scope).is_some())
+                .filter(|scope| ledger.balance(scope, Measure::NanoUsd).is_some())
                 .collect();
-            let balances: Vec<_> = scopes.iter().map(|s| (s.clone(), *ledger.balance(s).expect("filtered"))).collect();
-            let borrowed: Vec<_> = balances.iter().map(|(scope, balance)| (scope.clone(), balance)).collect();
+            let capped = all_scopes().into_iter().filter(|(scope, _)| scopes.contains(scope));
+            let balances: Vec<_> = capped.map(|(s, m)| (s.clone(), m, *ledger.balance(&s, m).expect("counted"))).collect();
             let before = ledger.clone();
-            let admitted = admit(&borrowed, &ask);
-            assert_eq!(ledger.admit(&ask), admitted, "the pure rule and the ledger's own agree");
+            let admitted = ledger.admit(&ask);
+            let has_room = |(scope, measure, was): &(Scope, Measure, Balance)| was.admit(|| scope.clone(), *measure, &ask).is_ok();
+            let one_call = |refused: &Refused| refused.scope == Scope::Call && refused.needed > refused.cap;
+            let by_scopes = balances.iter().all(has_room) && !admitted.as_ref().is_err_and(one_call);
+            assert_eq!(admitted.is_ok(), by_scopes, "the ledger's rule is that of its scopes");
             match ledger.lease(id, &ask) {
                 Ok(()) => {
                     assert_eq!(admitted, Ok(()));
-                    for (scope, was) in &balances {
-                        let now = ledger.balance(scope).expect("still there");
+                    for (scope, measure, was) in &balances {
+                        let now = ledger.balance(scope, *measure).expect("still there");
                         let held_back = if role == Role::Executor { now.held_back } else { 0 };
                         assert!(!was.frozen, "a frozen {scope} takes no call");
                         assert!(now.cap.is_none_or(|cap| now.settled + now.leased + held_back <= cap), "{scope}: {now:?}");
@@ -143,13 +159,13 @@ fn perform(ledger: &mut Ledger, book: &mut Book, op: Op) {
             let (ask, scopes) = book.live[&id].clone();
             let (money, tokens) = if tokens { (ask.money.0, ask.tokens + by) } else { (ask.money.0 + by, ask.tokens) };
             let settled = ledger.settle(id, Charge::Known { money: NanoUsd(money), tokens }).expect("in flight");
-            for scope in scopes {
-                let balance = ledger.balance(&scope).expect("counted against");
-                let passed = if scope.measure() == Measure::NanoUsd { money > ask.money.0 } else { tokens > ask.tokens };
+            for (scope, measure) in all_scopes().into_iter().filter(|(scope, _)| scopes.contains(scope)) {
+                let balance = ledger.balance(&scope, measure).expect("counted against");
+                let passed = if measure == Measure::NanoUsd { money > ask.money.0 } else { tokens > ask.tokens };
                 if passed && balance.cap.is_some() {
                     let overrun = settled.overrun.as_ref().expect("an alarm");
                     assert!(balance.frozen && overrun.frozen.contains(&scope));
-                    book.excused.push(scope);
+                    book.excused.push((scope, measure));
                 }
             }
             book.end(id, |_| Some((money, tokens)));
@@ -173,9 +189,18 @@ fn perform(ledger: &mut Ledger, book: &mut Book, op: Op) {
                 book.end(id, |ask| Some((ask.money.0, ask.tokens)));
             }
         }
-        Op::RunCap(cap) => excuse(book, ledger.set_run_cap(NanoUsd(cap))),
-        Op::RoleCap(role, cap) => excuse(book, ledger.set_role_cap(role, cap)),
-        Op::SubtaskCap(n, cap) => excuse(book, ledger.set_subtask_cap(&subtask(n), cap.map(NanoUsd))),
+        Op::RunCap(cap) => excuse(book, Measure::NanoUsd, ledger.set_run_cap(NanoUsd(cap))),
+        Op::Caps(caps) => {
+            ledger.set_caps(&caps);
+            book.excused.retain(|(scope, measure)| matches!((scope, measure), (Scope::Run, Measure::NanoUsd) | (Scope::Subtask(_), _)));
+            for (scope, measure) in all_scopes() {
+                let over = ledger.balance(&scope, measure).is_some_and(|b| b.cap.is_some_and(|cap| b.settled + b.leased > cap));
+                if over {
+                    book.excused.push((scope, measure));
+                }
+            }
+        }
+        Op::SubtaskCap(n, cap) => excuse(book, Measure::NanoUsd, ledger.set_subtask_cap(&subtask(n), cap.map(NanoUsd))),
         Op::HoldBack(money) => ledger.hold_back(NanoUsd(money)),
         Op::Stranger(id) => {
             let id = LeaseId(id | 1 << 63);
@@ -184,10 +209,11 @@ fn perform(ledger: &mut Ledger, book: &mut Book, op: Op) {
     }
 }
 
-fn excuse(book: &mut Book, change: CapChange) {
-    book.excused.retain(|scope| change.over || *scope != change.scope);
+fn excuse(book: &mut Book, measure: Measure, change: CapChange) {
+    let capped = (change.scope, measure);
+    book.excused.retain(|excused| change.over || *excused != capped);
     if change.over {
-        book.excused.push(change.scope);
+        book.excused.push(capped);
     }
 }
 
@@ -198,12 +224,12 @@ proptest! {
         let mut book = Book::default();
         for op in ops {
             perform(&mut ledger, &mut book, op);
-            for scope in all_scopes() {
-                let Some(balance) = ledger.balance(&scope) else { continue };
-                prop_assert_eq!(balance.leased, book.leased(&scope), "leased of {}", &scope);
-                prop_assert_eq!(balance.settled, book.settled(&scope), "settled of {}", &scope);
+            for capped in all_scopes() {
+                let Some(balance) = ledger.balance(&capped.0, capped.1) else { continue };
+                prop_assert_eq!(balance.leased, book.leased(&capped), "leased of {:?}", &capped);
+                prop_assert_eq!(balance.settled, book.settled(&capped), "settled of {:?}", &capped);
                 let within = balance.cap.is_none_or(|cap| balance.settled + balance.leased <= cap);
-                prop_assert!(within || book.excused.contains(&scope), "{} {:?}", &scope, balance);
+                prop_assert!(within || book.excused.contains(&capped), "{:?} {:?}", &capped, balance);
             }
         }
         // Quiescence: nothing stays promised, and what is left can be spent.
@@ -212,14 +238,12 @@ proptest! {
         }
         prop_assert_eq!(ledger.calls_in_flight(), 0);
         for scope in all_scopes() {
-            prop_assert!(ledger.balance(&scope).is_none_or(|b| b.leased == 0));
+            prop_assert!(ledger.balance(&scope.0, scope.1).is_none_or(|b| b.leased == 0));
         }
-        let run = *ledger.balance(&Scope::Run).expect("always there");
+        ledger.set_caps(&Caps::default());
+        let run = *ledger.balance(&Scope::Run, Measure::NanoUsd).expect("always there");
         if !run.frozen && run.settled <= run.cap.expect("always capped") {
-            let role = Role::ALL.into_iter().find(|r| ledger.balance(&Scope::Role(*r)).is_some_and(|b| b.cap.is_none()));
-            if let Some(role) = role.filter(|role| role.may_use_reserve()) {
-                prop_assert_eq!(ledger.lease(LeaseId(u64::MAX), &ask(role, run.left(), 1)), Ok(()), "blocked below its cap");
-            }
+            prop_assert_eq!(ledger.lease(LeaseId(u64::MAX), &ask(Role::Planner, run.left(), 1)), Ok(()), "blocked below its cap");
         }
     }
 
@@ -264,6 +288,21 @@ fn a_refusal_tells_waiting_from_pausing() {
 }
 
 #[test]
+fn caps_of_one_attempt_and_one_call_hold_beside_the_others() {
+    let mut ledger = Ledger::new(&Caps { attempt: Some(NanoUsd(100)), call: Some(NanoUsd(80)), ..Caps::default() });
+    let on = |no, money| Ask { subtask: Some(subtask(1)), attempt: Some(Try { row: Some(7), no }), ..ask(Role::Executor, money, 1) };
+    assert_eq!(ledger.admit(&on(1, 81)).expect_err("over the call's cap").scope, Scope::Call);
+    ledger.lease(LeaseId(1), &on(1, 60)).expect("room");
+    assert_eq!(ledger.admit(&on(1, 41)).expect_err("over the attempt's cap").scope, Scope::Attempt);
+    assert_eq!(ledger.admit(&on(2, 80)), Ok(()), "another attempt has a cap of its own");
+    assert_eq!(ledger.admit(&ask(Role::Planner, 80, 1)), Ok(()), "a planner makes no attempts");
+    ledger.settle(LeaseId(1), Charge::Known { money: NanoUsd(10), tokens: 1 }).expect("in flight");
+    ledger.lease(LeaseId(2), &on(1, 80)).expect("room again");
+    ledger.release(LeaseId(2)).expect("in flight");
+    assert_eq!(ledger.spent(), NanoUsd(10));
+}
+
+#[test]
 fn a_cap_lowered_below_spending_stops_new_calls_and_nothing_else() {
     let mut ledger = ledger(1000);
     ledger.lease(LeaseId(1), &ask(Role::Executor, 300, 0)).expect("room");
@@ -294,7 +333,10 @@ fn an_overrun_freezes_the_scope_until_a_person_raises_its_cap() {
 
 #[test]
 fn token_caps_bound_a_role_and_dollar_caps_a_subtask() {
-    let mut ledger = Ledger::new(&Caps { planner_tokens: Some(100), ..Caps::default() });
+    let mut ledger = Ledger::new(&{
+        let planner = RoleCaps { tokens: Some(100), usd: None };
+        Caps { roles: [planner, RoleCaps::default(), RoleCaps::default()], ..Caps::default() }
+    });
     assert_eq!(ledger.admit(&ask(Role::Executor, 1, 1_000_000)), Ok(()));
     let refused = ledger.admit(&ask(Role::Planner, 1, 101)).expect_err("over the role's cap");
     assert_eq!(

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ground, Policy, RouteTo, Slots};
+use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Slots};
 use crate::ids::Tier;
 use crate::plan::write_span;
+use crate::units::NanoUsd;
 
 impl Policy {
     /// Every effective setting, key and value as they would be written; those that are at a limitless or
@@ -101,15 +102,23 @@ impl Policy {
         ] {
             row(format!("limits.{field}"), span.map_or_else(|| "none".to_owned(), write_span));
         }
-        let budget = &self.budget;
-        row("budget.run_usd".into(), budget.run_usd.usd());
-        row("budget.confirm_above_usd".into(), budget.confirm_above_usd.map_or_else(|| "none".to_owned(), |usd| usd.usd()));
-        for (field, tokens) in [
-            ("planner_tokens", budget.planner_tokens),
-            ("executor_tokens", budget.executor_tokens),
-            ("reviewer_tokens", budget.reviewer_tokens),
-        ] {
-            row(format!("budget.{field}"), or_none(tokens));
+        row("budget.run_usd".into(), self.budget.run_usd.usd());
+        for (field, cap) in self.budget.clone().caps() {
+            let value = match cap {
+                Cap::Usd(usd) => or_none(usd.map(NanoUsd::usd)),
+                Cap::Tokens(tokens) => or_none(*tokens),
+            };
+            row(format!("budget.{field}"), value);
+        }
+        let main = self.quota.windows.get(MAIN_WINDOW);
+        row("quota.window".into(), main.map_or_else(|| "none".to_owned(), |window| write_span(window.span)));
+        row("quota.units".into(), or_none(main.map(|window| window.units)));
+        for (name, window) in self.quota.windows.iter().filter(|(name, _)| *name != MAIN_WINDOW) {
+            row(format!("quota.windows.{name}.window"), write_span(window.span));
+            row(format!("quota.windows.{name}.units"), window.units.to_string());
+        }
+        for (tier, weight) in &self.quota.weights {
+            row(format!("quota.weights.{tier}"), weight.to_string());
         }
         row("service.batch".into(), self.service.batch.to_string());
         row("service.batch_rows".into(), self.service.batch_rows.to_string());

@@ -37,6 +37,8 @@ pub enum Kind {
     Types,
     Grounds,
     Switch,
+    MaybeUnits,
+    Weight,
     Text,
 }
 
@@ -67,6 +69,8 @@ impl Kind {
                 format!("\"any\" or a list of {}", names.join(", "))
             }
             Self::Switch => "true or false".to_owned(),
+            Self::MaybeUnits => "units above 0 with at most 3 decimal places, at most a million, e.g. 300, or \"none\"".to_owned(),
+            Self::Weight => "a weight from 0 to 1000 with at most 3 decimal places, e.g. 0.3".to_owned(),
             Self::Text => "a text".to_owned(),
         }
     }
@@ -132,9 +136,24 @@ pub const KEYS: &[Key] = &[
     key("limits.subtask_deadline", Kind::MaybeSpan, "from a subtask's start to its end"),
     key("budget.run_usd", Kind::Usd, "cap of one run"),
     key("budget.confirm_above_usd", Kind::MaybeUsd, "ask before a dearer plan starts"),
+    key("budget.call_usd", Kind::MaybeUsd, "cap of one call"),
+    key("budget.attempt_usd", Kind::MaybeUsd, "cap of one attempt"),
+    key("budget.subtask_usd", Kind::MaybeUsd, "cap of one subtask, over all its rows"),
+    key("budget.run_tokens", maybe(1, TOKENS), "cap on the tokens of one run"),
+    key("budget.planner_usd", Kind::MaybeUsd, "cap on the planner's calls of one run"),
     key("budget.planner_tokens", maybe(1, TOKENS), "cap on the planner's tokens"),
+    key("budget.executor_usd", Kind::MaybeUsd, "cap on the executors' calls of one run"),
     key("budget.executor_tokens", maybe(1, TOKENS), "cap on the executors' tokens"),
+    key("budget.reviewer_usd", Kind::MaybeUsd, "cap on the reviews of one run"),
     key("budget.reviewer_tokens", maybe(1, TOKENS), "cap on the reviews' tokens"),
+    key("budget.day_usd", Kind::MaybeUsd, "cap of one UTC day, over all runs of the home"),
+    key("budget.day_tokens", maybe(1, TOKENS), "cap on the tokens of one UTC day, over all runs of the home"),
+    key("budget.home_usd", Kind::MaybeUsd, "cap of all runs of the home together"),
+    key("quota.window", Kind::MaybeSpan, "how long a unit of your quota counts"),
+    key("quota.units", Kind::MaybeUnits, "units that may count at once"),
+    key("quota.weights.*", Kind::Weight, "units of one call on a tier"),
+    key("quota.windows.*.window", Kind::MaybeSpan, "the same for a further window"),
+    key("quota.windows.*.units", Kind::MaybeUnits, "the same for a further window"),
     key("service.batch", Kind::Switch, "whether rows of bulk work go to their provider's Batch API"),
     key("service.batch_rows", count(1, 50_000), "rows that may be in batches at once"),
     key("service.batch_poll", Kind::Span, "how often a batch is asked after"),
@@ -143,7 +162,6 @@ pub const KEYS: &[Key] = &[
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
 const LATER: &[&str] = &[
-    "budget.day_usd",
     "cache",
     "grants",
     "hedging",
@@ -151,7 +169,6 @@ const LATER: &[&str] = &[
     "limits.tiers",
     "limits.types",
     "quality",
-    "quota",
     "roles.judge",
     "shadow",
     "store",
@@ -219,8 +236,10 @@ pub(super) fn nearest(name: &str) -> Option<String> {
     let words: Vec<&str> = types.collect();
     let candidates = KEYS.iter().flat_map(|key| match key.name.split_once('*') {
         None => vec![key.name.to_owned()],
-        // A tier's name is free: keep the one given. A type or a role is one of a list.
-        Some(("tiers.", _)) => vec![key.name.replace('*', given.get(1).copied().unwrap_or("TIER"))],
+        // The name of a tier or a window is free: keep the one given. A type or a role is one of a list.
+        Some((before @ ("tiers." | "quota.weights." | "quota.windows."), _)) => {
+            vec![key.name.replace('*', given.get(before.matches('.').count()).copied().unwrap_or("NAME"))]
+        }
         Some(_) => words.iter().map(|word| key.name.replace('*', word)).filter(|k| lookup(k).is_some()).collect(),
     });
     let best = candidates.map(|known| (distance(&name, &known), known)).min()?;

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::Role;
 use crate::call::Deadlines;
 use crate::time::Millis;
-use crate::units::NanoUsd;
 
 /// How often a planner is shown the faults of its plan and may mend it (design.md "The plan").
 pub const MAX_MENDS: u32 = 2;
@@ -117,33 +116,5 @@ impl OutputTokens {
             Role::Executor => self.executor,
         };
         if again { limit.saturating_mul(2) } else { limit }
-    }
-}
-
-/// Caps of a run. The ledger keeps settled + leased ≤ cap for each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BudgetPolicy {
-    /// Cap of the run; $5 unless configured (said on screen).
-    pub run_usd: NanoUsd,
-    /// Ask a person before a plan estimated above this starts. `None` = never.
-    pub confirm_above_usd: Option<NanoUsd>,
-    /// Tokens, input and output, of all planner calls of the run.
-    pub planner_tokens: Option<u64>,
-    /// Tokens of all executor calls of the run.
-    pub executor_tokens: Option<u64>,
-    /// Tokens of all reviews of the run.
-    pub reviewer_tokens: Option<u64>,
-}
-
-impl Default for BudgetPolicy {
-    fn default() -> Self {
-        Self {
-            run_usd: NanoUsd(5 * NanoUsd::DOLLAR.0),
-            confirm_above_usd: None,
-            planner_tokens: None,
-            executor_tokens: None,
-            reviewer_tokens: None,
-        }
     }
 }

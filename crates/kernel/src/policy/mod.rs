@@ -6,10 +6,12 @@
 //! Read first: [`Policy`], then [`Settings::set`].
 
 mod agents;
+mod budget;
 mod entries;
 mod escalation;
 mod keys;
 mod limits;
+mod quota;
 mod service;
 mod settings;
 
@@ -24,9 +26,11 @@ use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
 pub use agents::{AgentPolicy, Billing};
+pub use budget::{BudgetPolicy, Cap};
 pub use escalation::{Escalation, Ground};
 pub use keys::{KEYS, Key, Kind, distance};
-pub use limits::{BudgetPolicy, Limits, MAX_MENDS, OutputTokens, Slots};
+pub use limits::{Limits, MAX_MENDS, OutputTokens, Slots};
+pub use quota::{MAIN_WINDOW, QuotaPolicy, QuotaWindow};
 pub use service::ServicePolicy;
 pub use settings::{Fault, Rung, Setting, Settings};
 
@@ -77,6 +81,9 @@ pub struct Policy {
     /// Flex, priority and batches.
     #[serde(default)]
     pub service: ServicePolicy,
+    /// Rolling windows of a subscription, and what a call weighs.
+    #[serde(default, skip_serializing_if = "QuotaPolicy::is_empty")]
+    pub quota: QuotaPolicy,
     /// Providers that are agents, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agents: BTreeMap<String, AgentPolicy>,
@@ -245,6 +252,7 @@ impl Policy {
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
             service: ServicePolicy::default(),
+            quota: QuotaPolicy::default(),
             agents: BTreeMap::new(),
         }
     }

@@ -7,15 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Kind, find};
-use super::{Ground, Policy, RouteTo, Slots, TierPolicy, Who};
+use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Slots, TierPolicy, Who};
 use crate::call::{Effort, Verbosity};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{TaskType, parse_span};
 use crate::time::Millis;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 /// Largest cap that can be set: a million dollars, far below where sums saturate.
 const MOST_USD: NanoUsd = NanoUsd(1_000_000 * NanoUsd::DOLLAR.0);
+
+/// Largest weight of a call.
+const MOST_WEIGHT: QuotaUnits = QuotaUnits(1_000 * QuotaUnits::ONE.0);
 
 /// A value as written. Numbers stay text, so that money never passes through a float.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +137,7 @@ pub(super) enum Value {
     MaybeTier(Option<Tier>),
     Grounds(Option<BTreeSet<Ground>>),
     Switch(bool),
+    Units(Option<QuotaUnits>),
     Text(String),
 }
 
@@ -146,6 +150,9 @@ impl Settings {
         let found = find(key)?;
         if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
+        }
+        if let Some(name) = found.name.strip_prefix("quota.windows.").and_then(|rest| rest.split('.').next()) {
+            window_name(name).map_err(|expected| Fault::bad(key, value, expected))?;
         }
         let value = read(&found.name, found.key.kind, value).map_err(|expected| Fault::bad(key, value, expected))?;
         self.values.insert(found.name.clone(), value);
@@ -260,6 +267,20 @@ fn fits(policy: &Policy) -> Result<(), Fault> {
             on(format!("ladders.{kind}"), tier)?;
         }
     }
+    for (name, window) in &policy.quota.windows {
+        let section = if name == MAIN_WINDOW { "quota".to_owned() } else { format!("quota.windows.{name}") };
+        let absent =
+            |field: &str, example: &str| Fault::bad(&format!("{section}.{field}"), &"(absent)", format!("write both, e.g. {example}"));
+        if window.span == Millis(0) {
+            return Err(absent("window", "window = \"5h\""));
+        }
+        if window.units.is_zero() {
+            return Err(absent("units", "units = 300"));
+        }
+    }
+    for tier in policy.quota.weights.keys() {
+        on(format!("quota.weights.{tier}"), tier)?;
+    }
     for (tier, bound) in &policy.tiers {
         if bound.max_tools == Some(0) && bound.max_tool_calls.is_some_and(|n| n > 0) {
             return Err(Fault::bad(&format!("tiers.{tier}.max_tool_calls"), &"> 0", "max_tools is 0: set both to 0 or neither"));
@@ -279,6 +300,7 @@ fn apply(policy: &mut Policy, key: &str, value: &Value) -> Result<(), Fault> {
         }
         "limits" => apply_limit(policy, rest, value),
         "budget" => apply_budget(policy, rest, value),
+        "quota" => apply_quota(policy, rest, value),
         _ => apply_choice(policy, section, rest, value),
     };
     // A key of the table without an arm here would be parsed and ignored; tests set every key.
@@ -366,12 +388,32 @@ fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
 
 fn apply_budget(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
     let budget = &mut policy.budget;
+    if let ("run_usd", Value::Usd(Some(usd))) = (field, value) {
+        budget.run_usd = *usd;
+        return Some(());
+    }
+    let (_, cap) = budget.caps().into_iter().find(|(name, _)| *name == field)?;
+    match (cap, value) {
+        (Cap::Usd(cap), Value::Usd(usd)) => *cap = *usd,
+        (Cap::Tokens(cap), Value::Count(n)) => *cap = *n,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn apply_quota(policy: &mut Policy, rest: &str, value: &Value) -> Option<()> {
+    let quota = &mut policy.quota;
+    if let (Some(tier), Value::Units(Some(weight))) = (rest.strip_prefix("weights."), value) {
+        quota.weights.insert(Tier::new(tier).ok()?, *weight);
+        return Some(());
+    }
+    let (name, field) = rest.strip_prefix("windows.").map_or(Some((MAIN_WINDOW, rest)), |rest| rest.split_once('.'))?;
     match (field, value) {
-        ("run_usd", Value::Usd(Some(usd))) => budget.run_usd = *usd,
-        ("confirm_above_usd", Value::Usd(usd)) => budget.confirm_above_usd = *usd,
-        ("planner_tokens", Value::Count(n)) => budget.planner_tokens = *n,
-        ("executor_tokens", Value::Count(n)) => budget.executor_tokens = *n,
-        ("reviewer_tokens", Value::Count(n)) => budget.reviewer_tokens = *n,
+        // Comes after the units, by the order of keys.
+        ("window", Value::Span(None)) => drop(quota.windows.remove(name)),
+        ("window", Value::Span(Some(span))) => quota.windows.entry(name.to_owned()).or_default().span = *span,
+        ("units", Value::Units(None)) => {}
+        ("units", Value::Units(Some(units))) => quota.windows.entry(name.to_owned()).or_default().units = *units,
         _ => return None,
     }
     Some(())
@@ -452,6 +494,13 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
             "auto" => Ok(Value::Slots(Slots::Auto)),
             text => whole(text).filter(|n| (1..=100_000).contains(n)).map(|n| Value::Slots(Slots::At(narrow(n)))).ok_or_else(wrong),
         },
+        Kind::MaybeUnits => match text()? {
+            text if absent(text) => Ok(Value::Units(None)),
+            text => QuotaUnits::parse(text).filter(|units| !units.is_zero()).map(|units| Value::Units(Some(units))).ok_or_else(wrong),
+        },
+        Kind::Weight => {
+            QuotaUnits::parse(text()?).filter(|units| *units <= MOST_WEIGHT).map(|units| Value::Units(Some(units))).ok_or_else(wrong)
+        }
         Kind::Types => {
             let types: Option<BTreeSet<TaskType>> = list().iter().map(|t| TaskType::parse(t)).collect();
             types.map(Value::Types).ok_or_else(wrong)
@@ -462,6 +511,16 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
             Setting::Text(text) => Ok(Value::Text(text.clone())),
             Setting::List(_) | Setting::Empty => Err(wrong()),
         },
+    }
+}
+
+/// Names of further windows are shown and stored, so they are plain words.
+fn window_name(name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    match plain && (1..=32).contains(&name.len()) {
+        true if name == MAIN_WINDOW => Err("that is the window of [quota] itself: choose another name".to_owned()),
+        true => Ok(()),
+        false => Err("name a window with 1 to 32 of a-z, 0-9, - and _".to_owned()),
     }
 }
 

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::Service;
 use crate::time::Millis;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 fn tier(name: &str) -> Tier {
     Tier::new(name).unwrap()
@@ -53,6 +54,7 @@ fn sample(kind: Kind) -> &'static str {
         Kind::MaybeTier => "mini",
         Kind::Grounds => "check,conflict",
         Kind::Switch => "false",
+        Kind::MaybeUnits | Kind::Weight => "7.5",
         Kind::Text => "Be brief.",
     }
 }
@@ -61,12 +63,19 @@ fn sample(kind: Kind) -> &'static str {
 fn every_listed_key_changes_the_policy() {
     let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     for key in KEYS {
-        let free = if key.name.starts_with("tiers.") { "mini" } else { "classify" };
+        let free = if ["tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
         let name = key.name.replace('*', free);
         let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
         let value = if key.name.contains("max_review") || key.name == "limits.max_tries" { "77" } else { value };
         let value = if key.name == "service.batch" { "true" } else { value };
-        let policy = settings(&[(&name, value)]).finish(&catalog()).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        // A window is a span and units: neither means anything alone.
+        let other = match name.strip_prefix("quota.").and_then(|rest| rest.rsplit('.').next()) {
+            Some("window") => Some((name.trim_end_matches("window").to_owned() + "units", "8")),
+            Some("units") => Some((name.trim_end_matches("units").to_owned() + "window", "9s")),
+            _ => None,
+        };
+        let pairs = other.iter().map(|(key, value)| (key.as_str(), *value)).chain([(name.as_str(), value)]);
+        let policy = settings(&pairs.collect::<Vec<_>>()).finish(&catalog()).unwrap_or_else(|fault| panic!("{name}: {fault}"));
         assert_ne!(policy, plain, "{name} is parsed and ignored");
         assert_ne!(policy.hash(), plain.hash(), "{name}");
     }
@@ -83,11 +92,11 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    for key in ["budget.day_usd", "quota.window", "quality.classify", "shadow.rate", "limits.types.classify", "hedging"] {
+    for key in ["quality.classify", "shadow.rate", "limits.types.classify", "hedging"] {
         assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
     }
-    let empty = Settings::default().set("quota", &Setting::Empty).unwrap_err();
-    assert_eq!(empty.to_string(), "not supported yet: quota");
+    let empty = Settings::default().set("shadow", &Setting::Empty).unwrap_err();
+    assert_eq!(empty.to_string(), "not supported yet: shadow");
 }
 
 #[test]
@@ -152,6 +161,11 @@ fn what_is_shown_of_a_policy_makes_the_same_policy() {
         ("escalation.only_on", "form,check"),
         ("additions.planner", "You plan."),
         ("prompt_cache.executor", "false"),
+        ("quota.window", "5h"),
+        ("quota.units", "300.5"),
+        ("quota.windows.week.window", "7d"),
+        ("quota.windows.week.units", "2000"),
+        ("quota.weights.mini", "0.3"),
     ];
     let policy = settings(&pairs).finish(&catalog()).unwrap();
     let mut again = Settings::default();
@@ -171,6 +185,72 @@ fn roles_and_routes_must_be_on_the_ladder() {
         let fault = settings(&[(key, "huge")]).finish(&catalog()).unwrap_err();
         assert!(fault.to_string().contains("no such tier: use one of nano, mini, flagship"), "{fault}");
     }
+}
+
+#[test]
+fn a_quota_window_is_a_span_and_units() {
+    let half = settings(&[("quota.units", "300")]).finish(&catalog()).unwrap_err().to_string();
+    assert_eq!(half, "quota.window = (absent): write both, e.g. window = \"5h\"");
+    let half = settings(&[("quota.windows.week.window", "7d")]).finish(&catalog()).unwrap_err().to_string();
+    assert!(half.starts_with("quota.windows.week.units = (absent)"), "{half}");
+    let gone = settings(&[("quota.units", "300"), ("quota.window", "none")]).finish(&catalog()).unwrap();
+    assert!(gone.quota.is_empty());
+    let stray = settings(&[("quota.weights.huge", "1")]).finish(&catalog()).unwrap_err().to_string();
+    assert!(stray.contains("no such tier: use one of nano, mini, flagship"), "{stray}");
+    assert!(said("quota.units", "0").contains("use units above 0"));
+    assert!(said("quota.windows.main.units", "5").contains("choose another name"));
+    assert!(said("quota.windows.A b.units", "5").contains("name a window with"));
+    assert!(said("quota.weights.mini", "1001").contains("a weight from 0 to 1000"));
+}
+
+#[test]
+fn a_call_weighs_what_its_tier_does_and_twice_that_when_it_is_to_be_fast() {
+    let model = ModelRef::new("p/any").unwrap();
+    let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
+    assert_eq!(plain.units_of(&tier("mini"), &model, Service::Default), QuotaUnits(0));
+    let quota = [("quota.window", "5h"), ("quota.units", "50"), ("quota.weights.mini", "0.3")];
+    let mut policy = settings(&quota).finish(&catalog()).unwrap();
+    assert_eq!(policy.units_of(&tier("mini"), &model, Service::Default), QuotaUnits(300));
+    assert_eq!(policy.units_of(&tier("mini"), &model, Service::Priority), QuotaUnits(600));
+    assert_eq!(policy.units_of(&tier("flagship"), &model, Service::Flex), QuotaUnits(1_000));
+    // What an agent says of its own model is nearer to the truth than the tier's weight.
+    let agent = AgentPolicy { units: [("own".to_owned(), QuotaUnits(700))].into(), ..AgentPolicy::default() };
+    policy.agents.insert("p".to_owned(), agent);
+    assert_eq!(policy.units_of(&tier("mini"), &ModelRef::new("p/own").unwrap(), Service::Default), QuotaUnits(700));
+    assert_eq!(policy.units_of(&tier("mini"), &model, Service::Default), QuotaUnits(300));
+}
+
+#[test]
+fn what_widens_a_quota_is_named() {
+    let of = |pairs: &[(&str, &str)]| settings(pairs).finish(&catalog()).unwrap().quota;
+    let bound = of(&[("quota.window", "5h"), ("quota.units", "50"), ("quota.weights.mini", "0.3")]);
+    let with =
+        |key, value| of(&[("quota.window", "5h"), ("quota.units", "50"), ("quota.weights.mini", "0.3"), (key, value)]).widens(&bound);
+    for (key, value) in [
+        ("quota.units", "51"),
+        ("quota.window", "4h"),
+        ("quota.window", "none"),
+        ("quota.weights.mini", "0.2"),
+        ("quota.weights.nano", "0.9"),
+    ] {
+        let named = if value == "none" { "quota.window" } else { key };
+        assert_eq!(with(key, value).as_deref(), Some(named), "{key} = {value}");
+    }
+    for (key, value) in [("quota.units", "49"), ("quota.window", "6h"), ("quota.weights.mini", "0.4"), ("quota.weights.nano", "1")] {
+        assert_eq!(with(key, value), None, "{key} = {value}");
+    }
+    assert_eq!(
+        of(&[
+            ("quota.windows.day.window", "1d"),
+            ("quota.windows.day.units", "5"),
+            ("quota.window", "5h"),
+            ("quota.units", "50"),
+            ("quota.weights.mini", "0.3")
+        ])
+        .widens(&bound),
+        None
+    );
+    assert_eq!(bound.widens(&QuotaPolicy::default()), None);
 }
 
 #[test]

@@ -11,19 +11,19 @@ pub(super) use graph::waits_for;
 
 use std::sync::Arc;
 
+use super::caps;
 use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
-    Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
+    Tried,
 };
-use crate::budget::{Ask, Caps, Charge, LeaseId, Ledger, Role};
+use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
-use crate::policy::BudgetPolicy;
 use crate::route::{GiveUp, Repair};
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
     /// Whether the account refuses everybody, or serves again.
@@ -48,7 +48,7 @@ impl State {
         let at = stamped.at;
         match &stamped.event {
             Event::RunStarted(start) => {
-                self.ledger = Ledger::new(&caps(&start.policy.budget));
+                self.ledger = Ledger::new(&caps::of_run(&start.policy));
                 self.started_at = at;
                 self.phase = Phase::Planning;
                 if start.planned {
@@ -58,6 +58,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.waiting.goes_on(at);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
@@ -73,12 +74,10 @@ impl State {
             }
             Event::Repinned { policy } => {
                 let mut start = self.start().clone();
-                let caps = caps(&policy.budget);
-                self.ledger.set_role_cap(Role::Planner, caps.planner_tokens);
-                self.ledger.set_role_cap(Role::Executor, caps.executor_tokens);
-                self.ledger.set_role_cap(Role::Reviewer, caps.reviewer_tokens);
+                self.ledger.set_caps(&caps::of_run(policy));
                 start.policy = policy.clone();
                 self.started = Some(Arc::new(start));
+                self.cap_subtasks();
             }
             Event::PlanSubtask { subtask, .. } => self.add_task((**subtask).clone()),
             Event::PlanFaulted { faults, mend } => {
@@ -142,14 +141,17 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, units, home, .. } => {
                 self.last_call = self.last_call.max(call.0);
-                let key = self.caller_key(caller);
+                let key = self.key_of(caller);
+                self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
+                    attempt: caller.attempt(),
                     money: *lease_usd,
                     tokens: *lease_tokens,
+                    units: *units,
                 };
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
@@ -190,6 +192,7 @@ impl State {
                     service: *service,
                     batch: None,
                     since: at,
+                    home: *home,
                 };
                 if *service == Service::Batch {
                     self.gather_call(*call, model, lease_tokens.saturating_sub(u64::from(*max_output_tokens)));
@@ -202,6 +205,10 @@ impl State {
                     self.leaves_batch(*call, &flight);
                 }
                 let lease = LeaseId(call.0);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
+                let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
+                self.waiting.ended(*call, tokens, leased);
+                let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -213,9 +220,9 @@ impl State {
                 };
                 if *sent {
                     self.usage.record(&flight.tier, usage.as_ref());
-                    let units = self.start().policy.agent(&flight.model).map(|agent| agent.units_of(&flight.model));
-                    self.usage.count(&flight.tier, units.unwrap_or_default());
+                    self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
+                    self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
                 self.starved.clear();
@@ -289,9 +296,10 @@ impl State {
                     self.fresh.push(key);
                 }
             }
-            Event::AttemptEnded { unit, tier, ending, failure, accepted, reason, .. } => {
+            Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
             }
             Event::Escalated { unit, .. } => {
@@ -322,7 +330,7 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message } => {
+            Event::LeaseRefused { role, scope, message, .. } => {
                 self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
             }
             Event::Reserved { review_usd } => {
@@ -424,18 +432,14 @@ impl State {
                 });
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
-            Event::RunPaused(summary) => self.ended = Some(summary.clone()),
+            Event::RunPaused(summary) => {
+                self.waiting.stands(at);
+                self.ended = Some(summary.clone());
+            }
             Event::RunEnded(summary) => {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    fn caller_key(&self, caller: &Caller) -> Option<Key> {
-        match caller {
-            Caller::Executor { unit, .. } => self.key(unit),
-            _ => None,
         }
     }
 
@@ -570,13 +574,4 @@ pub fn uses_view(spec: &Subtask) -> bool {
 pub fn may_write(spec: &Subtask) -> bool {
     const WRITERS: [&str; 3] = ["apply_patch", "write_file", "run_command"];
     !spec.writes.is_empty() || spec.tools.iter().any(|t| WRITERS.contains(&t.as_str()))
-}
-
-fn caps(budget: &BudgetPolicy) -> Caps {
-    Caps {
-        run: budget.run_usd,
-        planner_tokens: budget.planner_tokens,
-        executor_tokens: budget.executor_tokens,
-        reviewer_tokens: budget.reviewer_tokens,
-    }
 }

@@ -7,12 +7,13 @@ mod caller;
 mod deeds;
 mod files;
 mod started;
+mod summary;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Role, UsageByTier};
+use crate::budget::{HomeLease, Role, Scope};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -22,13 +23,14 @@ use crate::policy::Policy;
 use crate::route::{Failure, Repair};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use caller::*;
 pub use deeds::*;
 pub use files::*;
 pub use started::*;
+pub use summary::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,6 +308,12 @@ pub enum Event {
         /// The service asked for, when not the default.
         #[serde(default, skip_serializing_if = "is_default")]
         service: Service,
+        /// What it counts against a quota.
+        #[serde(default, skip_serializing_if = "QuotaUnits::is_zero")]
+        units: QuotaUnits,
+        /// Its lease of the home, where its runs share a cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        home: Option<HomeLease>,
         /// What it is made of; an executor's later calls add only turns that are on record anyway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         opening: Vec<PartReceipt>,
@@ -402,6 +410,9 @@ pub enum Event {
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         evidence: String,
+        /// Not run again: it passed in an earlier run, on the same files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
         ms: Millis,
     },
     #[serde(rename = "attempt.completed")]
@@ -466,8 +477,16 @@ pub enum Event {
     /// A source of rows has no more of them.
     #[serde(rename = "rows.ended")]
     RowsEnded { source: SubtaskOrInput, rows: u64 },
+    /// A call may not start: a cap has no room for it.
     #[serde(rename = "budget.refused")]
-    LeaseRefused { role: Role, scope: String, message: String },
+    LeaseRefused {
+        role: Role,
+        scope: Scope,
+        message: String,
+        /// When time alone makes room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
     Reserved { review_usd: NanoUsd },
@@ -502,7 +521,15 @@ pub enum Event {
     #[serde(rename = "run.told")]
     Told { text: String },
     #[serde(rename = "review.completed")]
-    Reviewed { round: u32, verdict: ReviewVerdict, summary: String, review: Box<Review> },
+    Reviewed {
+        round: u32,
+        verdict: ReviewVerdict,
+        summary: String,
+        review: Box<Review>,
+        /// The same work was approved in an earlier run: nothing was paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
+    },
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },
@@ -585,24 +612,4 @@ pub struct BulkRules {
     pub max_failure_rate: Option<f64>,
     /// 0..1 of finished rows.
     pub max_escalation_rate: Option<f64>,
-}
-
-/// The closing line of a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// How it ended.
-    pub status: RunStatus,
-    /// The result, on completion; else why it stands still, in a sentence.
-    pub output: String,
-    /// Why it could not go on, when a fault is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorClass>,
-    /// All money spent so far.
-    pub cost_usd: NanoUsd,
-    /// What the same tokens would have cost on the flagship: computed, not measured.
-    pub all_flagship_cost_usd: NanoUsd,
-    /// Since the run started, waiting included.
-    pub duration_ms: Millis,
-    /// Calls and tokens by tier.
-    pub usage: UsageByTier,
 }

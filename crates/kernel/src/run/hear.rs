@@ -10,6 +10,7 @@ use super::action::{Fact, RowRead};
 use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
+use crate::budget::Measure;
 use crate::call::{Answer, CallError};
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
@@ -82,12 +83,7 @@ impl Run {
                 self.session.settled_one();
                 self.checked(unit, attempt, check, verdict, evidence, ms);
             }
-            Fact::Reused { unit, earlier } => {
-                if let Some(key) = self.state.key(&unit) {
-                    self.leads_no_more(key);
-                    self.reused(key, earlier);
-                }
-            }
+            Fact::LookedUp { caller, earlier } => self.looked_up(&caller, earlier),
             Fact::RowsRead { source, rows, total } => {
                 self.session.settled_one();
                 self.rows_read(source, rows, total);
@@ -113,6 +109,7 @@ impl Run {
                 self.session.applying = false;
                 self.record(Event::PatchApplied { error });
             }
+            Fact::HomeRefused { caller, refused } => self.home_refused(&caller, &refused),
             Fact::Told(text) => self.record(Event::Told { text }),
             Fact::Replied { item, reply } => self.replied(item, reply),
             Fact::CapRaised(cap) => {
@@ -139,7 +136,7 @@ impl Run {
         self.let_go();
         let lost: Vec<CallNo> = self.state.calls.iter().filter(|(_, flight)| flight.batch.is_none()).map(|(call, _)| *call).collect();
         for call in lost {
-            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+            let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
             self.record(Event::CallEnded {
                 call,
                 result: CallResult::Lost,
@@ -157,7 +154,7 @@ impl Run {
     fn answered(&mut self, call: CallNo, answer: Result<Answer, CallError>, ms: Millis, first_ms: Option<Millis>) {
         let Some(flight) = self.state.calls.get(&call).cloned() else { return };
         let batch = flight.batch;
-        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.money);
+        let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
         let (usage, service, sent) = match &answer {
             Ok(answer) => (answer.usage, answer.service.unwrap_or(flight.service), true),
             Err(error) => (error.usage, flight.service, error.sent),
@@ -196,7 +193,7 @@ impl Run {
     }
 
     fn frozen(&self) -> bool {
-        self.state.ledger.balance(&crate::budget::Scope::Run).is_some_and(|b| b.frozen)
+        self.state.ledger.balance(&crate::budget::Scope::Run, Measure::NanoUsd).is_some_and(|b| b.frozen)
     }
 
     fn stage(&self, unit: &Unit) -> Option<Stage> {
@@ -395,29 +392,7 @@ impl Run {
         }
     }
 
-    fn reused(&mut self, key: Key, earlier: super::Earlier) {
-        if self.state.work.get(&key).is_none_or(|w| w.attempt.is_none()) {
-            return;
-        }
-        let route = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map(|a| (a.tier.clone(), a.model.clone()));
-        let (tier, model) = route.unzip();
-        self.record(Event::SubtaskEnded {
-            unit: self.state.unit(key),
-            status: SubtaskStatus::Done,
-            kind: self.state.task(key).spec.kind,
-            output: earlier.output,
-            tier,
-            model,
-            attempts: 0,
-            cost_usd: NanoUsd::ZERO,
-            error: None,
-            reused_from: Some(earlier.run),
-            change: None,
-        });
-        self.forget_row(key);
-    }
-
-    fn forget_row(&mut self, key: Key) {
+    pub(super) fn forget_row(&mut self, key: Key) {
         if let (Some(row), Some(source)) = (key.row, self.state.task(key).source)
             && !self.state.sources[source as usize].rows.contains_key(&row)
         {

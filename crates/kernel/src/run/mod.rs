@@ -16,11 +16,13 @@
 
 mod action;
 mod apply;
+mod caps;
 mod compact;
 mod errand;
 mod event;
 mod hear;
 mod instructed;
+mod lease;
 mod open;
 mod outcomes;
 mod parts;
@@ -31,6 +33,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -49,6 +52,7 @@ pub use sight::{sees, unseen};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
+pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
 use crate::plan::{Known, PlanStream};
@@ -103,6 +107,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Whose calls wait until equal work was looked for; `None` is the flagship's.
+    looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// Batches that somebody waits for.
@@ -113,6 +119,8 @@ struct Session {
     applying: bool,
     /// The engine goes away.
     draining: bool,
+    /// Leases asked of the home, and what it is to be told.
+    home: lease::AtHome,
 }
 
 /// A row in hand.
@@ -178,6 +186,11 @@ impl Run {
         self.record(Event::Heard { commands: number });
     }
 
+    /// When something was recorded or decided last.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The fold so far, undurable events included.
     pub fn state(&self) -> &State {
         &self.state
@@ -190,6 +203,7 @@ impl Run {
 
     /// Records and folds an event.
     fn record(&mut self, event: Event) {
+        self.note_spending(&event);
         let stamped = Stamped { at: self.now, event };
         self.state.apply(&stamped);
         self.outbox.push(stamped);

@@ -1,4 +1,4 @@
-//! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced, the lease taken.
+//! From "call on behalf of X" to the call itself: the prompt packed, the worst case priced.
 
 mod kit;
 mod planner;
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{CallNo, Run, errand, sight};
-use crate::budget::{Ask, LeaseId, Refused, Role, Scope};
+use super::{Run, errand, sight};
+use crate::budget::{Ask, Measure, Role, Scope};
 use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
@@ -134,7 +134,7 @@ impl Run {
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
-        let shape = match (caller, self.state.index_of(caller)) {
+        let shape = match (caller, self.state.key_of(caller)) {
             (Caller::Compactor { by }, _) => self.compaction_call(*by),
             (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
@@ -180,9 +180,11 @@ impl Run {
         let bytes = request_bytes(&call) as u64 + seen;
         let ask = Ask {
             role,
-            subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            subtask: self.state.key_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            attempt: caller.attempt(),
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
+            units: policy.units_of(&shape.tier, &call.model, call.service),
         };
         let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
         if let Some(agent) = policy.agent(&prepared.call.model) {
@@ -192,56 +194,11 @@ impl Run {
         Ok(prepared)
     }
 
-    /// Takes the lease: intent and lease in one event, or the refusal.
-    pub fn begin_call(&mut self, prepared: &Prepared, now: Timestamp) -> Option<CallNo> {
-        self.now = now;
-        let role = prepared.caller.role();
-        let key = self.state.index_of(&prepared.caller);
-        if self.state.is_starved(role) {
-            key.into_iter().for_each(|key| self.leads_no_more(key));
-            return None; // said already
-        }
-        if let Err(refused) = self.state.ledger.admit(&prepared.ask) {
-            key.into_iter().for_each(|key| self.leads_no_more(key));
-            self.refused(&prepared.caller, &refused);
-            return None;
-        }
-        let call = CallNo(self.state.last_call + 1);
-        self.record(Event::CallStarted {
-            call,
-            caller: prepared.caller.clone(),
-            tier: prepared.tier.clone(),
-            model: prepared.call.model.clone(),
-            lease_usd: prepared.ask.money,
-            lease_tokens: prepared.ask.tokens,
-            max_output_tokens: prepared.call.max_output_tokens,
-            service: prepared.call.service,
-            opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
-        });
-        debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
-        key.into_iter().for_each(|key| self.call_began(key, &prepared.call.model, call));
-        Some(call)
-    }
-
-    /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
-    pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
-        let key = self.state.index_of(caller);
-        if let (Scope::Subtask(_), Some(key)) = (&refused.scope, key) {
-            if refused.leased > 0 && !refused.frozen {
-                self.session.leased_out.insert(key.task);
-            } else {
-                self.over_its_cap(key, refused.to_string());
-            }
-            return;
-        }
-        self.record(Event::LeaseRefused { role: caller.role(), scope: refused.scope.to_string(), message: refused.to_string() });
-    }
-
     /// Holds back what the final review may cost, but never more than a quarter of the cap: a small cap still starts work.
     pub(super) fn reserve_for_review(&mut self) {
         let Ok(review) = self.prepare(&Caller::Reviewer, &Fetched::default()) else { return };
         let Ok(found) = self.catalog.lookup(&review.call.model, Day::of(self.now)) else { return };
-        let cap = self.state.ledger.balance(&Scope::Run).and_then(|b| b.cap).unwrap_or(u64::MAX);
+        let cap = self.state.ledger.balance(&Scope::Run, Measure::NanoUsd).and_then(|b| b.cap).unwrap_or(u64::MAX);
         let open = u64::from(self.state.open).min(MOST_REVIEWED / RESULT_BYTES);
         let bytes = request_bytes(&review.call) as u64 + open * RESULT_BYTES;
         let worst = match self.state.start().policy.agent(&review.call.model) {
@@ -467,7 +424,8 @@ impl Run {
 }
 
 impl State {
-    fn index_of(&self, caller: &Caller) -> Option<Key> {
+    /// The unit a caller works for.
+    pub(super) fn key_of(&self, caller: &Caller) -> Option<Key> {
         match caller {
             Caller::Executor { unit, .. } => self.key(unit),
             _ => None,

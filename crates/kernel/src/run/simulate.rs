@@ -123,6 +123,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         listing: String::new(),
         instructions: Arc::default(),
         roles: String::new(),
+        pipeline: plan.pipeline.clone(),
         policy: Arc::new(policy),
         input: None,
         apply: false,
@@ -185,7 +186,7 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
         }
     };
     let prepared = run.prepare(caller, &Fetched::default()).map_err(|e| e.to_string())?;
-    let Some(call) = run.begin_call(&prepared, clock) else { return Ok(()) };
+    let Some(call) = run.begin_call(&prepared, None, clock) else { return Ok(()) };
     let limit = u64::from(prepared.call.max_output_tokens);
     let input_tokens = tokens_est((prepared.ask.tokens - limit) as usize);
     wire.answers.insert(call, Usage { input_tokens, output_tokens: OUTPUT_TOKENS.min(limit), ..Usage::default() });

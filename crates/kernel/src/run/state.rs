@@ -5,6 +5,7 @@
 mod batches;
 mod desk;
 mod files;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use crate::budget::{Ledger, UsageByTier};
+use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item, Service};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -21,12 +22,13 @@ use crate::plan::{Subtask, TaskType};
 use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use batches::*;
 pub use desk::*;
 pub use files::*;
+pub use waiting::{Waited, Waiting};
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +95,10 @@ pub struct State {
     pub usage: UsageByTier,
     /// What the same tokens would have cost on the flagship, computed call by call.
     pub all_flagship: NanoUsd,
+    /// Units the same calls would have counted on the flagship.
+    pub all_flagship_units: QuotaUnits,
+    /// How long it stood still, and what was spent meanwhile.
+    pub waiting: Waiting,
     /// What the flagship is doing or has to do.
     pub desk: Desk,
     /// What waits for a person.
@@ -178,7 +184,7 @@ pub enum Parked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Starved {
     /// Which scope.
-    pub scope: String,
+    pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
 }
@@ -217,6 +223,8 @@ pub struct InFlight {
     pub batch: Option<u32>,
     /// Since when.
     pub since: Timestamp,
+    /// Its lease of the home, if it needed one.
+    pub home: Option<HomeLease>,
 }
 
 /// One subtask of the plan.

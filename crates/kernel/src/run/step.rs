@@ -93,13 +93,13 @@ impl Run {
         actions
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.session.draining || self.state.stop.is_some()
     }
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        [self.state.wakes_at(), self.waits_until()].into_iter().flatten().min().filter(|_| !self.stopping())
+        [self.state.wakes_at(), self.waits_until(), self.home_waits()].into_iter().flatten().min().filter(|_| !self.stopping())
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -272,10 +272,17 @@ impl Run {
     /// Makes the next call of an attempt, unless it has to wait.
     fn call(&mut self, key: Key, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) -> bool {
         let Some(attempt) = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()) else { return false };
+        if self.session.looking.contains(&Some(key)) {
+            return true; // it does not wait for a gate, nor keeps others from theirs
+        }
         if self.item_missing(key) || self.session.leased_out.contains(&key.task) {
             return false;
         }
-        let (no, opened, tier, model) = (attempt.no, attempt.opened, attempt.tier.clone(), self.model_of(key));
+        let no = attempt.no;
+        if self.home_waits().is_some() || self.is_asking(|| Caller::Executor { unit: self.state.unit(key), attempt: no }) {
+            return false;
+        }
+        let (opened, tier, model) = (attempt.opened, attempt.tier.clone(), self.model_of(key));
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
@@ -313,10 +320,13 @@ impl Run {
             DeskStage::Parked => self.state.parked.iter().any(|(at, who)| *who == Parked::Desk && *at <= self.now),
             DeskStage::Idle | DeskStage::Calling(_) => false,
         };
-        if !due {
+        if !due || self.session.looking.contains(&None) {
             return;
         }
         let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };
+        if self.home_waits().is_some() || self.is_asking(|| caller.clone()) {
+            return;
+        }
         let model = match caller {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
             _ => self.desk_model().1,

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
+use super::worth::Worth;
 use crate::ids::RunId;
 use crate::run::{Event, RunSummary, Stamped, Unit};
 use crate::time::Timestamp;
@@ -78,10 +79,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             });
             ("attempt.completed", with(unit, fields))
         }
-        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, ms } => {
+        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, reused_from, ms } => {
             let fields = json!({
                 "attempt": attempt, "tier": tier, "model": model, "check": check, "verdict": verdict,
-                "evidence": evidence, "duration_ms": ms,
+                "evidence": evidence, "reused_from": reused_from, "duration_ms": ms,
             });
             ("check.completed", with(unit, fields))
         }
@@ -94,7 +95,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { role, scope, message } => ("budget.refused", json!({ "role": role, "scope": scope, "message": message })),
+        Event::LeaseRefused { role, scope, message, retry_at } => {
+            let retry_at = retry_at.map(rfc3339);
+            ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
+        }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BatchStarted { batch, model, calls, .. } => {
@@ -112,8 +116,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::InboxAnswered { item, reply } => ("inbox.answered", json!({ "item": item, "reply": reply })),
         Event::Told { text } => ("run.told", json!({ "text": text })),
-        Event::Reviewed { round, verdict, summary, review } => {
-            ("review.completed", json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": review.revisions }))
+        Event::Reviewed { round, verdict, summary, review, reused_from } => {
+            let revisions = &review.revisions;
+            let fields =
+                json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": revisions, "reused_from": reused_from });
+            ("review.completed", fields)
         }
         Event::Composed { parts, .. } => {
             ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() }))
@@ -146,7 +153,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
 }
 
 fn closing(summary: &RunSummary) -> Value {
-    json!({
+    let mut fields = json!({
         "status": summary.status,
         "output": summary.output,
         "error": summary.error,
@@ -154,7 +161,11 @@ fn closing(summary: &RunSummary) -> Value {
         "all_flagship_cost_usd": usd(summary.all_flagship_cost_usd),
         "duration_ms": summary.duration_ms,
         "usage": summary.usage,
-    })
+    });
+    if let (Some(fields), Value::Object(worth)) = (fields.as_object_mut(), Worth::from(summary).fields()) {
+        fields.extend(worth);
+    }
+    fields
 }
 
 /// RFC 3339 UTC with milliseconds, e.g. `2026-11-21T07:05:09.123Z`.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::budget::{Measure, Scope};
 use crate::context::{self, Wanted};
 use crate::ids::SubtaskId;
 use crate::plan::reference::Reference;
@@ -107,10 +108,25 @@ impl State {
         }
     }
 
+    /// What a subtask may cost: its own cap and that of every subtask both hold.
+    fn cap_of(&self, spec: &Subtask) -> Option<NanoUsd> {
+        [spec.max_cost_usd, self.start().policy.budget.subtask_usd].into_iter().flatten().min()
+    }
+
+    /// Gives every open subtask the cap that holds now.
+    pub(super) fn cap_subtasks(&mut self) {
+        for task in &self.tasks {
+            let cap = self.cap_of(&task.spec);
+            if cap.is_some() || self.ledger.balance(&Scope::Subtask(task.spec.id.clone()), Measure::NanoUsd).is_some() {
+                self.ledger.set_subtask_cap(&task.spec.id, cap);
+            }
+        }
+    }
+
     pub(super) fn add_task(&mut self, spec: Subtask) {
         let task = self.tasks.len() as u32;
         let id = spec.id.clone();
-        if let Some(cap) = spec.max_cost_usd {
+        if let Some(cap) = self.cap_of(&spec) {
             self.ledger.set_subtask_cap(&id, Some(cap));
         }
         let dependents = self.forward.remove(&id).unwrap_or_default();

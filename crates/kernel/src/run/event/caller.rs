@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Unit;
-use crate::budget::Role;
+use crate::budget::{Role, Try};
 
 /// On whose behalf a model is called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +37,14 @@ impl Caller {
             Self::Planner | Self::Replanner | Self::Compactor { .. } => Role::Planner,
             Self::Reviewer => Role::Reviewer,
             Self::Executor { .. } => Role::Executor,
+        }
+    }
+
+    /// Which attempt of its subtask pays.
+    pub fn attempt(&self) -> Option<Try> {
+        match self {
+            Self::Executor { unit, attempt } => Some(Try { row: unit.row, no: *attempt }),
+            _ => None,
         }
     }
 }

@@ -65,7 +65,9 @@ impl Run {
                 self.goes_by_batch(*key, &model)
             }
         };
-        !self.session.landing.is_empty() || !self.session.reading.is_empty() || self.state.to_act.iter().any(joins)
+        let looked_for = self.session.looking.iter().flatten().any(|key| key.row.is_some());
+        let read = !self.session.landing.is_empty() || !self.session.reading.is_empty();
+        read || looked_for || self.is_asking_for_rows() || self.state.to_act.iter().any(joins)
     }
 
     /// Whether the next call of a unit is to travel with others.

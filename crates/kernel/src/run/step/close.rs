@@ -5,7 +5,7 @@ use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
 use crate::policy::Slots;
-use crate::run::event::{Event, RunStatus, RunSummary, SubtaskStatus};
+use crate::run::event::{Basis, Event, RunStatus, RunSummary, SubtaskStatus};
 use crate::run::state::{DeskStage, Key, Phase, Stop};
 use crate::run::{Action, Run, rows};
 
@@ -42,7 +42,8 @@ impl Run {
             return self.record(Event::RunEnded(summary(status, output)));
         }
         if let Some(starved) = self.state.starved.values().next().cloned() {
-            return self.record(Event::RunPaused(summary(RunStatus::BudgetReached, starved.message)));
+            let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
+            return self.record(Event::RunPaused(summary));
         }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
             return; // the gate opens, or the time comes
@@ -79,9 +80,15 @@ impl Run {
         RunSummary {
             status,
             output,
+            short_of: None,
             error,
             cost_usd: self.state.spent(),
             all_flagship_cost_usd: self.state.all_flagship,
+            all_flagship_basis: Basis::Computed,
+            all_flagship_units: self.state.all_flagship_units,
+            accepted: self.state.outcomes().done,
+            human_reviews: self.state.tally.asked,
+            waited: self.state.waiting.waited,
             duration_ms: self.now - self.state.started_at,
             usage: self.state.usage.clone(),
         }

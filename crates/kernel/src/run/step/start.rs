@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::warm::Turn;
 use super::{AT_ONCE, Doors, LOOK_AT, next_in};
-use crate::budget::Role;
+use crate::budget::{Measure, Role, Scope};
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan;
 use crate::plan::reference::{Reference, lookup, outputs};
@@ -60,6 +60,9 @@ impl Run {
         if !(room || self.batch_room()) || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
             return false;
         }
+        if self.home_waits().is_some() {
+            return false;
+        }
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
@@ -77,7 +80,7 @@ impl Run {
         let batched = self.goes_by_batch(key, model);
         let direct = !self.state.must_gather(key);
         // What is to be shown first takes a slot until it is gathered.
-        if (batched && !self.batch_room()) || (!room && !(batched && direct)) {
+        if (batched && !self.batch_room()) || !(room || batched && direct) {
             return false;
         }
         let turn = if direct && !batched { self.turn_of(key, &tier, model) } else { Turn::Go };
@@ -112,12 +115,10 @@ impl Run {
     /// Whether there is money for the first call of an attempt, looked at only where it runs short.
     /// `Some(false)`: not now; `Some(true)`: the unit's own cap ended it.
     fn unaffordable(&mut self, key: Key, tier: &Tier, model: &ModelRef) -> Option<bool> {
-        let balance = self.state.ledger.balance(&crate::budget::Scope::Run)?;
+        let balance = self.state.ledger.balance(&Scope::Run, Measure::NanoUsd)?;
         let left = balance.left().saturating_sub(balance.held_back).saturating_sub(self.session.promised.0);
-        let capped = self.state.task(key).spec.max_cost_usd.is_some();
-        let role = self.state.ledger.balance(&crate::budget::Scope::Role(Role::Executor)).is_some_and(|b| b.cap.is_some());
         let usual = self.session.usual;
-        if !capped && !role && usual.0 > 0 && left / usual.0 >= TIGHT {
+        if !self.tightly_capped(key) && usual.0 > 0 && left / usual.0 >= TIGHT {
             self.session.promised += usual;
             return None;
         }
@@ -128,7 +129,7 @@ impl Run {
         let alone = crate::budget::Ask { money: worst, ..ask.clone() };
         if let Err(refused) = self.state.ledger.admit(&alone) {
             let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
-            let own = matches!(refused.scope, crate::budget::Scope::Subtask(_));
+            let own = matches!(refused.scope, Scope::Subtask(_) | Scope::Attempt | Scope::Call);
             self.refused(&caller, &refused);
             return Some(own && !self.session.leased_out.contains(&key.task));
         }
@@ -138,6 +139,13 @@ impl Run {
         }
         self.session.promised += worst;
         None
+    }
+
+    /// Whether a cap other than the run's dollars bounds a unit.
+    fn tightly_capped(&self, key: Key) -> bool {
+        let budget = &self.state.start().policy.budget;
+        let caps = [budget.call_usd, budget.attempt_usd, budget.subtask_usd, budget.executor_usd, self.state.task(key).spec.max_cost_usd];
+        caps.iter().any(Option::is_some) || budget.executor_tokens.is_some() || budget.run_tokens.is_some()
     }
 
     /// Whether a unit may start while the plan is still arriving.

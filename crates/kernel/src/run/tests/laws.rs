@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::budget::Scope;
+use crate::budget::{Measure, Scope};
 use crate::call::{Call, End, ErrorClass, Item};
 use crate::context;
 use crate::plan::ForEach;
@@ -229,7 +229,7 @@ fn transcript_is_valid(call: &Call) {
 fn money_is_kept(world: &World) {
     let ledger = &world.run.state().ledger;
     for scope in [Scope::Run, Scope::Subtask(id("s0")), Scope::Subtask(id("s1"))] {
-        if let Some(balance) = ledger.balance(&scope)
+        if let Some(balance) = ledger.balance(&scope, Measure::NanoUsd)
             && let Some(cap) = balance.cap
         {
             assert!(balance.frozen || balance.settled + balance.leased <= cap, "{scope}: {balance:?}");

@@ -17,5 +17,7 @@ mod passes;
 mod plan;
 mod services;
 mod trouble;
+mod waiting;
 mod warm;
+mod work;
 mod world;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::*;
-use crate::budget::Scope;
+use crate::budget::{Measure, Scope};
 use crate::call::ErrorClass;
 use crate::run::*;
 use crate::units::NanoUsd;
@@ -197,7 +197,7 @@ fn a_thousand_subtasks_on_a_cap_worth_ten_calls_start_exactly_those_that_fit() {
     assert_eq!(world.kinds().iter().filter(|k| *k == "attempt.started").count(), 10);
     let refusals = world.kinds().iter().filter(|k| *k == "budget.refused").count();
     assert!(refusals <= 11, "{refusals} refusals for ten settlements");
-    assert!(world.run.state().ledger.balance(&Scope::Run).unwrap().settled <= lease.0 * 10);
+    assert!(world.run.state().ledger.balance(&Scope::Run, Measure::NanoUsd).unwrap().settled <= lease.0 * 10);
     world.hear(Fact::CapRaised(NanoUsd(50_000_000_000)));
     world.reopen();
     assert_eq!(world.go().status, RunStatus::Completed);
@@ -220,12 +220,12 @@ fn executors_leave_the_review_its_share() {
     policy.budget.run_usd = NanoUsd(1_000_000_000);
     let mut world = World::given_under(policy, many(3));
     world.go_for(1);
-    let balance = *world.run.state().ledger.balance(&Scope::Run).unwrap();
+    let balance = *world.run.state().ledger.balance(&Scope::Run, Measure::NanoUsd).unwrap();
     assert!(balance.held_back > 0 && balance.held_back <= 250_000_000, "{balance:?}");
     while !world.calls.iter().any(|c| c.1 == Caller::Reviewer) {
         world.go_for(1);
     }
-    assert_eq!(world.run.state().ledger.balance(&Scope::Run).unwrap().held_back, 0, "the review has its lease");
+    assert_eq!(world.run.state().ledger.balance(&Scope::Run, Measure::NanoUsd).unwrap().held_back, 0, "the review has its lease");
 }
 
 #[test]

@@ -277,6 +277,7 @@ impl World {
             listing: String::new(),
             instructions: Arc::default(),
             roles: String::new(),
+            pipeline: None,
             policy: Arc::new(policy),
             input: None,
             apply: true,
@@ -457,13 +458,13 @@ impl World {
                     }
                 };
                 if prepared.call.service == Service::Batch {
-                    if let Some(no) = self.run.begin_call(&prepared, self.now) {
+                    if let Some(no) = self.run.begin_call(&prepared, None, self.now) {
                         self.calls.push((no, prepared.caller.clone(), prepared.tier.clone(), prepared.call.clone()));
                         self.lines.insert(no, prepared);
                     }
                     continue;
                 }
-                match self.run.begin_call(&prepared, self.now) {
+                match self.run.begin_call(&prepared, None, self.now) {
                     Some(no) => jobs.push(Err((no, prepared))),
                     None => self.in_flight -= 1,
                 }
@@ -702,6 +703,7 @@ impl World {
             }
             self.turn();
             if let Some(ended) = &self.run.state().ended {
+                assert_eq!(ended.waited.calls, 0, "nobody is called for who waits");
                 self.fresh = true;
                 return Some(ended.clone());
             }
