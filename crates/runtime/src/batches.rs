@@ -3,17 +3,19 @@
 //! It decides nothing about calls: each line is an answer like any other, and what has no line the kernel ends. A batch
 //! whose making was not heard of is looked for by its key, so that none is made twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brigade_kernel::call::{CallError, ErrorClass};
+use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::ids::{ModelRef, RunId};
-use brigade_kernel::run::{BatchEnd, CallNo, Fact};
+use brigade_kernel::run::{Action, BatchEnd, CallNo, Fact, Run};
 use brigade_kernel::time::Millis;
 use brigade_models::{Batch, BatchLine, Batches, Model};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::engine::Models;
 
 /// A batch that is cancelled is asked after so often; the provider takes minutes.
 const SOON: Duration = Duration::from_secs(2);
@@ -23,6 +25,66 @@ const OFTEN: u32 = 20;
 const RARELY: u32 = 10;
 /// How often a result file is asked for before its lines are given up.
 const READS: u32 = 20;
+
+/// What an engine holds for its batches; who follows them stops with it.
+#[derive(Debug)]
+pub struct Travel {
+    /// Gathered calls, as the lines they will be.
+    lines: HashMap<CallNo, Vec<u8>>,
+    /// Cancelled once nobody wants what batches still bring.
+    given_up: CancellationToken,
+    gone: DropGuard,
+}
+
+impl Default for Travel {
+    fn default() -> Self {
+        Self { lines: HashMap::new(), given_up: CancellationToken::new(), gone: CancellationToken::new().drop_guard() }
+    }
+}
+
+impl Travel {
+    /// Writes the line of a leased call.
+    ///
+    /// # Errors
+    /// When its provider has no Batch API: it was not sent, and may be sent by itself.
+    pub fn join(&mut self, no: CallNo, call: &Call, models: &Models) -> Result<(), CallError> {
+        let provider = call.model.provider();
+        let Some(batches) = models.get(provider).and_then(|model| model.batches()) else {
+            let error = CallError::new(ErrorClass::UnsupportedField, format!("provider {provider} has no Batch API"));
+            return Err(CallError { param: Some("service_tier".to_owned()), sent: false, ..error });
+        };
+        self.lines.insert(no, batches.line(call));
+        Ok(())
+    }
+
+    /// What an [`Action::Batch`] sets off; `None` for any other action.
+    pub fn trip(&mut self, run: &Run, action: Action) -> Option<Trip> {
+        let Action::Batch { batch, key, model, calls, id, fresh } = action else { return None };
+        let mut lines = Vec::new();
+        for line in calls.iter().filter_map(|call| self.lines.remove(call)) {
+            lines.extend_from_slice(&line);
+        }
+        let poll = run.state().start().policy.service.batch_poll.into();
+        let calls = calls.into_iter().collect();
+        Some(Trip { run: run.state().run().clone(), batch, key, model, calls, id, lines: fresh.then_some(lines), poll })
+    }
+
+    /// Sends a batch, or finds it, and waits for it in a task of its own.
+    pub fn follow(&self, trip: Trip, models: &Models, facts: &UnboundedSender<Fact>) {
+        let Some(model) = models.get(trip.model.provider()).cloned() else {
+            let error = CallError::new(ErrorClass::Refused, format!("no provider is called {:?}", trip.model.provider()));
+            // The receiver is the engine.
+            let _ = facts.send(Fact::BatchRefused { batch: trip.batch, error });
+            return;
+        };
+        tokio::spawn(follow(trip, model, facts.clone(), self.given_up.clone(), self.gone.token().child_token()));
+    }
+
+    /// Nobody wants what batches still bring: their providers are asked to stop them.
+    pub fn give_up(&self) {
+        self.given_up.cancel();
+    }
+}
 
 /// A batch to be sent, or found and waited for.
 #[derive(Debug)]
@@ -54,7 +116,7 @@ enum Left {
 }
 
 /// Follows a batch to its end. `given_up`: the provider is asked to stop it; `gone`: nobody listens any more.
-pub async fn follow(trip: Trip, model: Arc<dyn Model>, facts: UnboundedSender<Fact>, given_up: CancellationToken, gone: CancellationToken) {
+async fn follow(trip: Trip, model: Arc<dyn Model>, facts: UnboundedSender<Fact>, given_up: CancellationToken, gone: CancellationToken) {
     let batch = trip.batch;
     let left = tokio::select! {
         left = travel(trip, &*model, &facts, given_up) => left,

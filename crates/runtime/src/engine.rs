@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
 use brigade_kernel::budget::{Amounts, HomeLease};
-use brigade_kernel::call::{Call, CallError, ErrorClass, Service};
+use brigade_kernel::call::{ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
@@ -24,9 +24,9 @@ use brigade_kernel::time::{Millis, Timestamp};
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-use crate::batches::{self, Trip};
+use crate::batches::Travel;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -137,12 +137,8 @@ pub struct Engine {
     fresh: Vec<Fresh>,
     keeping: Option<tokio::task::JoinHandle<()>>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
-    /// Calls gathered for a batch, as the lines they will be.
-    lines: HashMap<CallNo, Vec<u8>>,
-    /// Cancelled once nobody wants what batches still bring.
-    given_up: CancellationToken,
-    /// Ends who waits for batches.
-    gone: DropGuard,
+    /// Calls that travel by batch.
+    batches: Travel,
     /// It was taken up from an engine that left these leases of calls in flight.
     takes_up: Option<Vec<HomeLease>>,
     /// Cancelled once commands under way are not waited for any longer.
@@ -189,9 +185,7 @@ impl Engine {
             fresh: Vec::new(),
             keeping: None,
             show,
-            lines: HashMap::new(),
-            given_up: CancellationToken::new(),
-            gone: CancellationToken::new().drop_guard(),
+            batches: Travel::default(),
             takes_up: None,
             leaving: CancellationToken::new(),
             _lock: lock,
@@ -298,19 +292,17 @@ impl Engine {
                 Action::Call { caller } => {
                     self.call(caller, None, &mut jobs);
                 }
-                Action::Batch { batch, key, model, calls, id, fresh } => {
-                    jobs.push(Job::Follow(self.trip(batch, key, model, &calls, id, fresh)));
-                }
+                Action::Batch { .. } => jobs.extend(self.batches.trip(&self.run, action).map(Job::Follow)),
                 action => jobs.push(Job::Do(action)),
             }
         }
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
             Some(Stop::Cancel) => {
-                self.given_up.cancel();
+                self.batches.give_up();
                 self.cut_all();
             }
-            Some(Stop::Failed(_)) => self.given_up.cancel(),
+            Some(Stop::Failed(_)) => self.batches.give_up(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
         }
@@ -501,7 +493,10 @@ impl Engine {
             return false;
         };
         if batched {
-            self.joins(no, &prepared.call, now);
+            if let Err(error) = self.batches.join(no, &prepared.call, &self.world.models) {
+                let answer = Err(error);
+                self.run.hear(Fact::Answered { call: no, answer, ms: Millis(0), first_ms: None, worked: None }, now);
+            }
             return true;
         }
         let cancel = CancellationToken::new();
@@ -521,30 +516,6 @@ impl Engine {
         if let Some(model) = slot {
             self.world.gates.give_back(&model, now);
         }
-    }
-
-    /// Writes the line of a leased call that travels with others.
-    fn joins(&mut self, no: CallNo, call: &Call, now: Timestamp) {
-        let batches = self.world.models.get(call.model.provider()).and_then(|model| model.batches());
-        match batches {
-            Some(batches) => drop(self.lines.insert(no, batches.line(call))),
-            None => {
-                let message = format!("provider {} has no Batch API", call.model.provider());
-                let error = CallError::new(ErrorClass::UnsupportedField, message);
-                let error = CallError { param: Some("service_tier".to_owned()), sent: false, ..error };
-                self.run.hear(Fact::Answered { call: no, answer: Err(error), ms: Millis(0), first_ms: None, worked: None }, now);
-            }
-        }
-    }
-
-    fn trip(&mut self, batch: u32, key: String, model: ModelRef, calls: &[CallNo], id: Option<String>, fresh: bool) -> Trip {
-        let mut lines = Vec::new();
-        for line in calls.iter().filter_map(|call| self.lines.remove(call)) {
-            lines.extend_from_slice(&line);
-        }
-        let poll = self.run.state().start().policy.service.batch_poll.into();
-        let calls = calls.iter().copied().collect();
-        Trip { run: self.id.clone(), batch, key, model, calls, id, lines: fresh.then_some(lines), poll }
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {
@@ -602,15 +573,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
-                Job::Follow(trip) => {
-                    let Some(model) = self.world.models.get(trip.model.provider()).cloned() else {
-                        let error = CallError::new(ErrorClass::Refused, format!("no provider is called {:?}", trip.model.provider()));
-                        let _ = self.facts.send(Fact::BatchRefused { batch: trip.batch, error });
-                        continue;
-                    };
-                    let gone = self.gone.token().child_token();
-                    tokio::spawn(batches::follow(trip, model, self.facts.clone(), self.given_up.clone(), gone));
-                }
+                Job::Follow(trip) => self.batches.follow(trip, &self.world.models, &self.facts),
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }
         }
