@@ -20,6 +20,8 @@ mod compaction;
 mod continuing;
 #[path = "seeing/costing.rs"]
 mod costing;
+#[path = "seeing/hedging.rs"]
+mod hedging;
 #[path = "seeing/images.rs"]
 mod images;
 #[path = "seeing/looking.rs"]

@@ -4,6 +4,7 @@
 //! Read first: [`engine`], then [`perform`].
 
 mod batches;
+mod claims;
 pub mod clock;
 pub mod commands;
 mod compose;
@@ -21,6 +22,7 @@ pub mod mcp;
 mod outputs;
 pub mod partial;
 pub mod perform;
+mod price;
 pub mod record;
 pub mod reuse;
 pub mod rows;

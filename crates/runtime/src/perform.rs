@@ -1,7 +1,7 @@
 //! Actions performed: each in its own task, each ending in exactly one fact.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
@@ -63,6 +63,8 @@ pub enum Job {
         work: Work,
         /// What its result looks like.
         form: Option<Schema>,
+        /// How long somebody else who does it is waited for.
+        patience: Duration,
     },
     /// Anything else.
     Do(Action),
@@ -107,10 +109,10 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
             });
         }
         Job::Follow(_) => unreachable!("the engine does it itself"),
-        Job::Look { caller, work, form } => {
-            let world = world.clone();
+        Job::Look { caller, work, form, patience } => {
+            let (world, id) = (world.clone(), run.state().run().clone());
             tokio::spawn(async move {
-                let earlier = reuse::look(&world, &caller, &work, form.as_ref()).await;
+                let earlier = reuse::look(&world, &id, &caller, &work, form.as_ref(), patience).await;
                 let _ = facts.send(Fact::LookedUp { caller, earlier });
             });
         }
@@ -282,7 +284,9 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Call { .. } | Action::Batch { .. } => unreachable!("the engine does these itself"),
+        Action::ReadRows { .. } | Action::Price | Action::Call { .. } | Action::Hedge { .. } | Action::Batch { .. } => {
+            unreachable!("the engine does these itself")
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
 use super::failures::Failures;
-use super::seen::{rates, spent};
+use super::seen::{percent, rates, spent};
 
 /// Reasons shown for what failed.
 const MOST_REASONS: usize = 3;
@@ -44,6 +44,11 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
     if !table.is_empty() {
         text.push_str(&table.text());
     }
+    let cached = bill.roles.iter().filter(|(_, spent)| spent.tokens.cached_tokens > 0);
+    let cached: Vec<String> = cached.map(|(role, spent)| format!("{role} {}", percent(spent.cached_share()))).collect();
+    if !cached.is_empty() {
+        let _ = writeln!(text, "input from the provider's cache: {}", cached.join(", "));
+    }
     let worth = Worth::from(summary);
     let _ = writeln!(text, "{}, {seconds:.1} s", spent(&worth));
     let (tally, outcomes) = (state.tally, state.outcomes());
@@ -55,13 +60,29 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
+        not_paid(state),
     );
     let _ = writeln!(text, "{}", rates(&worth));
     if outcomes.failed > 0 && summary.status == RunStatus::Completed {
         let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
     }
     text.push_str(&next(id, summary));
+    text
+}
+
+/// What was taken from equal work.
+fn not_paid(state: &State) -> String {
+    let (tally, done) = (state.tally, state.outcomes().done);
+    let mut text = String::new();
+    if tally.reused > 0 {
+        let _ = write!(text, "; {} of {done} from earlier runs", tally.reused);
+    }
+    if tally.shared > 0 {
+        let _ = write!(text, "; {} of {done} as equal work of this run", tally.shared);
+    }
+    if tally.hedges > 0 {
+        let _ = write!(text, "; {} asked twice, the slower answers {}", count(tally.hedges, "call", "calls"), tally.outrun_usd);
+    }
     text
 }
 

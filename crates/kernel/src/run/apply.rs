@@ -7,22 +7,22 @@ mod passes;
 mod rows;
 mod unit;
 
-pub(super) use graph::waits_for;
+pub use graph::waits_for;
 
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
-    Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Starved, State,
+    Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
@@ -141,7 +141,20 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, service, units, home, .. } => {
+            Event::CallStarted {
+                call,
+                caller,
+                tier,
+                model,
+                lease_usd,
+                lease_tokens,
+                max_output_tokens,
+                service,
+                units,
+                home,
+                hedge_of,
+                ..
+            } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
@@ -156,6 +169,7 @@ impl State {
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
                 match key {
+                    Some(_) if hedge_of.is_some() => self.tally.hedges += 1,
                     Some(key) => {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
@@ -184,6 +198,9 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
+                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
+                    first.rival = Some(*call);
+                }
                 let flight = InFlight {
                     caller: caller.clone(),
                     key,
@@ -193,13 +210,15 @@ impl State {
                     batch: None,
                     since: at,
                     home: *home,
+                    rival: *hedge_of,
+                    outrun: false,
                 };
                 if *service == Service::Batch {
                     self.gather_call(*call, model, lease_tokens.saturating_sub(u64::from(*max_output_tokens)));
                 }
                 self.calls.insert(*call, flight);
             }
-            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
+            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 if flight.service == Service::Batch {
                     self.leaves_batch(*call, &flight);
@@ -230,7 +249,13 @@ impl State {
                     self.ledger.hold_back(self.reserve);
                 }
                 match flight.key {
-                    Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
+                    Some(key) => {
+                        self.spent_on(key, *cost_usd, usage.unwrap_or_default());
+                        self.raced(*call, &flight, result, *cost_usd, *ms);
+                        if flight.decides(matches!(result, CallResult::Answered { .. })) {
+                            self.answered(key, result);
+                        }
+                    }
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
@@ -312,8 +337,10 @@ impl State {
             }
             Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if reused_from.is_some() {
-                    self.tally.reused += 1;
+                match reused_from {
+                    Some(run) if run == self.run() => self.tally.shared += 1,
+                    Some(_) => self.tally.reused += 1,
+                    None => {}
                 }
                 self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());
@@ -337,6 +364,7 @@ impl State {
                 self.reserve = *review_usd;
                 self.ledger.hold_back(*review_usd);
             }
+            Event::Priced { asks, .. } => self.pricing = if *asks { Pricing::Asked } else { Pricing::Settled },
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
                 self.starved.clear();
@@ -443,6 +471,27 @@ impl State {
         }
     }
 
+    /// What a call's end means for the other request for the same answer, and for the pace of its model.
+    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
+        let answered = matches!(result, CallResult::Answered { .. });
+        // Who may take his time tells nothing of the others.
+        if answered && !matches!(flight.service, Service::Flex | Service::Batch) {
+            self.paces.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+        }
+        if flight.outrun {
+            self.tally.outrun_usd += cost;
+        }
+        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
+        rival.rival = None;
+        rival.outrun = answered;
+        if !answered
+            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
+        {
+            // All hope is on the other one.
+            work.stage = Stage::Calling(other);
+        }
+    }
+
     fn pending(&mut self, unit: &super::event::Unit, call_id: &str) -> Option<&mut PendingTool> {
         let key = self.key(unit)?;
         let attempt = self.work.get_mut(&key)?.attempt.as_mut()?;
@@ -498,6 +547,14 @@ impl State {
                 work.granted += 1;
                 work.since = None;
                 self.enter(key, Stage::Ready);
+            }
+            (AskFor::Price, _, Reply::Approve) => self.pricing = Pricing::Settled,
+            (AskFor::Price, _, Reply::Reject) => self.stop = Some(Stop::Failed("a person rejected the price".to_owned())),
+            (AskFor::Price, _, Reply::Text { text }) => {
+                self.pricing = Pricing::Open;
+                let text = format!("A person saw what the plan is expected to cost, and says: {text}");
+                self.desk.reasons.push_back(Reason { unit: None, text });
+                self.next_job();
             }
             (AskFor::Review, _, Reply::Approve) => self.phase = Phase::Closing,
             (AskFor::Review, _, Reply::Text { text }) => {

@@ -32,6 +32,10 @@ impl Run {
                 self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
                 self.reserve_for_review();
             }
+            Fact::Priced(priced) => {
+                self.session.settled_one();
+                self.priced_at(priced);
+            }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::FirstContent { call } => self.warmed(call),
             Fact::Answered { call, mut answer, ms, first_ms, worked } => {
@@ -175,6 +179,7 @@ impl Run {
             Ok(answer) => self.result_of(&flight.caller, answer, service),
             Err(error) => self.trouble_of(&flight, error),
         };
+        let decides = flight.decides(answer.is_ok());
         let frozen_before = self.frozen();
         self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
         self.all_came(batch);
@@ -186,8 +191,9 @@ impl Run {
             self.session.leased_out.remove(&key.task);
         }
         match (flight.caller, flight.key) {
-            (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
-            (Caller::Executor { .. }, None) => {}
+            (Caller::Executor { .. }, Some(key)) if decides => self.executor_answered(key, answer, result),
+            // The other request for the same answer decides, or has.
+            (Caller::Executor { .. }, _) => {}
             (caller, _) => self.flagship_answered(&caller, answer, result),
         }
     }

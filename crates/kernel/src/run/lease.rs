@@ -115,6 +115,14 @@ impl Run {
     /// Takes the lease: intent and lease in one event, or the refusal. `home`: what the home promised.
     pub fn begin_call(&mut self, prepared: &Prepared, home: Option<HomeLease>, now: Timestamp) -> Option<CallNo> {
         self.now = now;
+        if let Some(of) = prepared.hedge_of {
+            // Nobody starves for want of a second request, nor is one made for what was answered meanwhile.
+            let waits = self.state.calls.get(&of).is_some_and(|first| !first.outrun && first.rival.is_none());
+            let starved = self.state.is_starved(prepared.caller.role());
+            if !waits || starved || self.state.ledger.admit(&prepared.ask).is_err() {
+                return None;
+            }
+        }
         self.may_begin(prepared)?;
         let key = self.state.key_of(&prepared.caller);
         let call = CallNo(self.state.last_call + 1);
@@ -129,6 +137,7 @@ impl Run {
             service: prepared.call.service,
             units: prepared.ask.units,
             home,
+            hedge_of: prepared.hedge_of,
             opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());

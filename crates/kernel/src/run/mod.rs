@@ -21,6 +21,7 @@ mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
 mod lease;
 mod open;
@@ -41,15 +42,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, BatchEnd, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::{may_write, uses_view};
+pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
+pub use hedge::Pace;
 pub use open::Opening;
 pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{Played, Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
 pub use work::{Sees, Work};
@@ -107,6 +109,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
@@ -115,6 +119,8 @@ struct Session {
     followed: HashSet<u32>,
     /// Batches whose lines are coming in.
     landing: HashSet<u32>,
+    /// The plan is being priced.
+    pricing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
@@ -184,6 +190,16 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// Models and prices.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Known tools.
+    pub fn known_tools(&self) -> &Arc<[ToolSpec]> {
+        &self.tools
     }
 
     /// When something was recorded or decided last.

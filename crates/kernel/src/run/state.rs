@@ -14,6 +14,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
+use super::hedge::Pace;
 use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item, Service};
 use crate::context::{CheckLine, Wanted};
@@ -83,6 +84,8 @@ pub struct State {
     pub batches: BTreeMap<u32, Batch>,
     /// The highest batch number given out.
     pub last_batch: u32,
+    /// How long executors' calls take, by tier and model.
+    pub paces: BTreeMap<(Tier, ModelRef), Pace>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -135,6 +138,20 @@ pub struct State {
     pub ended: Option<RunSummary>,
     /// Counts for the closing line and the screens.
     pub tally: Tally,
+    /// Whether the price of the plan is agreed to, where it must be.
+    pub pricing: Pricing,
+}
+
+/// Whether the price of the plan is agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pricing {
+    /// It is not known.
+    #[default]
+    Open,
+    /// A person is asked.
+    Asked,
+    /// It is within the limit, or a person agreed.
+    Settled,
 }
 
 /// Where a run stands.
@@ -225,6 +242,10 @@ pub struct InFlight {
     pub since: Timestamp,
     /// Its lease of the home, if it needed one.
     pub home: Option<HomeLease>,
+    /// The other request for the same answer, while both are in flight.
+    pub rival: Option<CallNo>,
+    /// The other one answered first: what this one brings is paid for and not used.
+    pub outrun: bool,
 }
 
 /// One subtask of the plan.
@@ -496,9 +517,15 @@ pub type RowResult = (SubtaskStatus, Arc<str>);
 #[allow(missing_docs)]
 pub struct Tally {
     pub reused: u64,
+    /// Of equal work in this run, done once.
+    pub shared: u64,
     pub escalations: u64,
     pub attempts: u64,
     pub asked: u64,
+    /// Second requests for slow calls.
+    pub hedges: u64,
+    /// What the slower ones of these races cost.
+    pub outrun_usd: NanoUsd,
 }
 
 impl State {

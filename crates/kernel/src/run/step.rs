@@ -3,6 +3,7 @@
 mod batches;
 mod close;
 mod compose;
+mod price;
 mod rows;
 mod start;
 mod warm;
@@ -36,13 +37,13 @@ const MOST_TRIES: u32 = 3;
 pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
 
 /// The gates in one step: one that refused is not asked again.
-struct Doors<'a, 'b> {
+pub(super) struct Doors<'a, 'b> {
     gate: &'a mut Gate<'b>,
     shut: Vec<ModelRef>,
 }
 
 impl Doors<'_, '_> {
-    fn enter(&mut self, model: &ModelRef) -> bool {
+    pub(super) fn enter(&mut self, model: &ModelRef) -> bool {
         if self.shut.contains(model) {
             return false;
         }
@@ -77,7 +78,9 @@ impl Run {
             let before = self.outbox.len();
             self.acts(&mut actions);
             self.calls(&mut doors, &mut actions);
+            self.hedges(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
+            self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
             self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.
@@ -99,7 +102,8 @@ impl Run {
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        [self.state.wakes_at(), self.waits_until(), self.home_waits()].into_iter().flatten().min().filter(|_| !self.stopping())
+        let times = [self.state.wakes_at(), self.waits_until(), self.home_waits(), self.hedges_at()];
+        times.into_iter().flatten().min().filter(|_| !self.stopping())
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {

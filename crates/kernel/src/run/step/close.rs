@@ -73,7 +73,7 @@ impl Run {
             })
         };
         // What goes by batch passes no gate.
-        self.room() > 0 && (!self.state.ready.is_empty() || rows())
+        self.room() > 0 && !self.unpriced() && (!self.state.ready.is_empty() || rows())
     }
 
     fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {

@@ -177,6 +177,8 @@ pub struct World {
     pub on_errand: ErrandScript,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
+    /// Calls are not cut in time: what they bring still comes.
+    pub late: bool,
     pub rows: Vec<Value>,
     pub slots: Option<u32>,
     /// The account all models are on, when all errors are its refusals.
@@ -211,6 +213,8 @@ pub struct World {
     fresh: bool,
     /// Looked at after every turn.
     pub watch: fn(&World),
+    /// What a plan is expected to cost.
+    pub price: NanoUsd,
 }
 
 pub fn tools() -> Arc<[ToolSpec]> {
@@ -296,6 +300,7 @@ impl World {
             durable: Vec::new(),
             script: Box::new(usual),
             mute: Vec::new(),
+            late: false,
             on_errand: Box::new(|_, _| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
@@ -324,6 +329,7 @@ impl World {
             batch_ms: 60_000,
             fresh: true,
             watch: |_| {},
+            price: NanoUsd::ZERO,
         }
     }
 
@@ -445,11 +451,15 @@ impl World {
                 break;
             }
             for action in actions {
-                let Action::Call { caller } = action else {
-                    jobs.push(Ok(action));
-                    continue;
+                let prepared = match &action {
+                    Action::Call { caller } => self.run.prepare(caller, &Fetched::default()),
+                    Action::Hedge { of, caller, model } => self.run.prepare_hedge(*of, caller, model, &Fetched::default()),
+                    _ => {
+                        jobs.push(Ok(action));
+                        continue;
+                    }
                 };
-                let prepared = match self.run.prepare(&caller, &Fetched::default()) {
+                let prepared = match prepared {
                     Ok(prepared) => prepared,
                     Err(why) => {
                         self.in_flight -= 1;
@@ -480,6 +490,15 @@ impl World {
             match job {
                 Ok(action) => self.act(action),
                 Err((no, prepared)) => self.ask(no, &prepared),
+            }
+        }
+        let outrun: Vec<CallNo> = self.run.outrun().collect();
+        for call in if self.late { Vec::new() } else { outrun } {
+            let of = |fact: &Option<Fact>| matches!(fact, Some(Fact::Answered { call: no, .. }) if *no == call);
+            if let Some(n) = self.facts.iter().position(of) {
+                self.facts[n] = None;
+                let answer = error(ErrorClass::Cancelled).answer;
+                self.later(1, Fact::Answered { call, answer, ms: Millis(1), first_ms: None, worked: None });
             }
         }
         (self.watch)(self);
@@ -629,6 +648,10 @@ impl World {
                 let (verdict, evidence) = (self.on_composed)(&unit, &argv, &self.trees[&tree]);
                 self.later(10, Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: Millis(10) });
             }
+            Action::Price => {
+                let expected = Estimate { cost: self.price, ..Estimate::default() };
+                self.later(5, Fact::Priced(Ok(Box::new(Preview { expected, ..Preview::default() }))));
+            }
             Action::StorePatch { tree } => {
                 let files = self.trees[&tree].clone();
                 let names = files.keys().cloned().collect();
@@ -637,7 +660,7 @@ impl World {
             }
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
             Action::Batch { batch, key, calls, fresh, .. } => self.batch(batch, &key, &calls, fresh),
-            Action::Call { .. } => unreachable!("calls are asked"),
+            Action::Call { .. } | Action::Hedge { .. } => unreachable!("calls are asked"),
         }
     }
 
@@ -672,7 +695,8 @@ impl World {
         {
             let n = *n;
             self.queue.pop();
-            let fact = self.facts[n].take().expect("each fact is delivered once");
+            // Calls that were cut have said so already.
+            let Some(fact) = self.facts[n].take() else { continue };
             if let Fact::Answered { answer, call, .. } = &fact
                 && self.run.state().calls.get(call).is_some_and(|flight| flight.batch.is_none())
             {
