@@ -193,6 +193,7 @@ impl Example {
                 base_url: self.api.base_url(),
                 env_key: Some("OPENAI_API_KEY".to_owned()),
                 compaction: None,
+                batch: None,
             };
             config.providers.insert(name, here);
         }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary};
+use brigade_kernel::time::Timestamp;
+use brigade_kernel::view::rfc3339;
 use brigade_runtime::{Home, hands, record};
 
 use crate::exit::Failure;
@@ -16,6 +18,8 @@ pub struct Standing {
     pub word: &'static str,
     /// The engine that works on it.
     pub pid: Option<u32>,
+    /// Since when it waits for a batch.
+    pub batch: Option<Timestamp>,
 }
 
 impl Standing {
@@ -36,22 +40,27 @@ impl Standing {
             // Drained by a signal, or its engine died.
             Some(RunStatus::Cancelled) | None => "interrupted",
         };
-        Self { word, pid }
+        Self { word, pid, batch: None }
     }
 
     /// Of a run that was read back.
     pub fn of_run(home: &Home, run: &Run) -> Self {
         let state = run.state();
         let over = state.phase == brigade_kernel::run::Phase::Ended;
-        Self::of(home, state.run(), state.ended.as_ref(), over, !state.inbox.is_empty())
+        let batch = state.batches.values().map(|batch| batch.since).min().filter(|_| !over);
+        Self { batch, ..Self::of(home, state.run(), state.ended.as_ref(), over, !state.inbox.is_empty()) }
     }
 }
 
 impl std::fmt::Display for Standing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word)?;
+        if let Some(since) = self.batch {
+            write!(f, ", batch since {}Z", &rfc3339(since)[11..16])?;
+        }
         match self.pid {
-            Some(pid) => write!(f, "{} (pid {pid})", self.word),
-            None => f.write_str(self.word),
+            Some(pid) => write!(f, " (pid {pid})"),
+            None => Ok(()),
         }
     }
 }

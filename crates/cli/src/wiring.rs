@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use brigade_kernel::call::Service;
 use brigade_kernel::catalog::{Catalog, Day};
 use brigade_kernel::ids::ModelRef;
 use brigade_kernel::plan::Plan;
@@ -80,6 +81,7 @@ pub fn models(config: &Config, env: &Env) -> Result<Models, Failure> {
         };
         let key = provider.key(env).map(Secret::new);
         let mut endpoint = Endpoint::new(name, dialect, &provider.base_url, key);
+        endpoint.capabilities.batch = provider.batches();
         endpoint.capabilities.compaction = provider.compaction.unwrap_or(endpoint.capabilities.compaction);
         let http = Http::new(endpoint).map_err(|e| Failure::usage(chain(&e)))?;
         let model: Arc<dyn Model> = Arc::new(http);
@@ -153,6 +155,51 @@ pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Fail
         "--image: the planner's model {blind} takes no images: give [roles] planner a tier whose model does (`brigade models --json`), \
          or say that it does: [models.\"{blind}\"] supports = [\"vision\"]"
     )))
+}
+
+/// What will not be served as asked for, in words for people.
+///
+/// # Errors
+/// Exit 2 when `--fast` was asked for and no model has a price for it.
+pub fn services(plan: Option<&Plan>, policy: &Policy, catalog: &Catalog, today: Day) -> Result<Vec<String>, Failure> {
+    let mut notices = Vec::new();
+    let without = |service| {
+        let offers = |model: &ModelRef| catalog.priced(model, today).is_ok_and(|found| found.price.offers(service));
+        let plain = models_of(policy).filter(|model| policy.agent(model).is_some() || !offers(model));
+        plain.map(ToString::to_string).collect::<std::collections::BTreeSet<String>>()
+    };
+    let names = |models: &std::collections::BTreeSet<String>| models.iter().cloned().collect::<Vec<_>>().join(", ");
+    if policy.service.fast {
+        let plain = without(Service::Priority);
+        if models_of(policy).all(|model| plain.contains(model.as_str())) {
+            return Err(Failure::usage(format!("--fast: no priority price is listed for {}; run without it", names(&plain))));
+        }
+        if !plain.is_empty() {
+            notices.push(format!("--fast: no priority price is listed for {}: served as usual", names(&plain)));
+        }
+    }
+    if plan.is_some_and(|plan| plan.subtasks.iter().any(|subtask| subtask.flex)) {
+        let plain = without(Service::Flex);
+        if !plain.is_empty() {
+            notices.push(format!("flex: no flex price is listed for {}: served as usual, at the usual price", names(&plain)));
+        }
+    }
+    if policy.service.batch {
+        let plain = without(Service::Batch);
+        if !plain.is_empty() {
+            notices.push(format!("service.batch: no batch price is listed for {}: its rows go one by one", names(&plain)));
+        }
+        let elsewhere: std::collections::BTreeSet<String> = models_of(policy)
+            .map(|model| model.provider().to_owned())
+            .filter(|provider| !policy.service.batch_at.contains(provider) && !policy.agents.contains_key(provider))
+            .collect();
+        for provider in elsewhere {
+            notices.push(format!(
+                "service.batch: provider {provider} is not known to have a Batch API, its rows go one by one; if it has one: [providers.{provider}] batch = true"
+            ));
+        }
+    }
+    Ok(notices)
 }
 
 /// Every model that a policy may call.

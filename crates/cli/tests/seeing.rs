@@ -4,6 +4,8 @@
 
 #[path = "seeing/agents.rs"]
 mod agents;
+#[path = "seeing/batches.rs"]
+mod batches;
 #[path = "seeing/browser.rs"]
 mod browser;
 #[path = "seeing/budgets.rs"]
@@ -32,6 +34,8 @@ mod quota;
 mod rows;
 #[path = "seeing/servers.rs"]
 mod servers;
+#[path = "seeing/services.rs"]
+mod services;
 #[path = "seeing/spending.rs"]
 mod spending;
 #[path = "seeing/stage.rs"]

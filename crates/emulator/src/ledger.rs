@@ -84,6 +84,9 @@ pub struct CallRecord {
     /// Images that the request showed.
     #[serde(skip_serializing_if = "none")]
     pub images: u64,
+    /// The service it is billed at, where not the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Box<str>>,
     /// What the answer did against the request's schema, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<str>>,
@@ -152,6 +155,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) stream: bool,
     pub(crate) usage_sent: bool,
     pub(crate) images: u64,
+    pub(crate) service: Option<Box<str>>,
     pub(crate) note: Option<Box<str>>,
 }
 
@@ -215,6 +219,7 @@ impl Ledger {
             usage: None,
             usage_sent: arrival.usage_sent,
             images: arrival.images,
+            service: arrival.service,
             note: arrival.note,
         };
         book.add(&call);

@@ -8,6 +8,7 @@
 
 mod answer;
 mod ask;
+mod batches;
 mod catalog;
 mod chat;
 mod fault;

@@ -222,6 +222,11 @@ pub(crate) struct Play {
 }
 
 impl Play {
+    /// All of it, as it would be sent without cuts in time.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// A body sent at once.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         let step = Step { end: bytes.len(), due: Duration::ZERO, tokens: 0 };

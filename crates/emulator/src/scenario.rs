@@ -62,6 +62,7 @@ pub struct Scenario {
     pub(crate) catalog: Catalog,
     pub(crate) server: ServerSettings,
     pub(crate) limits: Limits,
+    pub(crate) batches: BatchSettings,
     /// Of the file's text, so that a ledger knows whether its counts belong to this script.
     pub(crate) fingerprint: u64,
 }
@@ -74,6 +75,19 @@ pub(crate) struct ServerSettings {
     pub(crate) enforce_schema: bool,
     /// Whether `/responses/compact` is there.
     pub(crate) compaction: bool,
+}
+
+/// `[batches]`, checked.
+#[derive(Debug, Default)]
+pub(crate) struct BatchSettings {
+    /// Whether `/files` and `/batches` are there.
+    pub(crate) there: bool,
+    /// How long a whole batch takes; its lines are answered evenly over it.
+    pub(crate) delay_ms: u64,
+    /// How long the answer to an upload takes, once the file is kept.
+    pub(crate) upload_ms: u64,
+    /// How long the answer takes that a batch was made, once it is made.
+    pub(crate) create_ms: u64,
 }
 
 /// When things happen; absent = the next wider table's, then at once.
@@ -147,6 +161,13 @@ impl Scenario {
         let server_faults = Faults::named(&server.stream_faults).map_err(|m| value(1)(format!("server.{m}")))?;
 
         let limits = file.limits.unwrap_or_default().check().map_err(value(1))?;
+        let batches = file.batches.unwrap_or_default();
+        for (name, ms) in [("delay_ms", batches.delay_ms), ("upload_ms", batches.upload_ms), ("create_ms", batches.create_ms)] {
+            if ms > LONGEST_PAUSE_MS {
+                return Err(value(1)(format!("batches.{name} is over an hour: use at most {LONGEST_PAUSE_MS}")));
+            }
+        }
+
         let mut models = BTreeMap::new();
         for (name, model) in file.models {
             let line = line_of(model.span().start);
@@ -177,6 +198,12 @@ impl Scenario {
                 strict: server.strict,
                 enforce_schema: server.enforce_schema,
                 compaction: !server.no_compaction,
+            },
+            batches: BatchSettings {
+                there: !batches.none,
+                delay_ms: batches.delay_ms,
+                upload_ms: batches.upload_ms,
+                create_ms: batches.create_ms,
             },
             fingerprint: crate::ledger::fingerprint(text.as_bytes()),
         })

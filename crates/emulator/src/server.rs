@@ -4,6 +4,7 @@
 //! that its work does not sit between the caller's tasks. It binds where it is told, by default to
 //! loopback only, and never logs a key.
 
+mod batch;
 mod call;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
+use crate::batches::Batches;
 use crate::ledger::{Ledger, LedgerSnapshot};
 use crate::scenario::Scenario;
 use crate::schema::Schemas;
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     ledger: Arc<Ledger>,
     schemas: Schemas,
     store: Store,
+    batches: tokio::sync::Mutex<Batches>,
     bodies: Bodies,
     stop: watch::Receiver<bool>,
 }
@@ -129,6 +132,7 @@ impl Emulator {
             ledger: Arc::clone(&ledger),
             schemas: Schemas::default(),
             store: Store::default(),
+            batches: tokio::sync::Mutex::default(),
             bodies: bodies.clone(),
             stop: stopped,
         });

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail like tests")]
 
+#[path = "api/batches.rs"]
+mod batches;
 #[path = "api/chain.rs"]
 mod chain;
 #[path = "api/chat.rs"]

@@ -47,6 +47,8 @@ pub struct Capabilities {
     pub reports_length: bool,
     /// `POST {base}/responses/compact`.
     pub compaction: bool,
+    /// `{base}/files` and `{base}/batches`.
+    pub batch: bool,
     pub tools: ToolForm,
 }
 
@@ -72,6 +74,7 @@ impl Capabilities {
             reports_length: openai,
             // Known of this vendor only; others say so in their configuration.
             compaction: dialect == Dialect::Responses && host == "api.openai.com",
+            batch: dialect == Dialect::Responses && host == "api.openai.com",
             tools: ToolForm::Native,
         }
     }

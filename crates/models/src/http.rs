@@ -18,6 +18,10 @@ use crate::responses::fold::Heard;
 use crate::secret::{Redactor, Secret};
 use crate::{BoxFuture, Delta, Model, chat, pace, responses};
 
+mod batch;
+
+pub use batch::Batches;
+
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept for the next call.
 const KEEP: Duration = Duration::from_secs(90);
@@ -58,6 +62,8 @@ pub struct Http {
     url: Url,
     models_url: Url,
     compact_url: Url,
+    files_url: Url,
+    batches_url: Url,
     headers: HeaderMap,
     redactor: Redactor,
     /// Made at the first call: loading the system's certificates takes milliseconds nobody may need.
@@ -84,6 +90,7 @@ impl Http {
         })?;
         let models_url = join("models")?;
         let compact_url = join("responses/compact")?;
+        let (files_url, batches_url) = (join("files")?, join("batches")?);
         let bad = |what: &str| BadEndpoint::Header { name: name.clone(), what: what.to_owned() };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -97,7 +104,7 @@ impl Http {
             headers.insert(AUTHORIZATION, value);
         }
         let redactor = Redactor::new(&endpoint.key);
-        Ok(Self { endpoint, url, models_url, compact_url, headers, redactor, client: OnceLock::new() })
+        Ok(Self { endpoint, url, models_url, compact_url, files_url, batches_url, headers, redactor, client: OnceLock::new() })
     }
 
     /// The provider's name in configuration.
@@ -145,7 +152,13 @@ impl Http {
     fn body(&self, call: &Call) -> Result<Vec<u8>, CallError> {
         let refuse = |what: &str| Err(fault::error(ErrorClass::BadRequest, format!("not supported yet: {what}"), false));
         if call.service == Service::Batch {
-            return refuse("service batch");
+            let message = "a call for a batch is no request of its own";
+            return Err(fault::error(ErrorClass::BadRequest, message, false));
+        }
+        if call.service != Service::Default && !self.endpoint.capabilities.service_tier {
+            let message = format!("provider {} takes no service_tier: nothing was sent", self.name());
+            let error = fault::error(ErrorClass::UnsupportedField, message, false);
+            return Err(CallError { param: Some("service_tier".to_owned()), ..error });
         }
         if self.endpoint.capabilities.tools == ToolForm::Envelope && !call.tools.is_empty() {
             return refuse("tools as a JSON-schema envelope");
@@ -333,6 +346,10 @@ impl Http {
 impl Model for Http {
     fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>> {
         Box::pin(self.ask(call, sink))
+    }
+
+    fn batches(&self) -> Option<Batches<'_>> {
+        self.endpoint.capabilities.batch.then_some(Batches(self))
     }
 
     fn compacts(&self) -> bool {

@@ -6,6 +6,7 @@
 //! Read first: [`Model`], then [`Http`] (a provider on the network) and [`Scripted`] (a double in memory).
 //! [`Decoder`] reads a recorded answer without a network.
 
+mod batch;
 mod chat;
 mod decoder;
 mod endpoint;
@@ -28,9 +29,10 @@ use std::pin::Pin;
 
 use brigade_kernel::call::{Answer, Call, CallError, ErrorClass};
 
+pub use batch::{Batch, BatchLine};
 pub use decoder::{Decoded, DecodedError, DecodedItem, Decoder, decode};
 pub use endpoint::{Capabilities, Dialect, Endpoint, ToolForm};
-pub use http::{BadEndpoint, Http};
+pub use http::{BadEndpoint, Batches, Http};
 pub use probe::{ListedModel, Probe};
 pub use reply::Counts;
 pub use scripted::Scripted;
@@ -49,6 +51,11 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// A [`CallError`] whose class says what may be done about it.
     fn call<'a>(&'a self, call: &'a Call, sink: &'a mut (dyn FnMut(Delta<'_>) + Send)) -> BoxFuture<'a, Result<Answer, CallError>>;
+
+    /// Its Batch API, where it has one.
+    fn batches(&self) -> Option<Batches<'_>> {
+        None
+    }
 
     /// Whether it can condense a conversation by itself.
     fn compacts(&self) -> bool {

@@ -15,18 +15,20 @@ use std::time::Duration;
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, Ticket};
 use brigade_kernel::budget::{Amounts, HomeLease};
-use brigade_kernel::call::ErrorClass;
+use brigade_kernel::call::{ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
     Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stop, Unit, Work,
 };
+use brigade_kernel::time::Millis;
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts;
+use crate::batches::Travel;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
@@ -124,8 +126,8 @@ pub struct Engine {
     answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
     /// Leases of the home that were granted, for calls that are about to be made.
     granted: Vec<(Caller, HomeLease, Amounts)>,
-    /// Slots of calls that wait for their lease of the home.
-    asking: HashMap<Caller, gates::Ticket>,
+    /// Slots of calls that wait for their lease of the home; none for what goes into a batch.
+    asking: HashMap<Caller, Option<gates::Ticket>>,
     commits: VecDeque<Commit>,
     calls: HashMap<CallNo, (CancellationToken, gates::Ticket)>,
     seat: Seat,
@@ -143,6 +145,8 @@ pub struct Engine {
     fresh: Vec<Fresh>,
     keeping: Option<tokio::task::JoinHandle<()>>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
+    /// Calls that travel by batch.
+    batches: Travel,
     /// It was taken up from an engine that left these leases of calls in flight.
     takes_up: Option<Vec<HomeLease>>,
     /// Cancelled once commands under way are not waited for any longer.
@@ -191,6 +195,7 @@ impl Engine {
             fresh: Vec::new(),
             keeping: None,
             show,
+            batches: Travel::default(),
             takes_up: None,
             leaving: CancellationToken::new(),
             _lock: lock,
@@ -209,7 +214,12 @@ impl Engine {
         if let Fact::Answered { call, answer, ms, first_ms, .. } = &fact
             && let Some((_, ticket)) = self.calls.remove(call)
         {
-            self.seat.leave(ticket, answer, *ms, *first_ms);
+            // No room for cheap calls says nothing of the others.
+            let flex = self.run.state().calls.get(call).is_some_and(|flight| flight.service == Service::Flex);
+            match answer {
+                Err(error) if flex && error.class == ErrorClass::Overloaded => self.seat.give_back(ticket),
+                answer => self.seat.leave(ticket, answer, *ms, *first_ms),
+            }
         }
         self.run.hear(fact, now);
     }
@@ -293,6 +303,7 @@ impl Engine {
                 Action::Call { caller } => {
                     self.call(caller, None, None, &mut jobs);
                 }
+                Action::Batch { .. } => jobs.extend(self.batches.trip(&self.run, action).map(Job::Follow)),
                 Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
                 action => jobs.push(Job::Do(action)),
             }
@@ -300,7 +311,11 @@ impl Engine {
         self.seat.give_back_rest();
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
-            Some(Stop::Cancel) => self.cut_all(),
+            Some(Stop::Cancel) => {
+                self.batches.give_up();
+                self.cut_all();
+            }
+            Some(Stop::Failed(_)) => self.batches.give_up(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
         }
@@ -349,9 +364,8 @@ impl Engine {
             Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
             Answer::Refused(refused) => {
                 let now = self.world.clock.now();
-                if let Some(ticket) = self.asking.remove(&caller) {
-                    self.seat.give_back(ticket);
-                }
+                let ticket = self.asking.remove(&caller).flatten();
+                self.give_back(ticket);
                 self.run.hear(Fact::HomeRefused { caller, refused }, now);
             }
             Answer::Failed(error) => return Err(EngineError::Treasury(error)),
@@ -363,10 +377,10 @@ impl Engine {
     fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
         let used = match self.asking.remove(&caller) {
             Some(ticket) if !self.run.may_send(&caller) => {
-                self.seat.give_back(ticket);
+                self.give_back(ticket);
                 false
             }
-            ticket => self.call(caller, Some((lease, most)), ticket, jobs),
+            ticket => self.call(caller, Some((lease, most)), ticket.flatten(), jobs),
         };
         if !used {
             self.world.treasury.give_back(lease);
@@ -380,14 +394,22 @@ impl Engine {
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                ticket.into_iter().for_each(|ticket| self.seat.give_back(ticket));
+                self.give_back(ticket);
                 self.run.cannot_call(refusal.to_string(), now);
                 return false;
             }
         };
-        let Some(ticket) = ticket.or_else(|| self.seat.claim(&prepared.call.model)) else { return false };
+        let ticket = match ticket {
+            // What goes into a batch passes no gate.
+            None if prepared.call.service == Service::Batch => None,
+            None => match self.seat.claim(&prepared.call.model) {
+                None => return false,
+                claimed => claimed,
+            },
+            held => held,
+        };
         if self.looks(&caller, &prepared, jobs) {
-            self.seat.give_back(ticket);
+            self.give_back(ticket);
             return false;
         }
         self.begin(prepared, lease, ticket, jobs)
@@ -399,7 +421,7 @@ impl Engine {
         let Some(ticket) = self.seat.claim(model) else { return };
         match self.run.prepare_hedge(of, caller, model, &fetched) {
             Ok(prepared) => {
-                self.begin(prepared, None, ticket, jobs);
+                self.begin(prepared, None, Some(ticket), jobs);
             }
             // The other model may not be called: the first request stands alone.
             Err(_) => self.seat.give_back(ticket),
@@ -407,7 +429,13 @@ impl Engine {
     }
 
     /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
-    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, mut ticket: gates::Ticket, jobs: &mut Vec<Job>) -> bool {
+    fn begin(
+        &mut self,
+        prepared: Prepared,
+        lease: Option<(HomeLease, Amounts)>,
+        mut ticket: Option<gates::Ticket>,
+        jobs: &mut Vec<Job>,
+    ) -> bool {
         let now = self.world.clock.now();
         let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
         let agent = self.world.agents.get(model.provider()).cloned();
@@ -416,13 +444,13 @@ impl Engine {
             None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
         };
         let Some(answerer) = answerer else {
-            self.seat.give_back(ticket);
+            self.give_back(ticket);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
             return false;
         };
-        if !self.seat.weigh(&mut ticket, prepared.tokens()) {
-            self.seat.give_back(ticket);
+        if !ticket.as_mut().is_none_or(|ticket| self.seat.weigh(ticket, prepared.tokens())) {
+            self.give_back(ticket);
             self.run.put_off(&caller);
             return false;
         }
@@ -433,13 +461,20 @@ impl Engine {
                     self.asking.insert(caller.clone(), ticket);
                     self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
                 }
-                None => self.seat.give_back(ticket),
+                None => self.give_back(ticket),
             }
             return false;
         }
         let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
-            self.seat.give_back(ticket);
+            self.give_back(ticket);
             return false;
+        };
+        let Some(ticket) = ticket else {
+            if let Err(error) = self.batches.join(no, &prepared.call, &self.world.models) {
+                let answer = Err(error);
+                self.run.hear(Fact::Answered { call: no, answer, ms: Millis(0), first_ms: None, worked: None }, now);
+            }
+            return true;
         };
         let cancel = CancellationToken::new();
         self.calls.insert(no, (cancel.clone(), ticket));
@@ -451,6 +486,13 @@ impl Engine {
         };
         jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
         true
+    }
+
+    /// A call is not made after all: its slot is free again, if it had one.
+    fn give_back(&mut self, ticket: Option<gates::Ticket>) {
+        if let Some(ticket) = ticket {
+            self.seat.give_back(ticket);
+        }
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {
@@ -508,6 +550,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
+                Job::Follow(trip) => self.batches.follow(trip, &self.world.models, &self.facts),
                 Job::Do(Action::Price) => price::spawn(&self.run, self.world.home.clone(), self.world.clock.now(), self.facts.clone()),
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }

@@ -4,6 +4,7 @@
 //! Read first: [`engine`], then [`perform`].
 
 pub mod accounts;
+mod batches;
 mod claims;
 pub mod clock;
 pub mod commands;

@@ -16,6 +16,7 @@ use brigade_tools::agent::Agent;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use crate::batches::Trip;
 use crate::compose::Laid;
 use crate::engine::World;
 use crate::errand::Place;
@@ -52,6 +53,8 @@ pub enum Job {
         /// In which way.
         how: Way,
     },
+    /// A batch of calls, followed to its end.
+    Follow(Trip),
     /// Equal work is looked for that was done before.
     Look {
         /// On whose behalf.
@@ -105,6 +108,7 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
                 let _ = facts.send(fact);
             });
         }
+        Job::Follow(_) => unreachable!("the engine does it itself"),
         Job::Look { caller, work, form, patience } => {
             let (world, id) = (world.clone(), run.state().run().clone());
             tokio::spawn(async move {
@@ -280,7 +284,7 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Price | Action::Call { .. } | Action::Hedge { .. } => {
+        Action::ReadRows { .. } | Action::Price | Action::Call { .. } | Action::Hedge { .. } | Action::Batch { .. } => {
             unreachable!("the engine does these itself")
         }
     }

@@ -229,7 +229,13 @@ fn price(catalog: &Catalog, call: &CallRecord) -> NanoUsd {
     };
     let at = Timestamp(u64::try_from(call.at).unwrap_or_default());
     let model = ModelRef::new(&format!("openai/{}", call.model)).expect("the ledger names models that were asked for");
-    catalog.priced(&model, Day::of(at)).map_or(NanoUsd::ZERO, |found| cost(found.price, &usage, Service::Default))
+    let service = match call.service.as_deref() {
+        Some("flex") => Service::Flex,
+        Some("priority") => Service::Priority,
+        Some("batch") => Service::Batch,
+        _ => Service::Default,
+    };
+    catalog.priced(&model, Day::of(at)).map_or(NanoUsd::ZERO, |found| cost(found.price, &usage, service))
 }
 
 /// The stream that others read: whole, in order, each thing ended once, the last word the last.

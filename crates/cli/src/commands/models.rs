@@ -126,6 +126,10 @@ fn as_json(line: &Line<'_>) -> Value {
         "input_window": line.row.and_then(|row| row.input_window),
         "output_window": line.row.and_then(|row| row.output_window),
         "per_million_tokens": prices,
+        "services": line.found.as_ref().ok().map(|found| {
+            let all = [Service::Default, Service::Flex, Service::Priority, Service::Batch];
+            all.into_iter().filter(|service| found.price.offers(*service)).collect::<Vec<_>>()
+        }),
         "images": line.row.map(brigade_kernel::catalog::Model::sees),
         "effort": line.effort,
         "efforts": line.row.map(|row| row.efforts.iter().filter_map(word).collect::<Vec<_>>()),

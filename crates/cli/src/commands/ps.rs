@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let mut out = std::io::stdout().lock();
     let mut table = Table::new(&[
         ("run", Column::Text(24)),
-        ("state", Column::Text(24)),
+        ("state", Column::Text(44)),
         ("subtasks", Column::Number),
         ("cost", Column::Number),
         ("age", Column::Number),
@@ -67,6 +67,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         if args.json {
             let line = json!({
                 "run_id": id, "state": row.standing.word, "pid": row.standing.pid,
+                "batch_since": row.standing.batch.map(rfc3339),
                 "subtasks_done": row.subtasks.map(|s| s.0), "subtasks": row.subtasks.map(|s| s.1),
                 "cost_usd": usd(row.cost), "started_at": rfc3339(row.at), "request": first,
                 "workspace": row.start.workspace, "offline": row.start.offline,

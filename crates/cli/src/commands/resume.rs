@@ -99,6 +99,8 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     }
     // The run keeps the cap it was given unless a new one is.
     config.policy.budget.run_usd = cap.unwrap_or(start.policy.budget.run_usd);
+    // Nor does it get faster, or less so.
+    config.policy.service.fast = start.policy.service.fast;
     let policy = config.policy.clone();
     let notices = config.notices.clone();
     let notify = config.notify.clone();

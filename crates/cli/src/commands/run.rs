@@ -71,6 +71,9 @@ pub struct Args {
     /// Run an example against scripted models: no key, no network
     #[arg(long, value_name = "EXAMPLE")]
     offline: Option<String>,
+    /// Ask for priority service where a model has a price for it: faster, and about twice as dear
+    #[arg(long)]
+    fast: bool,
     /// Pay again for work whose result is on record
     #[arg(long)]
     no_cache: bool,
@@ -128,8 +131,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     if let Some(example) = &example {
         example.capture(&mut config, &mut env);
     }
-    let notices = config.notices.clone();
     let notify = config.notify.clone();
+    config.policy.service.fast = args.fast;
 
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let plan = match &args.plan {
@@ -159,6 +162,8 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     if let Some((plan, _)) = &plan {
         wiring::check_sight(plan, &config.policy, &catalog, &mcp)?;
     }
+    config.notices.extend(wiring::services(plan.as_ref().map(|(plan, _)| plan), &config.policy, &catalog, Day::of(shared_now))?);
+    let notices = std::mem::take(&mut config.notices);
     let (images, pictures) = request_images(&args.image, plan.is_some(), &config.policy, &catalog)?;
     if let Some((plan, _)) = plan.as_ref().filter(|_| args.dry_run) {
         let home = wiring::open_home(&env)?;

@@ -246,6 +246,9 @@ fn object(home: &Home, run: &Run, failed: &[(String, String)]) -> Value {
     let mut all = json!({
         "run_id": state.run(), "state": standing.word, "pid": standing.pid, "started_at": rfc3339(state.started_at),
         "request": start.request, "workspace": start.workspace, "offline": start.offline,
+        "batches": state.batches.values().map(|batch| json!({
+            "key": batch.key, "id": batch.id, "model": batch.model, "calls": batch.lines, "open": batch.calls.len(), "since": rfc3339(batch.since),
+        })).collect::<Vec<_>>(),
         "subtasks": subtasks, "inbox": open, "review": state.desk.summary,
         "failed_rows": failed.iter().map(|(unit, why)| json!({ "unit": unit, "error": why })).collect::<Vec<_>>(),
         "output": state.ended.as_ref().map(|s| s.output.as_str()),

@@ -11,7 +11,7 @@ use super::repository::{Repository, about};
 use super::{Config, ConfigError, ConfigErrors, File, Notify, Origin, Sources, env, file, provider};
 
 /// What a workspace may never set, whoever trusts it.
-const NEVER: [&str; 7] = ["providers", "trust", "models", "grants", "mcp_servers", "notify", "telemetry"];
+const NEVER: [&str; 8] = ["providers", "trust", "models", "grants", "mcp_servers", "notify", "telemetry", "service"];
 
 type Prompts<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 
@@ -296,6 +296,7 @@ impl Layers<'_> {
             }
         };
         policy.agents = agents.iter().map(|(name, agent)| (name.clone(), agent.policy.clone())).collect();
+        policy.service.batch_at = providers.iter().filter(|(_, provider)| provider.batches()).map(|(name, _)| name.clone()).collect();
         for (key, model) in provider::models(&policy) {
             if !providers.contains_key(model.provider()) && !agents.contains_key(model.provider()) {
                 let known: Vec<&str> = providers.keys().chain(agents.keys()).map(String::as_str).collect();

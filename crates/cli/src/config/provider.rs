@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use brigade_kernel::ids::ModelRef;
 use brigade_kernel::policy::{Policy, RouteTo, Setting, distance};
+use brigade_models::Capabilities;
 use brigade_tools::agent::{self, AgentConfig};
 
 use super::Env;
 
-const FIELDS: [&str; 5] = ["dialect", "base_url", "env_key", "chain", "compaction"];
+const FIELDS: [&str; 6] = ["dialect", "base_url", "env_key", "chain", "compaction", "batch"];
 
 /// A configured provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Provider {
     pub env_key: Option<String>,
     /// Whether it serves `/responses/compact`; `None` = as known of its address.
     pub compaction: Option<bool>,
+    /// Whether it serves `/files` and `/batches`; `None` = as known of its address.
+    pub batch: Option<bool>,
 }
 
 /// The format of requests and answers.
@@ -40,6 +43,15 @@ impl Provider {
         (!value.is_empty()).then_some(value)
     }
 
+    /// Whether it has a Batch API.
+    pub fn batches(&self) -> bool {
+        let dialect = match self.dialect {
+            Dialect::Responses => brigade_models::Dialect::Responses,
+            Dialect::Chat => brigade_models::Dialect::Chat,
+        };
+        self.batch.unwrap_or_else(|| Capabilities::known(dialect, &self.base_url).batch)
+    }
+
     /// Whether calls can be tried: it needs no key, or has one.
     pub fn usable(&self, env: &Env) -> bool {
         self.env_key.is_none() || self.key(env).is_some()
@@ -56,6 +68,7 @@ impl Provider {
             None => "(none)".to_owned(),
         };
         let mut entries = vec![("base_url", self.base_url.clone())];
+        entries.extend(self.batch.map(|can| ("batch", can.to_string())));
         entries.extend(self.compaction.map(|can| ("compaction", can.to_string())));
         entries.extend([("dialect", dialect.to_owned()), ("env_key", key)]);
         entries
@@ -78,6 +91,7 @@ pub(super) struct Draft {
     is_agent: bool,
     agent: agent::Draft,
     compaction: Option<bool>,
+    batch: Option<bool>,
 }
 
 /// What a provider turned out to be.
@@ -107,7 +121,11 @@ impl Draft {
         if self.compaction == Some(true) && self.dialect == Dialect::Chat {
             return Err(format!("providers.{name}.compaction: the chat dialect has none; set dialect = \"responses\""));
         }
-        Ok(Finished::Endpoint(Provider { dialect: self.dialect, base_url, env_key: self.env_key, compaction: self.compaction }))
+        if self.batch == Some(true) && self.dialect == Dialect::Chat {
+            return Err(format!("providers.{name}.batch: not supported yet in the chat dialect; set dialect = \"responses\""));
+        }
+        let (dialect, env_key) = (self.dialect, self.env_key);
+        Ok(Finished::Endpoint(Provider { dialect, base_url, env_key, compaction: self.compaction, batch: self.batch }))
     }
 }
 
@@ -153,11 +171,14 @@ pub(super) fn set(providers: &mut BTreeMap<String, Draft>, path: &str, value: &S
         }
         "base_url" => draft.base_url = Some(base_url(&key, text)?),
         "env_key" => draft.env_key = env_key(&key, text)?,
-        "compaction" => match text {
-            "true" => draft.compaction = Some(true),
-            "false" => draft.compaction = Some(false),
-            _ => return Err(format!("{key}: use true or false")),
-        },
+        "compaction" | "batch" => {
+            let on = match text {
+                "true" => true,
+                "false" => false,
+                _ => return Err(format!("{key}: use true or false")),
+            };
+            if field == "batch" { draft.batch = Some(on) } else { draft.compaction = Some(on) }
+        }
         "chain" => match text {
             "false" => {}
             "true" => return Err(format!("not supported yet: {key}")),

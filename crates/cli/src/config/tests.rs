@@ -269,7 +269,8 @@ fn openai_base_url_moves_the_provider_and_stands_below_brigades_own_variables() 
             dialect: Dialect::Responses,
             base_url: "http://localhost:9/v1".into(),
             env_key: Some("OPENAI_API_KEY".into()),
-            compaction: None
+            compaction: None,
+            batch: None
         }
     );
     assert_eq!(config.providers["openai"].key(&sources.env), Some("sk-canary-123456"));

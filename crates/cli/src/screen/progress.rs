@@ -283,6 +283,10 @@ impl Progress {
             {
                 self.line("waits", "33", &format!("{class}, trying again: {message}"));
             }
+            Event::BatchStarted { calls, model, .. } => {
+                self.line("batch", "36", &format!("{} calls of {model} go as one batch; it may take hours", calls.len()));
+            }
+            Event::BatchEnded { status, .. } => self.line("batch", "36", status),
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, reused_from, .. } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

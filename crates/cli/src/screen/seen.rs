@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use brigade_kernel::run::{Basis, Key, Run, State, SubtaskStatus, Task};
+use brigade_kernel::run::{Basis, Key, Phase, Run, State, SubtaskStatus, Task};
 use brigade_kernel::units::NanoUsd;
 use brigade_kernel::view::cost::{Bill, Spent, saving};
 use brigade_kernel::view::timeline::{Line, Timeline};
@@ -64,6 +64,12 @@ pub fn whole(run: &Run, standing: &Standing, failed: &[(String, String)]) -> Str
         for (no, item) in &state.inbox {
             let _ = writeln!(text, "{}", crate::commands::inbox::words(run, state.run(), *no, item));
         }
+    }
+    for batch in state.batches.values().filter(|_| state.phase != Phase::Ended) {
+        let id = batch.id.as_deref().map_or_else(|| "not confirmed yet".to_owned(), one_line);
+        let (calls, open) = (batch.lines, batch.calls.len());
+        let _ =
+            writeln!(text, "\nwaits for a batch of {calls} calls of {} since {}: {id}, {open} to come", batch.model, rfc3339(batch.since));
     }
     if !state.desk.summary.is_empty() {
         let _ = writeln!(text, "\nreview: {}", escape_for_screen(state.desk.summary.trim_end()));

@@ -46,6 +46,8 @@ enum Line {
         #[serde(default, skip_serializing_if = "super::none")]
         images: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
     End {
@@ -89,6 +91,7 @@ pub(super) fn arrival_line(call: &CallRecord, counted: &[usize]) -> Vec<u8> {
         in_flight: call.in_flight,
         usage_sent: call.usage_sent,
         images: call.images,
+        service: call.service.as_deref().map(Into::into),
         note: call.note.as_deref().map(Into::into),
     })
 }
@@ -136,6 +139,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
                 in_flight,
                 usage_sent,
                 images,
+                service,
                 note,
             } => {
                 if same {
@@ -158,6 +162,7 @@ pub(super) fn read(path: &Path, scenario: u64) -> std::io::Result<Kept> {
                     usage: None,
                     usage_sent,
                     images,
+                    service: service.map(Into::into),
                     note: note.map(Into::into),
                 });
             }

@@ -13,6 +13,7 @@ fn arrival(seq: u64, rule: usize, counted: &[usize]) -> Arrival<'_> {
         stream: true,
         usage_sent: true,
         images: 0,
+        service: None,
         note: None,
     }
 }

@@ -13,6 +13,7 @@ use crate::limits::LimitsToml;
 pub(super) struct FileToml {
     pub(super) server: Option<ServerToml>,
     pub(super) limits: Option<LimitsToml>,
+    pub(super) batches: Option<BatchesToml>,
     #[serde(default)]
     pub(super) models: BTreeMap<String, Spanned<Model>>,
     #[serde(default)]
@@ -32,6 +33,16 @@ pub(super) struct ServerToml {
     pub(super) tokens_per_s: Option<f64>,
     pub(super) delta_tokens: Option<u64>,
     pub(super) stream_faults: Vec<String>,
+}
+
+/// `[batches]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BatchesToml {
+    pub(super) none: bool,
+    pub(super) delay_ms: u64,
+    pub(super) upload_ms: u64,
+    pub(super) create_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]

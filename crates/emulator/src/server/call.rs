@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::Shared;
+use super::{Shared, batch};
 use crate::answer::{Item, answer};
 use crate::ask::Dialect;
 use crate::fault::{Fault, Faults};
@@ -24,7 +24,7 @@ use crate::{chat, responses};
 
 /// Larger requests are refused, as the real service does.
 const LARGEST_BODY: usize = 64 << 20;
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// Sent with every answer unless a script says otherwise: an account with room.
@@ -43,6 +43,8 @@ const ACCOUNT: [(HeaderName, HeaderValue); 8] = [
 #[derive(Clone, Copy)]
 enum Asked {
     Answer(Dialect),
+    /// A line of a batch.
+    Line,
     Compaction,
 }
 
@@ -50,6 +52,7 @@ impl Asked {
     fn path(self) -> &'static str {
         match self {
             Self::Answer(dialect) => dialect.path(),
+            Self::Line => Dialect::Responses.path(),
             Self::Compaction => responses::compact::PATH,
         }
     }
@@ -66,6 +69,7 @@ struct Sent {
     usage: Option<Spent>,
     usage_sent: bool,
     images: u64,
+    service: Option<String>,
     rule: Option<usize>,
     counted: Vec<usize>,
     model: String,
@@ -85,6 +89,7 @@ impl Sent {
             usage: None,
             usage_sent: false,
             images: 0,
+            service: None,
             rule: None,
             counted: Vec::new(),
             model: String::new(),
@@ -94,7 +99,13 @@ impl Sent {
     }
 }
 
-fn send(status: u16, content_type: HeaderValue, more: Vec<(HeaderName, HeaderValue)>, id: &str, body: PlayBody) -> Response<PlayBody> {
+pub(super) fn send(
+    status: u16,
+    content_type: HeaderValue,
+    more: Vec<(HeaderName, HeaderValue)>,
+    id: &str,
+    body: PlayBody,
+) -> Response<PlayBody> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -121,6 +132,9 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
         let mut out = Vec::new();
         crate::json::value(&mut out, &shared.ledger.snapshot());
         return send(200, JSON, Vec::new(), "req_ledger", PlayBody::new(Play::whole(out.into()), None));
+    }
+    if batch::is_ours(route) {
+        return batch::answer(&head, route, body, shared).await;
     }
     let asked = match (&head.method, route) {
         (&Method::POST, "/responses") => Asked::Answer(Dialect::Responses),
@@ -156,6 +170,7 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
         stream: sent.stream,
         usage_sent: sent.usage_sent,
         images: sent.images,
+        service: sent.service.map(Into::into),
         note: sent.note.map(Into::into),
     });
     drop(body);
@@ -176,7 +191,7 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
     send(sent.status, sent.content_type, sent.headers, &request_id, PlayBody::new(sent.play, Some(bill)))
 }
 
-fn authorize(headers: &HeaderMap, shared: &Shared) -> Result<(), Refusal> {
+pub(super) fn authorize(headers: &HeaderMap, shared: &Shared) -> Result<(), Refusal> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim).filter(|key| !key.is_empty());
     match (key, &shared.scenario.server.api_key) {
@@ -228,11 +243,46 @@ fn side_answer(method: &Method, route: &str, shared: &Shared) -> Result<Bytes, R
     }
 }
 
+/// Answers a line of a batch, and writes it into the ledger: its number there, the status and the body.
+pub(super) async fn line(custom_id: &str, body: &Bytes, shared: &Shared) -> (u64, u16, Bytes) {
+    let seq = shared.ledger.next_seq();
+    if let Some(kept) = &shared.bodies {
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push((seq, body.clone()));
+    }
+    let sent = judge(Asked::Line, body, seq, shared);
+    let ack = shared.ledger.arrive(Arrival {
+        seq,
+        path: Asked::Line.path(),
+        model: sent.model.get(..200).unwrap_or(&sent.model),
+        request_id: Some(custom_id),
+        fingerprint: fingerprint(body) ^ fingerprint(Asked::Line.path().as_bytes()),
+        rule: sent.rule,
+        counted: &sent.counted,
+        status: sent.status,
+        stream: false,
+        usage_sent: sent.usage_sent,
+        images: sent.images,
+        service: Some("batch".into()),
+        note: sent.note.map(Into::into),
+    });
+    let written = ack.wait().await;
+    shared.ledger.end(seq, sent.planned, sent.usage);
+    if !written {
+        let refusal = Refusal::scenario("The ledger could not be written: see the disk of the emulator.");
+        return (seq, refusal.status, refusal.body().into());
+    }
+    (seq, sent.status, sent.play.into_bytes())
+}
+
 /// Reads the request, finds its rule, writes its answer.
 fn decide(asked: Asked, headers: &HeaderMap, body: &[u8], seq: u64, shared: &Shared) -> Sent {
-    if let Err(refusal) = authorize(headers, shared) {
-        return Sent::refusal(&refusal);
+    match authorize(headers, shared) {
+        Ok(()) => judge(asked, body, seq, shared),
+        Err(refusal) => Sent::refusal(&refusal),
     }
+}
+
+fn judge(asked: Asked, body: &[u8], seq: u64, shared: &Shared) -> Sent {
     let fields = match Fields::read(body) {
         Ok(fields) => fields,
         Err(refusal) => return Sent::refusal(&refusal),
@@ -250,7 +300,11 @@ fn decide(asked: Asked, headers: &HeaderMap, body: &[u8], seq: u64, shared: &Sha
         met = answer.headers;
     }
     let sent = match asked {
-        Asked::Answer(dialect) => scripted(dialect, &fields, seq, shared),
+        Asked::Answer(dialect) => scripted(dialect, &fields, seq, shared, None),
+        Asked::Line if fields.raw("stream").is_some_and(|stream| stream.get() == "true") => {
+            Err(Refusal::bad("stream", "Streaming is not supported in the Batch API.").code("unsupported_value"))
+        }
+        Asked::Line => scripted(Dialect::Responses, &fields, seq, shared, Some("batch")),
         Asked::Compaction => {
             let now = jiff::Timestamp::now().as_second();
             responses::compact::compact(&fields, &shared.scenario, &shared.store, seq, now).map(|(body, usage)| Sent {
@@ -270,12 +324,15 @@ fn decide(asked: Asked, headers: &HeaderMap, body: &[u8], seq: u64, shared: &Sha
     }
 }
 
-fn scripted(dialect: Dialect, fields: &Fields<'_>, seq: u64, shared: &Shared) -> Result<Sent, Refusal> {
+fn scripted(dialect: Dialect, fields: &Fields<'_>, seq: u64, shared: &Shared, service: Option<&'static str>) -> Result<Sent, Refusal> {
     let scenario = &shared.scenario;
-    let request = match dialect {
+    let mut request = match dialect {
         Dialect::Responses => responses::read(fields, scenario, &shared.schemas, &shared.store)?,
         Dialect::Chat => responses::Request { ask: chat::read(fields, scenario, &shared.schemas)?, settings: Vec::new() },
     };
+    if let Some(service) = service {
+        request.ask.service_tier = service.into();
+    }
     let ask = &request.ask;
     let pick = scenario.pick(ask)?;
     let reply = &pick.rule.reply;
@@ -358,6 +415,7 @@ fn scripted(dialect: Dialect, fields: &Fields<'_>, seq: u64, shared: &Shared) ->
         usage: Some(usage),
         usage_sent: said.usage_sent && failed.is_none(),
         note: said.note,
+        service: Some(said.service_tier).filter(|service| service != "default"),
         ..sent
     })
 }

@@ -51,8 +51,8 @@ pub(super) const PERSON_FIELDS: [&str; 23] = [
 
 // Fields that are read but not yet acted upon, and whether a subtask sets them: one line goes with each machinery that comes.
 type IsSet = fn(&Subtask) -> bool;
-const NOT_YET: [(&str, IsSet); 4] =
-    [("quality_bar", |s| s.quality_bar.is_some()), ("judge", |s| s.judge.is_some()), ("vote", |s| s.vote.is_some()), ("flex", |s| s.flex)];
+const NOT_YET: [(&str, IsSet); 3] =
+    [("quality_bar", |s| s.quality_bar.is_some()), ("judge", |s| s.judge.is_some()), ("vote", |s| s.vote.is_some())];
 
 /// A fault for every field that this version cannot honour.
 pub fn unsupported(subtask: &Subtask) -> Vec<Fault> {

@@ -143,6 +143,10 @@ impl Policy {
         for (tier, weight) in &self.quota.weights {
             row(format!("quota.weights.{tier}"), weight.to_string());
         }
+        row("service.batch".into(), self.service.batch.to_string());
+        row("service.batch_rows".into(), self.service.batch_rows.to_string());
+        row("service.batch_poll".into(), write_span(self.service.batch_poll));
+        row("service.flex_fallback".into(), self.service.flex_fallback.to_string());
     }
 }
 

@@ -173,10 +173,14 @@ pub const KEYS: &[Key] = &[
     key("quota.weights.*", Kind::Weight, "units of one call on a tier"),
     key("quota.windows.*.window", Kind::MaybeSpan, "the same for a further window"),
     key("quota.windows.*.units", Kind::MaybeUnits, "the same for a further window"),
+    key("service.batch", Kind::Switch, "whether rows of bulk work go to their provider's Batch API"),
+    key("service.batch_rows", count(1, 50_000), "rows that may be in batches at once"),
+    key("service.batch_poll", Kind::Span, "how often a batch is asked after"),
+    key("service.flex_fallback", Kind::Switch, "whether flex work without capacity is served at the default price in the end"),
 ];
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
-const LATER: &[&str] = &["cache", "grants", "limits.hedging", "quality", "roles.judge", "service", "shadow", "store", "telemetry"];
+const LATER: &[&str] = &["cache", "grants", "limits.hedging", "quality", "roles.judge", "shadow", "store", "telemetry"];
 
 /// A key of the table, and its name with the free segment filled in.
 #[derive(Debug)]

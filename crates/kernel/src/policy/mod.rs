@@ -13,6 +13,7 @@ mod hedging;
 mod keys;
 mod limits;
 mod quota;
+mod service;
 mod settings;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use hedging::{Hedging, Share};
 pub use keys::{KEYS, Key, Kind, distance};
 pub use limits::{Limits, MAX_MENDS, OutputTokens, OwnDeadlines, Slots};
 pub use quota::{MAIN_WINDOW, QuotaPolicy, QuotaWindow};
+pub use service::ServicePolicy;
 pub use settings::{Fault, Rung, Setting, Settings};
 
 use crate::call::{Deadlines, Effort, Retention, Verbosity};
@@ -84,6 +86,9 @@ pub struct Policy {
     /// Money and tokens.
     #[serde(default)]
     pub budget: BudgetPolicy,
+    /// Flex, priority and batches.
+    #[serde(default)]
+    pub service: ServicePolicy,
     /// Rolling windows of a subscription, and what a call weighs.
     #[serde(default, skip_serializing_if = "QuotaPolicy::is_empty")]
     pub quota: QuotaPolicy,
@@ -264,6 +269,7 @@ impl Policy {
             hedging: Hedging::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
+            service: ServicePolicy::default(),
             quota: QuotaPolicy::default(),
             agents: BTreeMap::new(),
         }

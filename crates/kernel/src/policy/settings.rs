@@ -341,6 +341,7 @@ fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -
         ("prompt_cache_retention", Value::Retention(retention)) => {
             policy.prompt_cache_retention.insert(Who::parse(rest)?, *retention);
         }
+        ("service", value) => return policy.service.set(rest, value),
         ("routes", Value::Route(route)) => {
             policy.routes.insert(TaskType::parse(rest)?, route.clone());
         }

@@ -71,8 +71,7 @@ fn every_listed_key_changes_the_policy() {
         let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
         let small = ["limits.max_tries", "hedging.percentile", "hedging.min_samples"].contains(&key.name);
         let value = if key.name.contains("max_review") || small { "77" } else { value };
-        let value = if key.name == "tiers.*.hedge" { "true" } else { value };
-        let value = if key.name == "limits.spill" { "true" } else { value };
+        let value = if ["tiers.*.hedge", "limits.spill", "service.batch"].contains(&key.name) { "true" } else { value };
         // A window is a span and units: neither means anything alone.
         let other = match name.strip_prefix("quota.").and_then(|rest| rest.rsplit('.').next()) {
             Some("window") => Some((name.trim_end_matches("window").to_owned() + "units", "8")),

@@ -49,6 +49,21 @@ pub enum Action {
         /// On whose behalf.
         caller: Caller,
     },
+    /// Send gathered calls as one batch, or find again one that was sent; then wait for it. No fact need answer.
+    Batch {
+        /// Its number.
+        batch: u32,
+        /// Our name for it.
+        key: String,
+        /// The model of all its calls.
+        model: ModelRef,
+        /// Calls that have not come back.
+        calls: Vec<CallNo>,
+        /// The provider's name for it, where it is known.
+        id: Option<String>,
+        /// It was decided on just now, and nobody has heard of it; else an earlier engine may have sent it.
+        fresh: bool,
+    },
     /// Ask a second time, for a call that takes too long.
     Hedge {
         /// The slow call.
@@ -223,6 +238,23 @@ pub enum Earlier {
     },
 }
 
+/// How a batch ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchEnd {
+    /// All lines that there are were handed on.
+    Over {
+        /// The provider's word: `completed`, `expired`, `cancelled`, `failed`.
+        status: String,
+    },
+    /// The provider never took it: nothing was sent, nothing is paid.
+    NotTaken(CallError),
+    /// The provider has lost it, or keeps its results back: what it cost is unknown.
+    Gone {
+        /// In words.
+        why: String,
+    },
+}
+
 /// Something that came from outside.
 #[derive(Debug)]
 pub enum Fact {
@@ -265,6 +297,32 @@ pub enum Fact {
         first_ms: Option<Millis>,
         /// What else came of it, when an agent was asked.
         worked: Option<Box<Handiwork>>,
+    },
+    /// A provider took a batch.
+    BatchCreated {
+        /// Its number.
+        batch: u32,
+        /// The provider's name for it.
+        id: String,
+    },
+    /// A batch is over, and the lines of its calls follow, as [`Fact::Answered`].
+    BatchLands {
+        /// Its number.
+        batch: u32,
+    },
+    /// Nothing more comes of a batch.
+    BatchOver {
+        /// Its number.
+        batch: u32,
+        /// How it ended.
+        end: BatchEnd,
+    },
+    /// The provider does not let us look at a batch; it goes on all the same.
+    BatchRefused {
+        /// Its number.
+        batch: u32,
+        /// Why not.
+        error: CallError,
     },
     /// Parts for a unit are at hand.
     Gathered {

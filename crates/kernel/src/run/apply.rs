@@ -1,5 +1,6 @@
 //! The fold: what each event makes of the [`State`]. Decides nothing, refuses nothing.
 
+mod batches;
 mod graph;
 mod merges;
 mod passes;
@@ -17,7 +18,7 @@ use super::state::{
     Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
-use crate::call::{End, ErrorClass, Item, Speaker};
+use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
@@ -28,6 +29,10 @@ impl State {
     /// Whether the account refuses everybody, or serves again.
     fn weather(&mut self, flight: &InFlight, result: &CallResult, at: Timestamp) {
         let provider = flight.model.provider();
+        let overloaded = matches!(result, CallResult::Failed { class: ErrorClass::Overloaded, .. });
+        if flight.service == Service::Batch || (flight.service == Service::Flex && overloaded) {
+            return; // that there is no room for cheap calls says nothing of the others
+        }
         match result {
             CallResult::Answered { .. } => drop(self.storms.remove(provider)),
             CallResult::Failed { class: ErrorClass::RateLimited | ErrorClass::Overloaded, .. } => {
@@ -148,7 +153,20 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, hedge_of, .. } => {
+            Event::CallStarted {
+                call,
+                caller,
+                tier,
+                model,
+                lease_usd,
+                lease_tokens,
+                max_output_tokens,
+                service,
+                units,
+                home,
+                hedge_of,
+                ..
+            } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
@@ -195,12 +213,28 @@ impl State {
                 if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
                     first.rival = Some(*call);
                 }
-                let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
-                let flight = InFlight { caller: caller.clone(), key, tier, model, since: at, home: *home, rival, outrun: false };
+                let flight = InFlight {
+                    caller: caller.clone(),
+                    key,
+                    tier: tier.clone(),
+                    model: model.clone(),
+                    service: *service,
+                    batch: None,
+                    since: at,
+                    home: *home,
+                    rival: *hedge_of,
+                    outrun: false,
+                };
+                if *service == Service::Batch {
+                    self.gather_call(*call, model, lease_tokens.saturating_sub(u64::from(*max_output_tokens)));
+                }
                 self.calls.insert(*call, flight);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
+                if flight.service == Service::Batch {
+                    self.leaves_batch(*call, &flight);
+                }
                 let lease = LeaseId(call.0);
                 let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
                 let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
@@ -237,6 +271,13 @@ impl State {
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
+            Event::BatchStarted { batch, key, model, calls } => self.batch_started(*batch, key, model, calls, at),
+            Event::BatchCreated { batch, id } => {
+                if let Some(batch) = self.batches.get_mut(batch) {
+                    batch.id = Some(id.clone());
+                }
+            }
+            Event::BatchEnded { batch, .. } => drop(self.batches.remove(batch)),
             Event::AgentWorked { caller, tree, touched, .. } => {
                 if let Caller::Executor { unit, attempt: no } = caller
                     && let Some(key) = self.key(unit)
@@ -462,7 +503,8 @@ impl State {
     /// What a call's end means for the other request for the same answer, and for the pace of its model.
     fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
         let answered = matches!(result, CallResult::Answered { .. });
-        if answered {
+        // Who may take his time tells nothing of the others.
+        if answered && !matches!(flight.service, Service::Flex | Service::Batch) {
             self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
         }
         if flight.outrun {

@@ -4,7 +4,7 @@
 use super::prepare::Shape;
 use super::state::{Job, Overflow, State};
 use super::{CompactBy, Event, Fetched, Run};
-use crate::call::{Answer, CallError, End, Item};
+use crate::call::{Answer, CallError, End, Item, Service};
 use crate::catalog::Day;
 use crate::context::{self, Compacting, Conversation};
 use crate::ids::{ModelRef, SubtaskId, Tier};
@@ -146,6 +146,7 @@ impl Run {
             doubled: false,
             omit: Vec::new(),
             deadlines: policy.limits.call,
+            service: Service::Default,
         }
     }
 

@@ -10,6 +10,7 @@ mod endings;
 mod files;
 mod priced;
 mod quota;
+mod rows;
 mod started;
 mod summary;
 
@@ -37,6 +38,7 @@ pub use endings::*;
 pub use files::*;
 pub use priced::*;
 pub use quota::*;
+pub use rows::*;
 pub use started::*;
 pub use summary::*;
 
@@ -95,7 +97,7 @@ pub enum CallResult {
         /// The model named in the response.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// The service really given, when not the default.
+        /// The service charged, when not the default: the one the response names, else the one asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<Service>,
     },
@@ -228,6 +230,9 @@ pub enum Event {
         lease_usd: NanoUsd,
         lease_tokens: u64,
         max_output_tokens: u32,
+        /// The service asked for, when not the default.
+        #[serde(default, skip_serializing_if = "is_default")]
+        service: Service,
         /// What it counts against a quota.
         #[serde(default, skip_serializing_if = "QuotaUnits::is_zero")]
         units: QuotaUnits,
@@ -258,6 +263,25 @@ pub enum Event {
         /// From sending to the first content, when streamed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_ms: Option<Millis>,
+    },
+    /// Calls go to their provider as one batch: durable before anything is uploaded.
+    #[serde(rename = "batch.started")]
+    BatchStarted {
+        batch: u32,
+        /// What the provider keeps as its name: by it the batch is found again.
+        key: String,
+        model: ModelRef,
+        calls: Vec<CallNo>,
+    },
+    /// The provider took the batch, and calls it so.
+    #[serde(rename = "batch.created")]
+    BatchCreated { batch: u32, id: String },
+    /// Nothing more comes of a batch: each of its calls has ended, or ends now.
+    #[serde(rename = "batch.completed")]
+    BatchEnded {
+        batch: u32,
+        /// The provider's word, or why there was none.
+        status: String,
     },
     /// What an agent did on the errand that ends with the next event.
     #[serde(rename = "agent.worked")]
@@ -519,6 +543,10 @@ pub enum Event {
     RunEnded(RunSummary),
 }
 
+fn is_default(service: &Service) -> bool {
+    *service == Service::Default
+}
+
 /// Who asked for a plan patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -526,26 +554,4 @@ pub enum Event {
 pub enum PatchedBy {
     Planner,
     Reviewer,
-}
-
-/// Where the rows of a `for_each` come from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubtaskOrInput {
-    /// `--input`.
-    Input,
-    /// The list that this subtask returned.
-    Subtask(SubtaskId),
-}
-
-/// What bounds a bulk run.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BulkRules {
-    /// So many rows first; the rest when they went well.
-    pub canary: Option<u64>,
-    /// 0..1 of finished rows.
-    pub max_failure_rate: Option<f64>,
-    /// 0..1 of finished rows.
-    pub max_escalation_rate: Option<f64>,
 }

@@ -1,5 +1,6 @@
 //! What a fact means: the events that follow from it. Each is recorded and folded before the next is decided.
 
+mod batches;
 mod compose;
 mod executor;
 mod flagship;
@@ -10,7 +11,7 @@ use super::event::{Caller, Ending, Event, Saved, SubtaskStatus, Touched, Unit};
 use super::state::{Key, Phase, Stage, Stop};
 use super::{CallNo, CallResult, Held, Run};
 use crate::budget::Measure;
-use crate::call::{Answer, CallError, Service};
+use crate::call::{Answer, CallError};
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
@@ -43,6 +44,19 @@ impl Run {
                     self.errand_ended(call, &mut answer, *worked);
                 }
                 self.answered(call, answer, ms, first_ms);
+            }
+            Fact::BatchCreated { batch, id } => self.batch_created(batch, id),
+            Fact::BatchLands { batch } => drop(self.session.landing.insert(batch)),
+            Fact::BatchOver { batch, end } => self.batch_over(batch, end),
+            Fact::BatchRefused { batch, error } => {
+                self.session.followed.remove(&batch);
+                if self.state.stop.is_none() {
+                    self.record(Event::Halted {
+                        class: Some(error.class),
+                        message: error.message,
+                        until: error.retry_after.map(|wait| self.now + wait),
+                    });
+                }
             }
             Fact::Gathered { unit, parts, images, tree, start, conflicts, sides } => {
                 self.session.settled_one();
@@ -134,7 +148,9 @@ impl Run {
 
     /// The engine takes the run up after another one left it.
     fn opened(&mut self) {
-        let lost: Vec<CallNo> = self.state.calls.keys().copied().collect();
+        // What is in a batch is with the provider and comes back; what was gathered for one was never sent.
+        self.let_go();
+        let lost: Vec<CallNo> = self.state.calls.iter().filter(|(_, flight)| flight.batch.is_none()).map(|(call, _)| *call).collect();
         for call in lost {
             let leased = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
             self.record(Event::CallEnded {
@@ -153,10 +169,11 @@ impl Run {
 
     fn answered(&mut self, call: CallNo, answer: Result<Answer, CallError>, ms: Millis, first_ms: Option<Millis>) {
         let Some(flight) = self.state.calls.get(&call).cloned() else { return };
+        let batch = flight.batch;
         let lease = self.state.ledger.in_flight(crate::budget::LeaseId(call.0)).map_or(NanoUsd::ZERO, |l| l.most.money);
         let (usage, service, sent) = match &answer {
-            Ok(answer) => (answer.usage, answer.service.unwrap_or_default(), true),
-            Err(error) => (error.usage, Service::Default, error.sent),
+            Ok(answer) => (answer.usage, answer.service.unwrap_or(flight.service), true),
+            Err(error) => (error.usage, flight.service, error.sent),
         };
         // What a provider charges for a refusal before any token is nothing; it says so by its status.
         let refused = matches!(&answer, Err(e) if e.sent && e.usage.is_none() && e.status.is_some_and(|s| s >= 400));
@@ -171,12 +188,13 @@ impl Run {
             _ => cost,
         };
         let result = match &answer {
-            Ok(answer) => self.result_of(&flight.caller, answer),
+            Ok(answer) => self.result_of(&flight.caller, answer, service),
             Err(error) => self.trouble_of(&flight, error),
         };
         let decides = flight.decides(answer.is_ok());
         let frozen_before = self.frozen();
         self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
+        self.all_came(batch);
         if self.frozen() && !frozen_before {
             let message = format!("call {} was charged {cost}, above its lease of {lease}: no new calls until the cap is raised", call.0);
             self.record(Event::BudgetAlarm { call, message });

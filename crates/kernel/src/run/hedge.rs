@@ -17,6 +17,7 @@ use super::state::{InFlight, Key, Stage};
 use super::step::Doors;
 use super::{Action, CallNo, Door, Run};
 use crate::budget::Role;
+use crate::call::Service;
 use crate::catalog;
 use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
@@ -56,6 +57,9 @@ impl Run {
         let mut latencies: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
         on.then(|| self.state.calls.iter()).into_iter().flatten().filter_map(move |(&call, flight)| {
             let key = flight.key.filter(|_| matches!(flight.caller, Caller::Executor { .. }))?;
+            if matches!(flight.service, Service::Flex | Service::Batch) {
+                return None; // these may take their time
+            }
             let first = flight.rival.is_none() && !flight.outrun && !self.session.hedged.contains(&call);
             if !first || !policy.tier(&flight.tier)?.hedge || policy.agent(&flight.model).is_some() {
                 return None;

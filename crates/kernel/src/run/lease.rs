@@ -91,6 +91,11 @@ impl Run {
         !asking.is_empty() && asking.contains(&caller())
     }
 
+    /// Whether a lease for a row is being asked for.
+    pub(super) fn is_asking_for_rows(&self) -> bool {
+        self.session.home.asking.iter().any(|caller| matches!(caller, Caller::Executor { unit, .. } if unit.row.is_some()))
+    }
+
     /// Until when the home is not asked.
     pub(super) fn home_waits(&self) -> Option<Timestamp> {
         self.session.home.until.filter(|until| *until > self.now)
@@ -130,6 +135,7 @@ impl Run {
             lease_usd: prepared.ask.money,
             lease_tokens: prepared.ask.tokens,
             max_output_tokens: prepared.call.max_output_tokens,
+            service: prepared.call.service,
             units: prepared.ask.units,
             home,
             hedge_of: prepared.hedge_of,

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
+pub use action::{Action, BatchEnd, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
@@ -108,6 +108,8 @@ struct Session {
     leased_out: HashSet<u32>,
     /// Worst cases of calls handed out in this step and not leased yet.
     promised: NanoUsd,
+    /// Calls for batches that were handed out in this step and are not gathered yet.
+    joining: usize,
     /// The largest worst case of a first call seen so far.
     usual: NanoUsd,
     /// Known tools, tiers and limits, for subtasks that stream in.
@@ -122,6 +124,10 @@ struct Session {
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// Batches that somebody waits for.
+    followed: HashSet<u32>,
+    /// Batches whose lines are coming in.
+    landing: HashSet<u32>,
     /// The plan is being priced.
     pricing: bool,
     /// Errands handed out in this step, by accounts that report their quota.

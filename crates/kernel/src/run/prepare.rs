@@ -2,6 +2,7 @@
 
 mod kit;
 mod planner;
+mod service;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ use crate::policy::{Policy, Who};
 use crate::time::Timestamp;
 use crate::tool::{OPEN_OUTPUT, ToolSpec};
 use crate::units::NanoUsd;
+
+pub(super) use service::FIELD as SERVICE_FIELD;
 
 /// Bytes a request holds besides the texts counted: field names, brackets, settings.
 const FRAME_BYTES: usize = 1_024;
@@ -118,6 +121,7 @@ pub(super) struct Shape {
     pub(super) doubled: bool,
     pub(super) omit: Vec<String>,
     pub(super) deadlines: Deadlines,
+    pub(super) service: Service,
 }
 
 /// What an executor's next call takes from its attempt.
@@ -190,7 +194,7 @@ impl Run {
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
             cache_retention: found.model.clamp_retention(shape.retention).filter(|_| cached && !without("prompt_cache_retention")),
             cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
-            service: Service::Default,
+            service: shape.service,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
             deadlines: shape.deadlines,
             pictures: Pictures::default(),
@@ -288,7 +292,8 @@ impl Run {
         }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
-        let mut deadlines = policy.deadlines(turn.tier);
+        let service = self.executor_service(key, &turn.model, turn.omit);
+        let mut deadlines = service::patient(policy.deadlines(turn.tier), service);
         if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(state.work.get(&key).and_then(|w| w.since)) {
             let left = (since + limit) - self.now;
             deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
@@ -308,6 +313,7 @@ impl Run {
             doubled: turn.doubled,
             omit: turn.omit.to_vec(),
             deadlines,
+            service,
         }
     }
 
@@ -425,6 +431,7 @@ impl Run {
         };
         let role = caller.role();
         Shape {
+            service: self.flagship_service(&model, &state.desk.omit),
             effort: policy.effort(role, None, &tier),
             verbosity: policy.verbosity(role, None, &tier),
             deadlines: policy.deadlines(&tier),

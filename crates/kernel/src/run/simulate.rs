@@ -216,6 +216,8 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire, mut windows: Option<&m
                     let (check, evidence) = (check.name(), String::new());
                     run.hear(Fact::Checked { unit, attempt, check, verdict: Verdict::Pass, evidence, ms: Millis(0) }, clock);
                 }
+                // It is over when its calls are: they come back one by one here.
+                Action::Batch { .. } => {}
                 // On this clock nothing is slower than it was said to be.
                 Action::Hedge { .. } => {}
                 other => return Err(format!("a simulation does not come to {other:?}")),

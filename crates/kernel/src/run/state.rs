@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides; `apply` keeps the indexes that let `step` cost only what changed.
 
+mod batches;
 mod desk;
 mod files;
 mod waiting;
@@ -15,7 +16,7 @@ use super::event::{
 };
 use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
-use crate::call::{ErrorClass, Item};
+use crate::call::{ErrorClass, Item, Service};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -25,6 +26,7 @@ use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
+pub use batches::*;
 pub use desk::*;
 pub use files::*;
 pub use waiting::{Waited, Waiting};
@@ -78,6 +80,12 @@ pub struct State {
     pub calls: BTreeMap<CallNo, InFlight>,
     /// The highest call number given out.
     pub last_call: u64,
+    /// Calls that wait for a batch to be made, by model.
+    pub gathered: BTreeMap<ModelRef, Gathered>,
+    /// Batches that are not over.
+    pub batches: BTreeMap<u32, Batch>,
+    /// The highest batch number given out.
+    pub last_batch: u32,
     /// How long executors' calls take, by tier and model.
     pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
     /// Accounts that have refused every call for a while, by provider.
@@ -258,6 +266,10 @@ pub struct InFlight {
     pub tier: Tier,
     /// Which model.
     pub model: ModelRef,
+    /// The service asked for.
+    pub service: Service,
+    /// The batch it is in.
+    pub batch: Option<u32>,
     /// Since when.
     pub since: Timestamp,
     /// Its lease of the home, if it needed one.

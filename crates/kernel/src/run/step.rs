@@ -1,5 +1,6 @@
 //! What should be in flight and is not. Costs what changed, not what there is.
 
+mod batches;
 mod close;
 mod compose;
 mod doors;
@@ -50,6 +51,7 @@ impl Run {
         self.session.promised = NanoUsd::ZERO;
         self.session.errands.clear();
         self.session.used_up = None;
+        self.session.joining = 0;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
@@ -73,6 +75,7 @@ impl Run {
                 break;
             }
         }
+        self.batches(&mut actions);
         self.close(&actions);
         actions
     }
@@ -275,8 +278,9 @@ impl Run {
             self.give_up_late(key);
             return true;
         }
-        let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || self.is_used_up(&model) || !self.enters(gate, key, &tier, &model) {
+        let batched = self.goes_by_batch(key, &model);
+        let turn = if opened || batched { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
+        if turn == warm::Turn::Wait || self.is_used_up(&model) || !(batched || self.enters(gate, key, &tier, &model)) {
             return false;
         }
         if turn == warm::Turn::Lead {

@@ -118,6 +118,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::QuotaResumed { window } => ("quota.resumed", json!({ "window": window })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
+        Event::BatchStarted { batch, model, calls, .. } => {
+            ("batch.started", json!({ "batch": batch, "model": model, "calls": calls.len() }))
+        }
+        Event::BatchEnded { batch, status } => ("batch.completed", json!({ "batch": batch, "status": status })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
         Event::InboxOpened { item, ask, unit: of, question, evidence, .. } => {
             let mut fields = json!({ "item": item, "ask": ask, "question": question, "evidence": evidence });
@@ -155,6 +159,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::CallStarted { .. }
         | Event::CallEnded { .. }
         | Event::AgentWorked { .. }
+        | Event::BatchCreated { .. }
         | Event::ToolStarted { .. }
         | Event::ToolEnded { .. }
         | Event::RowsEnded { .. }

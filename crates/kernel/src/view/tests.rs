@@ -2,7 +2,7 @@ use super::context::Contexts;
 use super::cost::Bill;
 use super::history::{Digest, History, Stats};
 use super::timeline::{Folding, Line, Who};
-use crate::call::{End, Item};
+use crate::call::{End, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -40,6 +40,7 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         lease_usd: NanoUsd(900),
         lease_tokens: 10,
         max_output_tokens: 5,
+        service: Service::Default,
         units: QuotaUnits::default(),
         home: None,
         hedge_of: None,
@@ -184,9 +185,35 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
-        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, .. } => {
+        Event::CallStarted {
+            call,
+            caller,
+            tier,
+            model,
+            lease_usd,
+            lease_tokens,
+            max_output_tokens,
+            service,
+            units,
+            home,
+            hedge_of,
+            ..
+        } => {
             let opening = parts;
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, opening }
+            Event::CallStarted {
+                call,
+                caller,
+                tier,
+                model,
+                lease_usd,
+                lease_tokens,
+                max_output_tokens,
+                service,
+                units,
+                home,
+                hedge_of,
+                opening,
+            }
         }
         other => other,
     };

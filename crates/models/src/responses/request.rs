@@ -183,7 +183,8 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
     let effort = call.effort.filter(|_| can.effort);
     let request = Request {
         model: call.model.model(),
-        stream: true,
+        // The lines of a batch are answered whole.
+        stream: call.service != Service::Batch,
         store: false,
         parallel_tool_calls: (can.parallel_tool_calls && !tools.is_empty()).then_some(true),
         tools,
@@ -194,7 +195,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         max_output_tokens: call.max_output_tokens.max(LEAST_OUTPUT_TOKENS),
         prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key).map(cache_key),
         prompt_cache_retention: call.cache_retention.filter(|_| can.cache_key),
-        service_tier: Some(call.service).filter(|service| can.service_tier && *service != Service::Default),
+        service_tier: Some(call.service).filter(|service| can.service_tier && matches!(service, Service::Flex | Service::Priority)),
         instructions: &call.instructions,
         input: input(call),
     };

@@ -143,6 +143,7 @@ impl State {
                     Stage::Call
                 }
                 Repair::DropField => {
+                    work.trouble = 0;
                     attempt.omit.push(turn::field_named(param.as_deref().unwrap_or(message)));
                     Stage::Call
                 }

@@ -1,22 +1,25 @@
 //! An executor's answer: tools, checks, acceptance; or a failure, and who gets the work next.
 
-use crate::call::{Answer, CallError, End, ErrorClass, Item};
+use crate::call::{Answer, CallError, End, ErrorClass, Item, Service};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::TaskType;
 use crate::route::{self, Bounds, Failure, GiveUp, Next, Repair, Trouble};
 use crate::run::event::{Ask, CallResult, Caller, Ending, Event, SubtaskStatus, Unit, Verdict};
+use crate::run::prepare::SERVICE_FIELD;
 use crate::run::state::{InFlight, Job, Key, Stage};
 use crate::run::{Check, Run, turn};
 use crate::time::Millis;
 
 /// A change of more lines is no simple edit (design.md "The plan").
 pub(super) const SIMPLE_EDIT_LINES: u64 = 5;
+/// How often a call travels by batch before it is sent by itself.
+const BATCH_TRIES: u32 = 2;
 /// Longest evidence that goes into the next attempt, in bytes.
 const EVIDENCE_BYTES: usize = 6_000;
 
 impl Run {
     /// What an answer is on record: a built-in `end` becomes the answer it stands for.
-    pub(super) fn result_of(&self, caller: &Caller, answer: &Answer) -> CallResult {
+    pub(super) fn result_of(&self, caller: &Caller, answer: &Answer, service: Service) -> CallResult {
         let mut text = answer.text.clone();
         let mut items: Vec<Item> = Vec::new();
         if matches!(caller, Caller::Executor { .. }) && answer.tool_calls().next().is_some() {
@@ -39,7 +42,7 @@ impl Run {
             items,
             end: answer.end,
             model: answer.model.clone(),
-            service: answer.service.filter(|s| *s != Default::default()),
+            service: Some(service).filter(|s| *s != Service::Default),
         }
     }
 
@@ -81,16 +84,31 @@ impl Run {
             return CallResult::Failed { class, message, param, repair: Repair::GiveUp(GiveUp::Park { until: Some(until) }) };
         }
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
-        CallResult::Failed {
-            class: error.class,
-            message: error.message.clone(),
-            param: error.param.clone(),
-            repair: if self.has_had_its_try(&flight.model, error.class) {
-                Repair::GiveUp(GiveUp::BadRequest)
-            } else {
-                route::after_trouble(&trouble, self.now).repair
-            },
+        let repair = if self.has_had_its_try(&flight.model, error.class) {
+            Repair::GiveUp(GiveUp::BadRequest)
+        } else {
+            route::after_trouble(&trouble, self.now).repair
+        };
+        let repair = self.batch_repair(flight, tries + 1).filter(|_| error.class.is_availability()).unwrap_or(repair);
+        if self.falls_back(flight, error, repair) {
+            let param = Some(SERVICE_FIELD.to_owned());
+            return CallResult::Failed { class: error.class, message: error.message.clone(), param, repair: Repair::DropField };
         }
+        CallResult::Failed { class: error.class, message: error.message.clone(), param: error.param.clone(), repair }
+    }
+
+    /// What follows a line of a batch that failed: the next batch, and after that a call of its own.
+    fn batch_repair(&self, flight: &InFlight, tries: u32) -> Option<Repair> {
+        let repair = if tries < BATCH_TRIES { Repair::Wait(self.now) } else { Repair::DropField };
+        (flight.service == Service::Batch).then_some(repair)
+    }
+
+    /// Whether a flex call that found no capacity, however often it was sent, is asked for at the default price.
+    fn falls_back(&self, flight: &InFlight, error: &CallError, repair: Repair) -> bool {
+        let in_vain = matches!(repair, Repair::Alternate | Repair::GiveUp(GiveUp::Park { .. }));
+        let flex = flight.service == Service::Flex && error.class == ErrorClass::Overloaded;
+        let batch = flight.service == Service::Batch && repair == Repair::DropField;
+        batch || (flex && in_vain && self.state.start().policy.service.flex_fallback)
     }
 
     pub(super) fn executor_answered(&mut self, key: Key, answer: Result<Answer, CallError>, result: CallResult) {

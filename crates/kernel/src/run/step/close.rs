@@ -14,7 +14,10 @@ use crate::run::{Action, Run, rows};
 impl Run {
     /// Ends the session when nothing is under way and nothing can be.
     pub(super) fn close(&mut self, actions: &[Action]) {
-        if !self.state.calls.is_empty() || self.session.outstanding > 0 || !actions.is_empty() {
+        // A batch goes on without us: who only stands still need not wait for it.
+        let leaves = self.session.draining || matches!(self.state.stop, Some(Stop::Provider { .. }));
+        let waits = self.state.calls.values().any(|flight| !leaves || flight.batch.is_none());
+        if waits || self.session.outstanding > 0 || !actions.is_empty() {
             return;
         }
         if !self.session.draining
@@ -91,6 +94,7 @@ impl Run {
                 waiting && self.source_is_open(i) && rows::may_start(&self.state, source) > 0
             })
         };
+        // What goes by batch passes no gate.
         self.room() > 0 && !self.unpriced() && (!self.state.ready.is_empty() || rows())
     }
 

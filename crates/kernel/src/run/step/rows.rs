@@ -31,7 +31,7 @@ impl Run {
             self.read_ahead(i, false, actions);
             while actions.len() < AT_ONCE
                 && rows::may_start(&self.state, &self.state.sources[i]) > 0
-                && self.room() > 0
+                && (self.room() > 0 || self.batch_room())
                 && !self.state.is_starved(Role::Executor)
             {
                 let Some(row) = self.session.incoming.get_mut(&i).and_then(std::collections::VecDeque::pop_front) else { break };

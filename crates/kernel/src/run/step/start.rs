@@ -21,7 +21,8 @@ const TIGHT: u64 = 64;
 
 impl Run {
     pub(in crate::run) fn room(&self) -> u32 {
-        self.state.start().policy.limits.max_concurrent_subagents.most().saturating_sub(self.state.active)
+        let waiting = u32::try_from(self.state.in_batches()).unwrap_or(u32::MAX);
+        self.state.start().policy.limits.max_concurrent_subagents.most().saturating_sub(self.state.active.saturating_sub(waiting))
     }
 
     /// New attempts, most urgent first.
@@ -59,7 +60,9 @@ impl Run {
             self.end_unit(key, SubtaskStatus::Skipped, String::new(), Some(why), None);
             return true;
         }
-        if self.room() == 0 || !self.has_room(key) || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
+        let room = self.room() > 0;
+        let refused = self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task);
+        if !(room || self.batch_room()) || !self.has_room(key) || refused {
             return false;
         }
         if self.home_waits().is_some() {
@@ -79,8 +82,13 @@ impl Run {
         let (tier, why) = self.next_tier(key, &route);
         let policy = self.state.start().policy.clone();
         let (model, _) = route.models(&tier, &policy);
+        let batched = self.goes_by_batch(key, model);
         let direct = !self.state.must_gather(key);
-        let turn = if direct { self.turn_of(key, &tier, model) } else { Turn::Go };
+        // What is to be shown first takes a slot until it is gathered.
+        if (batched && !self.batch_room()) || !(room || batched && direct) {
+            return false;
+        }
+        let turn = if direct && !batched { self.turn_of(key, &tier, model) } else { Turn::Go };
         if turn == Turn::Wait {
             return false;
         }
@@ -91,7 +99,7 @@ impl Run {
             return started;
         }
         self.session.spilled.remove(&key);
-        if direct && !self.enters(gate, key, &tier, model) {
+        if direct && !batched && !self.enters(gate, key, &tier, model) {
             return false;
         }
         if turn == Turn::Lead {
@@ -107,6 +115,7 @@ impl Run {
         }
         self.record(Event::AttemptStarted { unit: unit.clone(), attempt: no, tier, model: model.clone(), why });
         if direct {
+            self.session.joining += usize::from(batched);
             actions.push(Action::Call { caller: Caller::Executor { unit, attempt: no } });
         }
         true

@@ -91,6 +91,9 @@ fn plan_of(dice: &Dice, size: u64, bulk: bool, writers: u64) -> Value {
         if dice.chance(10) {
             one["deadline"] = json!("20s");
         }
+        if dice.chance(10) {
+            one["flex"] = json!(true);
+        }
         if bulk && dice.chance(60) {
             one["for_each"] = json!("input");
         }
@@ -350,6 +353,7 @@ fn same(a: &State, b: &State) -> bool {
         && (&a.ready, &a.to_call, &a.to_act, &a.parked) == (&b.ready, &b.to_call, &b.to_act, &b.parked)
         && (&a.calls, &a.ledger, &a.desk, &a.inbox, &a.sources) == (&b.calls, &b.ledger, &b.desk, &b.inbox, &b.sources)
         && (a.phase, a.active, &a.active_of, a.open, a.mended, a.tally) == (b.phase, b.active, &b.active_of, b.open, b.mended, b.tally)
+        && (&a.gathered, &a.batches, a.last_batch) == (&b.gathered, &b.batches, b.last_batch)
         && (&a.changes, &a.repairs, &a.merges, &a.composed) == (&b.changes, &b.repairs, &b.merges, &b.composed)
         && (&a.patch, &a.stop, &a.starved, a.reserve) == (&b.patch, &b.stop, &b.starved, b.reserve)
         && (&a.usage, &a.notes, &a.index, &a.forward, &a.ended, &a.grants)
@@ -433,7 +437,12 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
         policy.budget.planner_tokens = Some(60_000);
     }
     let mut ids: Vec<String> = (0..size).map(|n| format!("s{n}")).collect();
+    policy.service.batch = bulk && writers == 0 && dice.chance(70);
+    policy.service.batch_at.insert("openai".to_owned());
+    policy.service.batch_rows = 1 + dice.roll(12) as u32;
     let mut world = World::new(policy, !by_hand);
+    world.batch_ms = dice.pick(&[100, 5_000, 3_600_000]);
+    world.no_batches = dice.pick(&[None, None, None, Some(ErrorClass::BadRequest), Some(ErrorClass::Server)]);
     if by_hand {
         let rules =
             BulkRules { canary: dice.chance(30).then_some(2), max_failure_rate: dice.chance(30).then_some(0.3), max_escalation_rate: None };
@@ -491,8 +500,10 @@ fn play(seed: u64, size: u64, by_hand: bool, bulk: bool, writers: u64, weather: 
         };
         assert!(matches!(world.kinds().last().unwrap().as_str(), "run.completed" | "run.paused"));
         assert!(!summary.output.starts_with("nothing can go on"), "{}: {}", summary.output, last(&world));
-        assert_eq!(world.run.state().ledger.leased(), NanoUsd::ZERO, "nothing is promised when nothing runs");
-        assert_eq!(world.run.state().ledger.calls_in_flight(), 0);
+        let state = world.run.state();
+        let in_batches = if state.phase == Phase::Ended { 0 } else { state.in_batches() };
+        assert_eq!(state.ledger.calls_in_flight(), in_batches, "nothing is promised but to batches when nothing runs");
+        assert_eq!(state.ledger.leased() == NanoUsd::ZERO, in_batches == 0);
         order_is_kept(&world);
         receipts_add_up(&world);
         starts_are_exact(&world);

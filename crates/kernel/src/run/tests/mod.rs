@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attempts;
+mod batches;
 mod bulk;
 mod compaction;
 mod errands;
@@ -18,6 +19,7 @@ mod park;
 mod passes;
 mod plan;
 mod price;
+mod services;
 mod trouble;
 mod waiting;
 mod warm;

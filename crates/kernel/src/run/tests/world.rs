@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Speaker};
+use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Service, Speaker};
 use crate::catalog::Catalog;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::image::{Image, MediaType};
@@ -153,6 +153,8 @@ pub fn review(verdict: &str) -> Value {
     json!({"summary": "looked at it", "verdict": verdict, "revisions": [], "add": [], "final_output": "the end"})
 }
 
+/// What each call of a batch brings.
+pub type Lines = Vec<(CallNo, Result<Answer, CallError>)>;
 pub type Script = Box<dyn FnMut(&Asked<'_>) -> Reply_>;
 pub type ToolScript = Box<dyn FnMut(&str, &str, &str) -> (ToolOutput, bool)>;
 /// A tree: what is in which file.
@@ -207,6 +209,16 @@ pub struct World {
     pub stored: Vec<Files>,
     pub on_composed: ComposedScript,
     pub turns: u32,
+    /// In this turn nothing is performed any more: the process dies behind the journal's answer.
+    pub dies_at: Option<u32>,
+    /// Calls that are gathered here and not sent.
+    lines: BTreeMap<CallNo, Prepared>,
+    /// Batches at the provider by our name: what each call brings. They outlive this process.
+    pub provider: BTreeMap<String, Lines>,
+    /// Refuses every batch.
+    pub no_batches: Option<ErrorClass>,
+    /// How long a batch takes.
+    pub batch_ms: u64,
     /// Something was said since the last turn.
     fresh: bool,
     /// Looked at after every turn.
@@ -324,6 +336,11 @@ impl World {
             stored: Vec::new(),
             on_composed: Box::new(|_, _, _| (Verdict::Pass, String::new())),
             turns: 0,
+            dies_at: None,
+            lines: BTreeMap::new(),
+            provider: BTreeMap::new(),
+            no_batches: None,
+            batch_ms: 60_000,
             fresh: true,
             watch: |_| {},
             price: NanoUsd::ZERO,
@@ -476,6 +493,13 @@ impl World {
                         continue;
                     }
                 };
+                if prepared.call.service == Service::Batch {
+                    if let Some(no) = self.run.begin_call(&prepared, None, self.now) {
+                        self.calls.push((no, prepared.caller.clone(), prepared.tier.clone(), prepared.call.clone()));
+                        self.lines.insert(no, prepared);
+                    }
+                    continue;
+                }
                 match self.run.begin_call(&prepared, None, self.now) {
                     Some(no) => {
                         self.passes.extend(pass.map(|pass| (no, pass)));
@@ -491,6 +515,9 @@ impl World {
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
         let events = self.run.take_events();
         self.durable.extend(events);
+        if self.dies_at == Some(self.turns) {
+            return;
+        }
         for job in jobs {
             match job {
                 Ok(action) => self.act(action),
@@ -507,6 +534,41 @@ impl World {
             }
         }
         (self.watch)(self);
+    }
+
+    /// The script's answer to a line.
+    fn line(&mut self, prepared: &Prepared) -> Result<Answer, CallError> {
+        let Caller::Executor { unit, .. } = &prepared.caller else { unreachable!("only rows travel") };
+        let nth = self.asked.entry(unit.to_string()).or_default();
+        let asked = Asked { caller: &prepared.caller, call: &prepared.call, nth: *nth };
+        *nth += 1;
+        let reply = (self.script)(&asked);
+        reply.answer.map(|answer| Answer { service: Some(Service::Batch), ..answer })
+    }
+
+    /// What became of a batch comes in: at once what it is called, after a while its lines in another order.
+    fn batch(&mut self, batch: u32, key: &str, calls: &[CallNo], fresh: bool) {
+        if let Some(class) = self.no_batches.filter(|_| fresh) {
+            let error = CallError { status: Some(400), ..CallError::new(class, "no batches here") };
+            return self.later(5, Fact::BatchOver { batch, end: BatchEnd::NotTaken(error) });
+        }
+        if fresh {
+            let lines: Vec<(CallNo, Prepared)> = calls.iter().map(|no| (*no, self.lines.remove(no).expect("gathered here"))).collect();
+            let answers = lines.iter().map(|(no, prepared)| (*no, self.line(prepared))).collect();
+            assert!(self.provider.insert(key.to_owned(), answers).is_none(), "{key} is sent twice");
+        }
+        let Some(answers) = self.provider.get(key).cloned() else {
+            let error = CallError { sent: false, ..CallError::new(ErrorClass::Cancelled, "nobody knows it") };
+            return self.later(5, Fact::BatchOver { batch, end: BatchEnd::NotTaken(error) });
+        };
+        self.later(10, Fact::BatchCreated { batch, id: format!("batch_{key}") });
+        let ms = self.batch_ms;
+        self.later(ms, Fact::BatchLands { batch });
+        for (n, (call, answer)) in answers.into_iter().rev().enumerate() {
+            let at = ms + n as u64 / 10;
+            self.later(at, Fact::Answered { call, answer, ms: Millis(at), first_ms: None, worked: None });
+        }
+        self.later(ms + 10_000, Fact::BatchOver { batch, end: BatchEnd::Over { status: "completed".to_owned() } });
     }
 
     fn ask(&mut self, no: CallNo, prepared: &Prepared) {
@@ -630,6 +692,7 @@ impl World {
                 self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: names });
             }
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
+            Action::Batch { batch, key, calls, fresh, .. } => self.batch(batch, &key, &calls, fresh),
             Action::Call { .. } | Action::Hedge { .. } => unreachable!("calls are asked"),
         }
     }
@@ -667,7 +730,9 @@ impl World {
             self.queue.pop();
             // Calls that were cut have said so already.
             let Some(fact) = self.facts[n].take() else { continue };
-            if let Fact::Answered { call, answer, .. } = &fact {
+            if let Fact::Answered { answer, call, .. } = &fact
+                && self.run.state().calls.get(call).is_some_and(|flight| flight.batch.is_none())
+            {
                 self.in_flight -= 1;
                 let passed = match answer {
                     Ok(_) => Passed::Served { timing: None },
@@ -753,6 +818,7 @@ impl World {
         self.facts.clear();
         self.in_flight = 0;
         self.views.clear();
+        self.lines.clear();
         self.hear(Fact::Opened);
     }
 
