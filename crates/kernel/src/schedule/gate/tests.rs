@@ -163,6 +163,9 @@ impl Metered {
     }
 }
 
+/// Whose call, when it came in, its pass, whether it was served, and the headers.
+type Answered = (u64, u64, Pass, bool, RateLimits);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -181,7 +184,7 @@ proptest! {
         gate.requests.learn(Some(per_minute), Some(per_minute), None, Mark::default(), Millis(0));
         let (mut served, mut refusals, mut dice) = (0_u64, 0_u64, 1_u64);
         let calls = per_minute * 2;
-        let mut ends: BTreeMap<(u64, u64), (u64, u64, Pass, bool, RateLimits)> = BTreeMap::new();
+        let mut ends: BTreeMap<(u64, u64), Answered> = BTreeMap::new();
         let mut on_the_way: BTreeMap<(u64, u64), (u64, Pass)> = BTreeMap::new();
         let (mut now, mut n, mut last) = (0, 0, 0);
         while served < calls && now < 600_000 {
