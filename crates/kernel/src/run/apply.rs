@@ -3,6 +3,7 @@
 mod graph;
 mod merges;
 mod passes;
+mod race;
 mod rows;
 mod unit;
 
@@ -11,7 +12,7 @@ pub use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
     Starved, State, Stop, Task, Tried,
@@ -21,7 +22,7 @@ use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::{Millis, Timestamp};
+use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
@@ -192,9 +193,7 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
-                    first.rival = Some(*call);
-                }
+                self.race_begins(*call, *hedge_of);
                 let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
                 let flight = InFlight { caller: caller.clone(), key, tier, model, since: at, home: *home, rival, outrun: false };
                 self.calls.insert(*call, flight);
@@ -456,26 +455,6 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    /// What a call's end means for the other request for the same answer, and for the pace of its model.
-    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
-        let answered = matches!(result, CallResult::Answered { .. });
-        if answered {
-            self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
-        }
-        if flight.outrun {
-            self.tally.outrun_usd += cost;
-        }
-        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
-        rival.rival = None;
-        rival.outrun = answered;
-        if !answered
-            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
-        {
-            // All hope is on the other one.
-            work.stage = Stage::Calling(other);
         }
     }
 
