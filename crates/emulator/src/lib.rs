@@ -13,6 +13,7 @@ mod chat;
 mod fault;
 mod json;
 mod ledger;
+mod limits;
 mod lookup;
 mod picture;
 mod play;

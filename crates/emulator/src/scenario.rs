@@ -13,6 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::catalog::{Catalog, EFFORTS, Model, Pattern};
 use crate::fault::Faults;
+use crate::limits::Limits;
 use crate::lookup::Lookup;
 use crate::rules::{Call, Error, Payload, Pick, Reply, Rule, Rules, UsageScript};
 use file::{OneOrMany, ReplyToml, RuleToml};
@@ -60,6 +61,7 @@ pub struct Scenario {
     pub(crate) rules: Rules,
     pub(crate) catalog: Catalog,
     pub(crate) server: ServerSettings,
+    pub(crate) limits: Limits,
     /// Of the file's text, so that a ledger knows whether its counts belong to this script.
     pub(crate) fingerprint: u64,
 }
@@ -144,6 +146,7 @@ impl Scenario {
         .map_err(|message| value(1)(format!("server.{message}")))?;
         let server_faults = Faults::named(&server.stream_faults).map_err(|m| value(1)(format!("server.{m}")))?;
 
+        let limits = file.limits.unwrap_or_default().check().map_err(value(1))?;
         let mut models = BTreeMap::new();
         for (name, model) in file.models {
             let line = line_of(model.span().start);
@@ -168,6 +171,7 @@ impl Scenario {
         Ok(Self {
             rules: Rules::new(rules, server_pace),
             catalog,
+            limits,
             server: ServerSettings {
                 api_key: server.api_key,
                 strict: server.strict,

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
-use crate::gates::Gates;
+use crate::gates::{self, Gates, Seat};
 use crate::hands::SharedHands;
 use crate::home::{Home, events_of};
 use crate::input::Rows;
@@ -124,10 +124,11 @@ pub struct Engine {
     answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
     /// Leases of the home that were granted, for calls that are about to be made.
     granted: Vec<(Caller, HomeLease, Amounts)>,
-    /// Models whose gate a call has passed that waits for its lease of the home.
-    asking: HashMap<Caller, ModelRef>,
+    /// Slots of calls that wait for their lease of the home.
+    asking: HashMap<Caller, gates::Ticket>,
     commits: VecDeque<Commit>,
-    calls: HashMap<CallNo, (CancellationToken, ModelRef)>,
+    calls: HashMap<CallNo, (CancellationToken, gates::Ticket)>,
+    seat: Seat,
     /// Excerpts of units in hand.
     excerpts: HashMap<Unit, Arc<Vec<Excerpt>>>,
     /// The patch under review.
@@ -168,6 +169,7 @@ impl Engine {
         Self {
             stream: events_of(&id),
             inbound: Inbound::new(id.clone(), run.state().commands),
+            seat: world.gates.seat(),
             run,
             id,
             world,
@@ -204,10 +206,10 @@ impl Engine {
     pub fn hear(&mut self, fact: Fact) {
         hit("before-hearing");
         let now = self.world.clock.now();
-        if let Fact::Answered { call, answer, .. } = &fact
-            && let Some((_, model)) = self.calls.remove(call)
+        if let Fact::Answered { call, answer, ms, first_ms, .. } = &fact
+            && let Some((_, ticket)) = self.calls.remove(call)
         {
-            self.world.gates.leave(&model, answer, now);
+            self.seat.leave(ticket, answer, *ms, *first_ms);
         }
         self.run.hear(fact, now);
     }
@@ -279,8 +281,9 @@ impl Engine {
     fn turn(&mut self) -> bool {
         let now = self.world.clock.now();
         let mut jobs = Vec::new();
-        let gates = self.world.gates.clone();
-        let actions = self.run.step(now, &mut |model| gates.enter(model, now));
+        self.seat.begin(self.run.class());
+        let seat = &mut self.seat;
+        let actions = self.run.step(now, &mut |model| seat.knock(model));
         let more = !actions.is_empty();
         for (caller, lease, most) in std::mem::take(&mut self.granted) {
             self.granted(caller, lease, most, &mut jobs);
@@ -288,12 +291,13 @@ impl Engine {
         for action in actions {
             match action {
                 Action::Call { caller } => {
-                    self.call(caller, None, &mut jobs);
+                    self.call(caller, None, None, &mut jobs);
                 }
                 Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
                 action => jobs.push(Job::Do(action)),
             }
         }
+        self.seat.give_back_rest();
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
             Some(Stop::Cancel) => self.cut_all(),
@@ -345,8 +349,8 @@ impl Engine {
             Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
             Answer::Refused(refused) => {
                 let now = self.world.clock.now();
-                if let Some(model) = self.asking.remove(&caller) {
-                    self.world.gates.give_back(&model, now);
+                if let Some(ticket) = self.asking.remove(&caller) {
+                    self.seat.give_back(ticket);
                 }
                 self.run.hear(Fact::HomeRefused { caller, refused }, now);
             }
@@ -357,13 +361,12 @@ impl Engine {
 
     /// Makes the call whose lease was granted, if it is still wanted.
     fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
-        let model = self.asking.remove(&caller);
-        let used = match model {
-            Some(model) if !self.run.may_send(&caller) => {
-                self.world.gates.give_back(&model, self.world.clock.now());
+        let used = match self.asking.remove(&caller) {
+            Some(ticket) if !self.run.may_send(&caller) => {
+                self.seat.give_back(ticket);
                 false
             }
-            _ => self.call(caller, Some((lease, most)), jobs),
+            ticket => self.call(caller, Some((lease, most)), ticket, jobs),
         };
         if !used {
             self.world.treasury.give_back(lease);
@@ -371,37 +374,40 @@ impl Engine {
     }
 
     /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
-    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, ticket: Option<gates::Ticket>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
+                ticket.into_iter().for_each(|ticket| self.seat.give_back(ticket));
                 self.run.cannot_call(refusal.to_string(), now);
                 return false;
             }
         };
+        let Some(ticket) = ticket.or_else(|| self.seat.claim(&prepared.call.model)) else { return false };
         if self.looks(&caller, &prepared, jobs) {
-            self.world.gates.give_back(&prepared.call.model, now);
+            self.seat.give_back(ticket);
             return false;
         }
-        self.begin(prepared, lease, jobs)
+        self.begin(prepared, lease, ticket, jobs)
     }
 
     /// Makes a job of the second request for a slow call.
     fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
         let fetched = self.fetched(caller);
+        let Some(ticket) = self.seat.claim(model) else { return };
         match self.run.prepare_hedge(of, caller, model, &fetched) {
             Ok(prepared) => {
-                self.begin(prepared, None, jobs);
+                self.begin(prepared, None, ticket, jobs);
             }
             // The other model may not be called: the first request stands alone.
-            Err(_) => self.world.gates.give_back(model, self.world.clock.now()),
+            Err(_) => self.seat.give_back(ticket),
         }
     }
 
     /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
-    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, mut ticket: gates::Ticket, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
         let agent = self.world.agents.get(model.provider()).cloned();
@@ -410,28 +416,33 @@ impl Engine {
             None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
         };
         let Some(answerer) = answerer else {
-            self.world.gates.give_back(&model, now);
+            self.seat.give_back(ticket);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
             return false;
         };
+        if !self.seat.weigh(&mut ticket, prepared.tokens()) {
+            self.seat.give_back(ticket);
+            self.run.put_off(&caller);
+            return false;
+        }
         let caps = self.run.home_caps();
         if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
             match self.run.ask_home(&prepared, now) {
                 Some(ask) => {
-                    self.asking.insert(caller.clone(), model);
+                    self.asking.insert(caller.clone(), ticket);
                     self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
                 }
-                None => self.world.gates.give_back(&model, now),
+                None => self.seat.give_back(ticket),
             }
             return false;
         }
         let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
-            self.world.gates.give_back(&model, now);
+            self.seat.give_back(ticket);
             return false;
         };
         let cancel = CancellationToken::new();
-        self.calls.insert(no, (cancel.clone(), model));
+        self.calls.insert(no, (cancel.clone(), ticket));
         let how = match caller {
             Caller::Planner => Way::Streamed,
             Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
@@ -559,14 +570,8 @@ impl Engine {
 
     fn wake(&self) -> Duration {
         let now = self.world.clock.now();
-        let at = [self.run.wakes_at(), self.world.gates.opens_at()].into_iter().flatten().filter(|at| *at > now).min();
-        let due = self.run.wakes_at().is_some_and(|at| at <= now);
-        match at {
-            Some(at) => Duration::from(at - now),
-            // Due already, and the gate is the reason it has not happened.
-            None if due => Duration::from_millis(20),
-            None => Duration::MAX,
-        }
+        let due = self.run.wakes_at().filter(|at| *at > now).map(|at| Duration::from(at - now));
+        [due, self.seat.wakes_in()].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 }
 

@@ -264,7 +264,7 @@ impl Progress {
             }
             Event::QuotaResumed { window } => self.line("goes on", "33", &format!("{window} has room again")),
             // Said with the parking that follows.
-            Event::Halted { class: Some(ErrorClass::RateLimited | ErrorClass::Overloaded), .. } => {}
+            Event::Halted { class: Some(ErrorClass::RateLimited | ErrorClass::Overloaded), .. } | Event::Halted { until: Some(_), .. } => {}
             Event::Halted { message, .. } => self.line("halted", "31", message),
             Event::RunPaused(summary) | Event::RunEnded(summary) if self.record => {
                 let word = serde_json::to_value(summary.status).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -15,7 +15,7 @@ use super::event::Caller;
 use super::prepare::{Fetched, Prepared};
 use super::state::{InFlight, Key, Stage};
 use super::step::Doors;
-use super::{Action, CallNo, Run};
+use super::{Action, CallNo, Door, Run};
 use crate::budget::Role;
 use crate::catalog;
 use crate::ids::{ModelRef, Tier};
@@ -90,17 +90,17 @@ impl Run {
     /// Second requests that are due.
     pub(super) fn hedges(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
         let now = self.now;
-        let due: Vec<(CallNo, Caller, ModelRef)> = self
+        let due: Vec<(CallNo, Caller, Tier, ModelRef)> = self
             .hedgeable()
             .filter(|(.., at)| *at <= now)
             .map(|(call, key, flight, _)| {
                 // Another machine is the better bet, where the tier has one.
                 let other = self.stand_ins(Some(key), &flight.tier).into_iter().find(|model| **model != flight.model);
-                (call, flight.caller.clone(), other.unwrap_or(&flight.model).clone())
+                (call, flight.caller.clone(), flight.tier.clone(), other.unwrap_or(&flight.model).clone())
             })
             .collect();
-        for (of, caller, model) in due {
-            if !self.may_hedge() || !gate.enter(&model) {
+        for (of, caller, tier, model) in due {
+            if !self.may_hedge() || gate.enter(&tier, &model) != Door::Open {
                 return;
             }
             self.session.hedged.insert(of);

@@ -58,12 +58,14 @@ pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
 pub use simulate::{Fitted, Played, Simulated, Weighed, simulate, weigh};
 pub use state::*;
-pub use step::Gate;
+pub use step::{Door, Gate};
 pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
+use crate::ids::ModelRef;
 use crate::plan::{Known, PlanStream};
 use crate::policy::Policy;
+use crate::schedule::Class;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
@@ -112,6 +114,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Where a unit's next call goes while its own model's account is closed.
+    spilled: HashMap<Key, ModelRef>,
     /// Calls that had their second request, or were refused one.
     hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
@@ -193,6 +197,11 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// How urgent its calls are beside those of other runs: rows are bulk.
+    pub fn class(&self) -> Class {
+        if self.state.sources.is_empty() { Class::Interactive } else { Class::Bulk }
     }
 
     /// Models and prices.

@@ -51,10 +51,11 @@ impl Run {
 
     /// The provider's limit, when it is why the run stopped.
     pub(super) fn parked_by_provider(&self) -> Option<Parking> {
-        let Some(Stop::Provider { class: class @ (ErrorClass::RateLimited | ErrorClass::Overloaded), message, until }) = &self.state.stop
-        else {
+        let Some(Stop::Provider { class, message, until }) = &self.state.stop else { return None };
+        // Whoever says until when will serve again, whatever the fault.
+        if until.is_none() && !matches!(class, ErrorClass::RateLimited | ErrorClass::Overloaded) {
             return None;
-        };
+        }
         let window = "provider".to_owned();
         Some(Parking { window, until: *until, units: None, message: message.clone(), error: Some(*class) })
     }

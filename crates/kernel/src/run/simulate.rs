@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::apply::waits_for;
-use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict};
+use super::{Action, BulkRules, CallNo, Caller, Door, Fact, Fetched, Job, Run, RunStarted, Verdict};
 use crate::call::Answer;
 use crate::catalog::Catalog;
 use crate::context::{PartReceipt, tokens_est};
@@ -193,7 +193,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
 /// Hands out what is to be done now; all but calls is done at once.
 fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire, mut windows: Option<&mut Windows>) -> Result<(), String> {
     loop {
-        let actions = run.step(clock, &mut |_| true);
+        let actions = run.step(clock, &mut |_| Door::Open);
         let mut waiting = 0;
         let all = actions.len();
         for action in actions {

@@ -70,6 +70,8 @@ pub struct State {
     pub fresh: Vec<Key>,
     /// Attempts in progress.
     pub active: u32,
+    /// The same by type.
+    pub active_of: BTreeMap<TaskType, u32>,
     /// Units that wait until a moment: availability trouble.
     pub parked: BTreeSet<(Timestamp, Parked)>,
     /// Calls in flight.

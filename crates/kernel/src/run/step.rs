@@ -2,6 +2,7 @@
 
 mod close;
 mod compose;
+mod doors;
 mod price;
 mod rows;
 mod start;
@@ -22,6 +23,8 @@ use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
+pub(super) use doors::Doors;
+pub use doors::{Door, Gate};
 pub(super) use warm::Warmth;
 
 /// Units looked at in one step that have to wait, before the rest is left to the next step.
@@ -31,28 +34,6 @@ const AT_ONCE: usize = 64;
 
 /// Times a keyed call is made without an answer before a person is asked.
 const MOST_TRIES: u32 = 3;
-
-/// Asks the gate of a model's account for a slot; a granted slot is the caller's to give back.
-pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
-
-/// The gates in one step: one that refused is not asked again.
-pub(super) struct Doors<'a, 'b> {
-    gate: &'a mut Gate<'b>,
-    shut: Vec<ModelRef>,
-}
-
-impl Doors<'_, '_> {
-    pub(super) fn enter(&mut self, model: &ModelRef) -> bool {
-        if self.shut.contains(model) {
-            return false;
-        }
-        let open = (self.gate)(model);
-        if !open {
-            self.shut.push(model.clone());
-        }
-        open
-    }
-}
 
 /// The entry of a queue after another one.
 fn next_in(queue: &Queue, after: Option<(Reverse<u64>, Key)>) -> Option<(Reverse<u64>, Key)> {
@@ -74,7 +55,7 @@ impl Run {
             return actions;
         }
         self.unpark();
-        let mut doors = Doors { gate, shut: Vec::new() };
+        let mut doors = Doors::new(gate, &self.state);
         while !self.stopping() {
             let before = self.outbox.len();
             self.acts(&mut actions);
@@ -287,13 +268,15 @@ impl Run {
         if self.home_waits().is_some() || self.is_asking(|| Caller::Executor { unit: self.state.unit(key), attempt: no }) {
             return false;
         }
-        let (opened, tier, model) = (attempt.opened, attempt.tier.clone(), self.model_of(key));
+        let (opened, tier) = (attempt.opened, attempt.tier.clone());
+        self.session.spilled.remove(&key);
+        let model = self.model_of(key);
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
         }
         let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || self.is_used_up(&model) || !gate.enter(&model) {
+        if turn == warm::Turn::Wait || self.is_used_up(&model) || !self.enters(gate, key, &tier, &model) {
             return false;
         }
         if turn == warm::Turn::Lead {
@@ -303,8 +286,11 @@ impl Run {
         true
     }
 
-    /// The model an attempt asks: its tier's, or the alternate it fell back to.
+    /// The model an attempt asks: its tier's, the alternate it fell back to, or the one its next call goes to meanwhile.
     pub(super) fn model_of(&self, key: Key) -> ModelRef {
+        if let Some(meanwhile) = self.session.spilled.get(&key) {
+            return meanwhile.clone();
+        }
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt calls");
         match attempt.alternate {
             0 => attempt.model.clone(),
@@ -331,11 +317,11 @@ impl Run {
         if self.home_waits().is_some() || self.is_asking(|| caller.clone()) {
             return;
         }
-        let model = match caller {
-            Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
-            _ => self.desk_model().1,
+        let (tier, model) = match caller {
+            Caller::Compactor { by: CompactBy::Summary } => self.summary_model(),
+            _ => self.desk_model(),
         };
-        if !self.is_used_up(&model) && gate.enter(&model) {
+        if !self.is_used_up(&model) && gate.enter(&tier, &model) == Door::Open {
             actions.push(Action::Call { caller });
         }
     }

@@ -132,6 +132,20 @@ mod tests {
         assert_eq!(on_record(home.path(), "sessions"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_in_a_record_a_report_is_within_bounds_or_none(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), at in 0..LINE.len()) {
+            let mut line = LINE.as_bytes().to_vec();
+            line.splice(at..(at + bytes.len() / 8).min(LINE.len()), bytes);
+            if let Some(windows) = report(&line) {
+                proptest::prop_assert!((1..=MOST_WINDOWS).contains(&windows.len()));
+                for window in windows {
+                    proptest::prop_assert!((1..=LONGEST).contains(&window.minutes) && (0.0..=1_000.0).contains(&window.used_percent));
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_report_out_of_proportion_is_none() {
         let of = |text: &str| listed(&serde_json::from_str(text).unwrap());

@@ -120,8 +120,7 @@ impl Run {
             self.ask_person(Ask::Account, None, None, question, error.message.clone());
         }
         let until = if let GiveUp::Park { until } = how { until } else { None };
-        let class = if until.is_some() { ErrorClass::RateLimited } else { error.class };
-        self.record(Event::Halted { class: Some(class), message: error.message.clone(), until });
+        self.record(Event::Halted { class: Some(error.class), message: error.message.clone(), until });
     }
 
     fn executor_said(&mut self, key: Key, answer: &Answer) {

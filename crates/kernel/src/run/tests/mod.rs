@@ -6,6 +6,7 @@ mod attempts;
 mod bulk;
 mod compaction;
 mod errands;
+mod gates;
 mod hedge;
 mod images;
 mod instructed;
