@@ -5,6 +5,7 @@ mod graph;
 mod merges;
 mod passes;
 mod person;
+mod race;
 mod rows;
 mod unit;
 
@@ -13,7 +14,7 @@ pub use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Stamped};
+use super::event::{Ask as AskFor, CallResult, Caller, Event, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
     Starved, State, Stop, Task, Tried,
@@ -23,7 +24,7 @@ use crate::call::{End, ErrorClass, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::{Millis, Timestamp};
+use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
@@ -211,9 +212,7 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
-                    first.rival = Some(*call);
-                }
+                self.race_begins(*call, *hedge_of);
                 let flight = InFlight {
                     caller: caller.clone(),
                     key,
@@ -498,27 +497,6 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    /// What a call's end means for the other request for the same answer, and for the pace of its model.
-    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
-        let answered = matches!(result, CallResult::Answered { .. });
-        // Who may take his time tells nothing of the others.
-        if answered && !matches!(flight.service, Service::Flex | Service::Batch) {
-            self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
-        }
-        if flight.outrun {
-            self.tally.outrun_usd += cost;
-        }
-        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
-        rival.rival = None;
-        rival.outrun = answered;
-        if !answered
-            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
-        {
-            // All hope is on the other one.
-            work.stage = Stage::Calling(other);
         }
     }
 
