@@ -329,7 +329,10 @@ impl Engine {
     /// The treasury has answered. What was granted is used in the next turn.
     fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
         match answer {
-            Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
+            Answer::Granted(lease, most, near) => {
+                self.granted.push((caller, lease, most));
+                self.run.hear(Fact::HomeNear(near), self.world.clock.now());
+            }
             Answer::Refused(refused) => {
                 let now = self.world.clock.now();
                 if let Some(model) = self.asking.remove(&caller) {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError};
 use brigade_kernel::budget::home::{Open, Promise, Promised, RunMark, Spent};
-use brigade_kernel::budget::{Amounts, HomeAsk, HomeCap, HomeLease, Refused};
+use brigade_kernel::budget::{Amounts, HomeAsk, HomeCap, HomeLease, Near, Refused};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Caller;
 use tokio::sync::mpsc::UnboundedSender;
@@ -88,8 +88,8 @@ pub struct Asked {
 /// What the treasury says.
 #[derive(Debug)]
 pub enum Answer {
-    /// The lease is durable.
-    Granted(HomeLease, Amounts),
+    /// The lease is durable; it covers so much. Caps that are nearly spent.
+    Granted(HomeLease, Amounts, Vec<Near>),
     /// A cap has no room.
     Refused(Refused),
     /// The ledger cannot be used.
@@ -212,7 +212,7 @@ impl Inner {
             }
         };
         for (asked, answer) in asks.into_iter().zip(answers) {
-            let granted = if let Answer::Granted(lease, _) = &answer { Some(*lease) } else { None };
+            let granted = if let Answer::Granted(lease, ..) = &answer { Some(*lease) } else { None };
             let gone = asked.answer.send((asked.caller, answer)).is_err();
             if let Some(lease) = granted.filter(|_| gone) {
                 self.give_back(vec![lease]).await;
@@ -246,7 +246,7 @@ impl Inner {
                         let run = RunMark::of(&asked.run);
                         book.ledger.promise(lease, Open { run, at: now, most });
                         record.calls.push(Promise { run, most });
-                        Answer::Granted(lease, most)
+                        Answer::Granted(lease, most, book.ledger.near(&asked.caps, now))
                     }
                     Err(refused) => Answer::Refused(refused),
                 };

@@ -275,6 +275,7 @@ impl Progress {
             {
                 self.line("waits", "33", &format!("{class}, trying again: {message}"));
             }
+            Event::BudgetWarning { near } => self.line("budget", "33", &near.to_string()),
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, .. } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -37,6 +37,7 @@ pub enum Kind {
     Types,
     Grounds,
     Switch,
+    OneOf(&'static [&'static str]),
     MaybeUnits,
     Weight,
     Text,
@@ -71,6 +72,7 @@ impl Kind {
             Self::Switch => "true or false".to_owned(),
             Self::MaybeUnits => "units above 0 with at most 3 decimal places, at most a million, e.g. 300, or \"none\"".to_owned(),
             Self::Weight => "a weight from 0 to 1000 with at most 3 decimal places, e.g. 0.3".to_owned(),
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::Text => "a text".to_owned(),
         }
     }
@@ -149,6 +151,8 @@ pub const KEYS: &[Key] = &[
     key("budget.day_usd", Kind::MaybeUsd, "cap of one UTC day, over all runs of the home"),
     key("budget.day_tokens", maybe(1, TOKENS), "cap on the tokens of one UTC day, over all runs of the home"),
     key("budget.home_usd", Kind::MaybeUsd, "cap of all runs of the home together"),
+    key("budget.preset", Kind::OneOf(&["none", "small"]), "caps that come together: small is 100,000 planner and 50,000 executor tokens"),
+    key("budget.on_exhausted", Kind::OneOf(&["pause", "cheaper", "finish_partial"]), "what happens when a cap has no room"),
     key("quota.window", Kind::MaybeSpan, "how long a unit of your quota counts"),
     key("quota.units", Kind::MaybeUnits, "units that may count at once"),
     key("quota.weights.*", Kind::Weight, "units of one call on a tier"),

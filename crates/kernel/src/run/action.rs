@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::event::{Caller, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
-use crate::budget::Refused;
+use crate::budget::{Near, Refused};
 use crate::call::{Answer, CallError};
 use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
@@ -370,6 +370,8 @@ pub enum Fact {
         /// By which cap.
         refused: Refused,
     },
+    /// Caps of the home that are nearly spent.
+    HomeNear(Vec<Near>),
     /// A person steers.
     Told(String),
     /// A person answers an inbox item.

@@ -11,7 +11,7 @@ pub(super) use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallResult, Caller, Ending, Event, Reply, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
     Task, Tried,
@@ -72,6 +72,7 @@ impl State {
                 start.policy = policy.clone();
                 self.started = Some(Arc::new(start));
                 self.cap_subtasks();
+                self.work.values_mut().for_each(|work| work.below = None);
             }
             Event::PlanSubtask { subtask, .. } => self.add_task((**subtask).clone()),
             Event::PlanFaulted { faults, mend } => {
@@ -268,6 +269,11 @@ impl State {
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
                 self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
+                if *ending == Ending::Unaffordable
+                    && let Some(work) = self.work.get_mut(&key)
+                {
+                    work.below = Some(tier.clone());
+                }
             }
             Event::Escalated { unit, .. } => {
                 self.tally.escalations += 1;
@@ -300,6 +306,7 @@ impl State {
             Event::LeaseRefused { role, scope, message, .. } => {
                 self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
             }
+            Event::BudgetWarning { near } => drop(self.warned.insert((near.scope.clone(), near.measure), near.cap)),
             Event::Reserved { review_usd } => {
                 self.reserve = *review_usd;
                 self.ledger.hold_back(*review_usd);
@@ -307,6 +314,7 @@ impl State {
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
                 self.starved.clear();
+                self.work.values_mut().for_each(|work| work.below = None);
             }
             Event::BudgetAlarm { .. } => {}
             Event::InboxOpened { item, ask, unit, call_id, question, evidence } => {

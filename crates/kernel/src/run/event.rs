@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{HomeLease, Role, Scope, UsageByTier};
+use crate::budget::{HomeLease, Near, Role, Scope, UsageByTier};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -96,6 +96,8 @@ pub enum Ending {
     Failed,
     /// Cut short by a plan patch, a cancel, or a restart that could not go on.
     Abandoned,
+    /// Its next call had no room under a cap; a cheaper tier takes over.
+    Unaffordable,
 }
 
 /// A verdict of a check.
@@ -463,6 +465,12 @@ pub enum Event {
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
     Reserved { review_usd: NanoUsd },
+    /// Four fifths of a cap are spent.
+    #[serde(rename = "budget.warning")]
+    BudgetWarning {
+        #[serde(flatten)]
+        near: Near,
+    },
     #[serde(rename = "budget.raised")]
     CapRaised { run_usd: NanoUsd },
     /// The provider reported more than was allowed: the scope takes no more calls.
@@ -575,6 +583,18 @@ pub struct BulkRules {
     pub max_escalation_rate: Option<f64>,
 }
 
+/// A cap that is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortOf {
+    /// Whose.
+    pub scope: Scope,
+    /// What is missing, in words.
+    pub message: String,
+    /// The output is a part of the result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
 /// The closing line of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
@@ -584,7 +604,7 @@ pub struct RunSummary {
     pub output: String,
     /// Whose cap is reached, when that is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short_of: Option<Scope>,
+    pub short_of: Option<ShortOf>,
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,

@@ -33,6 +33,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod warn;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! What should be in flight and is not. Costs what changed, not what there is.
 
+mod afford;
 mod close;
 mod compose;
+mod partial;
 mod rows;
 mod start;
 mod warm;

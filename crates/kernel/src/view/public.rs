@@ -5,10 +5,11 @@
 
 use serde_json::{Map, Number, Value, json};
 
+use crate::budget::Measure;
 use crate::ids::RunId;
 use crate::run::{Event, RunSummary, Stamped, Unit};
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 /// The public form of a recorded event; `None` for what stays inside.
 pub fn public(run: &RunId, seq: u64, stamped: &Stamped) -> Option<Value> {
@@ -99,6 +100,21 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
         }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
+        Event::BudgetWarning { near } => {
+            let shown = |amount: u64| match near.measure {
+                Measure::NanoUsd => usd(NanoUsd(amount)),
+                Measure::Tokens => amount.into(),
+                Measure::Units => f64::from(QuotaUnits(amount)).into(),
+            };
+            let (spent, cap) = match near.measure {
+                Measure::NanoUsd => ("spent_usd", "cap_usd"),
+                Measure::Tokens => ("spent_tokens", "cap_tokens"),
+                Measure::Units => ("spent_units", "cap_units"),
+            };
+            let fields =
+                json!({ "scope": near.scope.to_string(), "message": near.to_string(), spent: shown(near.spent), cap: shown(near.cap) });
+            ("budget.warning", fields)
+        }
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BudgetAlarm { message, .. } => ("budget.alarm", json!({ "message": message })),
         Event::InboxOpened { item, ask, unit: of, question, evidence, .. } => {

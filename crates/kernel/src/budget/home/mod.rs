@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Measure, Refused, Scope};
+use super::{Amounts, Measure, Near, Refused, Scope};
 use crate::catalog::Day;
 use crate::time::Timestamp;
 
@@ -79,10 +79,7 @@ impl HomeLedger {
     /// [`Refused`] by the first cap, in the order given, that has no room.
     pub fn admit(&self, caps: &[HomeCap], ask: &HomeAsk, now: Timestamp) -> Result<(), Refused> {
         caps.iter().try_for_each(|cap| {
-            let (standing, retry_at) = match &cap.scope {
-                Scope::Day => (self.day(Day::of(now)), Some(end_of_day(now))),
-                _ => (self.total, None),
-            };
+            let (standing, retry_at) = self.standing(&cap.scope, now);
             let measure = cap.measure;
             let of = |amounts: &Amounts| amounts.of(measure);
             let (settled, leased, needed) = (of(&standing.settled), of(&standing.leased), of(&ask.most));
@@ -93,6 +90,23 @@ impl HomeLedger {
             }
             Err(Refused { scope: cap.scope.clone(), measure, cap: cap.cap, settled, leased, held_back, needed, frozen: false, retry_at })
         })
+    }
+
+    /// Caps that are nearly spent.
+    pub fn near(&self, caps: &[HomeCap], now: Timestamp) -> Vec<Near> {
+        let near = |cap: &HomeCap| {
+            let (standing, _) = self.standing(&cap.scope, now);
+            Near::of(&cap.scope, cap.measure, standing.settled.of(cap.measure), cap.cap)
+        };
+        caps.iter().filter_map(near).collect()
+    }
+
+    /// How a scope stands, and when time alone changes that.
+    fn standing(&self, scope: &Scope, now: Timestamp) -> (Standing, Option<Timestamp>) {
+        match scope {
+            Scope::Day => (self.day(Day::of(now)), Some(end_of_day(now))),
+            _ => (self.total, None),
+        }
     }
 
     /// Takes in a record of `leases`, which stands at `seq`.

@@ -4,9 +4,9 @@ use crate::call::ErrorClass;
 use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
-use crate::policy::Slots;
-use crate::run::event::{Event, RunStatus, RunSummary, SubtaskStatus};
-use crate::run::state::{DeskStage, Key, Phase, Stop};
+use crate::policy::{OnExhausted, Slots};
+use crate::run::event::{Event, RunStatus, RunSummary, ShortOf, SubtaskStatus};
+use crate::run::state::{DeskStage, Key, Phase, Starved, Stop};
 use crate::run::{Action, Run, rows};
 
 impl Run {
@@ -39,7 +39,11 @@ impl Run {
             return self.record(Event::RunEnded(summary(status, output)));
         }
         if let Some(starved) = self.state.starved.values().next().cloned() {
-            let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
+            let Starved { scope, message } = starved;
+            let partial = self.state.start().policy.budget.on_exhausted == OnExhausted::FinishPartial && !self.state.tasks.is_empty();
+            let output = if partial { self.partial_result() } else { message.clone() };
+            let short_of = Some(ShortOf { scope, message, partial });
+            let summary = RunSummary { short_of, ..summary(RunStatus::BudgetReached, output) };
             return self.record(Event::RunPaused(summary));
         }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {

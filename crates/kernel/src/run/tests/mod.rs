@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attempts;
+mod budgets;
 mod bulk;
 mod compaction;
 mod errands;

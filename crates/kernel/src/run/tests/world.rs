@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::budget::home::{Ended, Open, RunMark};
+use crate::budget::{HomeLease, HomeLedger};
 use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Speaker};
 use crate::catalog::Catalog;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -179,6 +181,9 @@ pub struct World {
     pub slots: Option<u32>,
     /// The account all models are on, when all errors are its refusals.
     pub account: Option<Gate>,
+    /// What all runs of the home spent.
+    pub home: HomeLedger,
+    leases: u64,
     pub most_in_flight: u32,
     in_flight: u32,
     queue: BinaryHeap<Reverse<(Due, usize)>>,
@@ -291,6 +296,8 @@ impl World {
             rows: Vec::new(),
             slots: None,
             account: None,
+            home: HomeLedger::default(),
+            leases: 0,
             most_in_flight: 0,
             in_flight: 0,
             queue: BinaryHeap::new(),
@@ -439,7 +446,11 @@ impl World {
                         continue;
                     }
                 };
-                match self.run.begin_call(&prepared, None, self.now) {
+                let Ok(lease) = self.lease(&prepared) else {
+                    self.in_flight -= 1;
+                    continue;
+                };
+                match self.run.begin_call(&prepared, lease, self.now) {
                     Some(no) => jobs.push(Err((no, prepared))),
                     None => self.in_flight -= 1,
                 }
@@ -448,6 +459,7 @@ impl World {
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
         let events = self.run.take_events();
         self.durable.extend(events);
+        self.home.ended(&Ended { calls: self.run.take_spending() });
         for job in jobs {
             match job {
                 Ok(action) => self.act(action),
@@ -455,6 +467,28 @@ impl World {
             }
         }
         (self.watch)(self);
+    }
+
+    /// A lease of the home, where the run shares a cap; the answer comes at once.
+    fn lease(&mut self, prepared: &Prepared) -> Result<Option<HomeLease>, ()> {
+        let caps = self.run.home_caps();
+        if caps.is_empty() {
+            return Ok(None);
+        }
+        let ask = self.run.ask_home(prepared, self.now).ok_or(())?;
+        if let Err(refused) = self.home.admit(&caps, &ask, self.now) {
+            let caller = prepared.caller.clone();
+            self.run.hear(Fact::HomeRefused { caller, refused }, self.now);
+            return Err(());
+        }
+        let near = self.home.near(&caps, self.now);
+        self.run.hear(Fact::HomeNear(near), self.now);
+        self.leases += 1;
+        let lease = HomeLease { seq: self.leases, n: 0 };
+        let run = RunMark::of(self.run.state().run());
+        self.home.promise(lease, Open { run, at: self.now, most: ask.most });
+        assert!(self.run.may_send(&prepared.caller), "nothing happened meanwhile");
+        Ok(Some(lease))
     }
 
     fn ask(&mut self, no: CallNo, prepared: &Prepared) {
