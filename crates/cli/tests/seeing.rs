@@ -8,6 +8,8 @@ mod agents;
 mod browser;
 #[path = "seeing/budgets.rs"]
 mod budgets;
+#[path = "seeing/caching.rs"]
+mod caching;
 #[path = "seeing/codex.rs"]
 mod codex;
 #[path = "seeing/compaction.rs"]
@@ -26,6 +28,8 @@ mod prefixes;
 mod rows;
 #[path = "seeing/servers.rs"]
 mod servers;
+#[path = "seeing/spending.rs"]
+mod spending;
 #[path = "seeing/stage.rs"]
 mod stage;
 #[path = "seeing/steering.rs"]

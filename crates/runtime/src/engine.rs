@@ -7,7 +7,7 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, RowRead, Run, RunSummary, Stamped, Stop, SubtaskStatus, Unit,
+    Action, CallNo, Caller, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
+    SubtaskStatus, Unit, Work,
 };
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
@@ -34,7 +35,7 @@ use crate::home::events_of;
 use crate::input::Rows;
 use crate::perform::{self, Answerer, Job, Way};
 use crate::record::{LoadError, Recorded, encode};
-use crate::reuse;
+use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
 use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
 
@@ -126,8 +127,13 @@ pub struct Engine {
     excerpts: HashMap<Unit, Arc<Vec<Excerpt>>>,
     /// The patch under review.
     diff: Option<String>,
-    /// Content hash of units in hand whose results may be reused.
-    works: HashMap<Unit, String>,
+    /// Work in hand whose result may be of use to others; `None` is the review.
+    works: HashMap<Option<Unit>, Work>,
+    /// Units whose last attempt passed its checks.
+    accepted: HashSet<Unit>,
+    /// Results to be kept whose work sees files, and who is keeping some.
+    fresh: Vec<Fresh>,
+    keeping: Option<tokio::task::JoinHandle<()>>,
     show: Option<mpsc::UnboundedSender<Recorded>>,
     /// It was taken up from an engine that left these leases of calls in flight.
     takes_up: Option<Vec<HomeLease>>,
@@ -141,6 +147,8 @@ struct Commit {
     ticket: Ticket,
     jobs: Vec<Job>,
     events: Vec<Recorded>,
+    /// Results in it whose work sees files.
+    fresh: Vec<Fresh>,
 }
 
 impl Engine {
@@ -169,6 +177,9 @@ impl Engine {
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
+            accepted: HashSet::new(),
+            fresh: Vec::new(),
+            keeping: None,
             show,
             takes_up: None,
             leaving: CancellationToken::new(),
@@ -221,7 +232,9 @@ impl Engine {
                 && let Some(summary) = &self.run.state().ended
             {
                 hit("at-end");
-                return Ok(summary.clone());
+                let summary = summary.clone();
+                self.keep_all().await;
+                return Ok(summary);
             }
             let wake = self.wake();
             tokio::select! {
@@ -286,11 +299,16 @@ impl Engine {
         let mut batch = Batch::new().expect(&self.stream, self.version);
         let mut shown = Vec::with_capacity(events.len());
         let mut records = Vec::with_capacity(events.len());
-        let mut remembered = Vec::new();
+        let (mut remembered, mut fresh) = (Vec::new(), Vec::new());
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
-            self.forget(&stamped, &mut remembered);
+            if let Some(result) = self.forget(&stamped) {
+                match result.work.sees {
+                    Sees::Nothing => remembered.push(reuse::remember(&self.id, &result)),
+                    Sees::Workspace | Sees::Tree(_) => fresh.push(result),
+                }
+            }
             shown.push(Recorded { seq: self.version, stamped });
         }
         batch = batch.records(&self.stream, records);
@@ -304,26 +322,84 @@ impl Engine {
         hit("before-append");
         let ticket = self.world.journal.append(batch);
         hit("after-append");
-        self.commits.push_back(Commit { ticket, jobs, events: shown });
+        self.commits.push_back(Commit { ticket, jobs, events: shown, fresh });
         more
     }
 
-    /// Lets go of what belongs to a unit that ended; notes its result for reuse.
-    fn forget(&mut self, stamped: &Stamped, remembered: &mut Vec<(Stream, brigade_journal::Record)>) {
-        match &stamped.event {
-            Event::SubtaskEnded { unit, status, reused_from, .. } => {
+    /// Lets go of what belongs to a unit that ended. Returns its result, if others may have a use for it.
+    fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
+        let done = match &stamped.event {
+            Event::AttemptEnded { unit, accepted, .. } => {
+                // What a person took in spite of its checks is theirs alone.
+                if *accepted {
+                    self.accepted.insert(unit.clone())
+                } else {
+                    self.accepted.remove(unit)
+                };
+                None
+            }
+            Event::SubtaskEnded { unit, status, output, reused_from, .. } => {
                 self.excerpts.remove(unit);
-                if let Some(work) = self.works.remove(unit)
-                    && *status == SubtaskStatus::Done
-                    && reused_from.is_none()
-                {
-                    remembered.push(reuse::remember(work, &self.id, self.version));
-                }
+                let stands = self.accepted.remove(unit) && *status == SubtaskStatus::Done && reused_from.is_none();
+                self.works.remove(&Some(unit.clone())).filter(|_| stands).map(|work| (work, output.len()))
+            }
+            Event::Reviewed { review, reused_from, .. } => {
+                let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
+                self.works.remove(&None).filter(|_| stands).map(|work| (work, review.final_output.len()))
+            }
+            Event::ReviewFailed { .. } => {
+                self.works.remove(&None);
+                None
             }
             // Reviewed anew.
-            Event::PatchStored { .. } => self.diff = None,
-            _ => {}
+            Event::PatchStored { .. } => {
+                self.diff = None;
+                None
+            }
+            _ => None,
+        };
+        done.map(|(work, bytes)| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64 })
+    }
+
+    /// Keeps the results at hand, unless some are being kept: then these are next.
+    fn keep(&mut self) {
+        if !self.fresh.is_empty() && self.keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            let fresh = std::mem::take(&mut self.fresh);
+            self.keeping = Some(tokio::spawn(reuse::keep(self.world.clone(), self.id.clone(), fresh)));
         }
+    }
+
+    async fn keep_all(&mut self) {
+        while !self.fresh.is_empty() || self.keeping.is_some() {
+            if let Some(keeping) = self.keeping.take() {
+                // It ends by itself, and panics for nobody.
+                let _ = keeping.await;
+            }
+            self.keep();
+        }
+    }
+
+    /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
+    fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
+        let Some(work) = self.run.work_of(prepared) else { return false };
+        let who = match caller {
+            Caller::Executor { unit, .. } => Some(unit.clone()),
+            _ => None,
+        };
+        if self.works.get(&who) == Some(&work) {
+            return false; // there was none
+        }
+        self.works.insert(who, work.clone());
+        let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
+        if work.sees == Sees::Nothing {
+            let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref()) else { return false };
+            self.run.look(caller);
+            self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
+        } else {
+            self.run.look(caller);
+            jobs.push(Job::Look { caller: caller.clone(), work, form });
+        }
+        true
     }
 
     /// The treasury has answered. What was granted is used in the next turn.
@@ -373,16 +449,9 @@ impl Engine {
             }
         };
         let model = prepared.call.model.clone();
-        if let Caller::Executor { unit, attempt: 1 } = &caller
-            && self.run.state().start().reuse
-            && let Some(work) = reuse::work_of(self.run.state(), unit, &prepared)
-        {
-            if let Some(earlier) = reuse::find(&*self.world.journal, &work) {
-                self.world.gates.give_back(&model, now);
-                self.run.hear(Fact::Reused { unit: unit.clone(), earlier }, now);
-                return false;
-            }
-            self.works.insert(unit.clone(), work);
+        if self.looks(&caller, &prepared, jobs) {
+            self.world.gates.give_back(&model, now);
+            return false;
         }
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
@@ -468,6 +537,8 @@ impl Engine {
                 let _ = show.send(event);
             }
         }
+        self.fresh.extend(commit.fresh);
+        self.keep();
         for job in commit.jobs {
             match job {
                 Job::Do(Action::ReadRows { source, from, count, list, with }) => {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use brigade_kernel::ids::RunId;
 use brigade_kernel::plan::Subtask;
 use brigade_kernel::run::{Changed, Unit, Verdict, uses_view};
 use brigade_kernel::tool::{OPEN_OUTPUT, ToolOutput, ToolSpec};
@@ -35,6 +36,8 @@ pub struct Hands {
     scratch_dir: PathBuf,
     store: OnceCell<Store>,
     in_place: OnceCell<View>,
+    /// Units that read the workspace as it was, by the tree they read.
+    pinned: Mutex<HashMap<Unit, String>>,
     /// Views of attempts at work, as this process made or opened them.
     views: Mutex<HashMap<String, View>>,
     /// One view is made or dropped at a time.
@@ -80,6 +83,7 @@ impl Hands {
             scratch_dir,
             store: OnceCell::new(),
             in_place: OnceCell::new(),
+            pinned: Mutex::default(),
             views: Mutex::default(),
             making: tokio::sync::Mutex::default(),
         }
@@ -139,6 +143,15 @@ impl Hands {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn pinned(&self) -> std::sync::MutexGuard<'_, HashMap<Unit, String>> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where another run of the home keeps its views: the folders stand side by side.
+    pub(crate) fn beside(&self, run: &RunId) -> PathBuf {
+        self.store_dir.with_file_name(run.as_str())
+    }
+
     /// A unit's view; one that an engine before this one made is put back to the tree on record first.
     async fn view(&self, unit: &Unit, tree: Option<&str>) -> Result<View, String> {
         let name = unit.to_string();
@@ -155,6 +168,7 @@ impl Hands {
 
     /// Lets go of the view of a unit that has ended; the trees it made stay.
     pub fn drop_view(self: &Arc<Self>, unit: &Unit) {
+        self.pinned().remove(unit);
         let name = unit.to_string();
         if self.views().remove(&name).is_none() {
             return;
@@ -259,7 +273,8 @@ impl Hands {
 
     /// Calls a tool within a subtask's grant.
     pub async fn call(&self, unit: &Unit, spec: &Subtask, tree: Option<&str>, name: &str, arguments: &str) -> Brought {
-        let view = if uses_view(spec) { self.view(unit, tree).await } else { self.reading(tree).await };
+        let pinned = self.pinned().get(unit).cloned();
+        let view = if uses_view(spec) { self.view(unit, tree).await } else { self.reading(tree.or(pinned.as_deref())).await };
         let view = match view {
             Ok(view) => view,
             Err(why) => return ToolOutput::refused(why).into(),
@@ -367,7 +382,7 @@ impl Hands {
     }
 }
 
-fn hash(tree: &str) -> Result<Hash, String> {
+pub(crate) fn hash(tree: &str) -> Result<Hash, String> {
     Hash::parse(tree).ok_or_else(|| format!("{tree:?} is not a tree's hash"))
 }
 

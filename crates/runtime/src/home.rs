@@ -70,6 +70,11 @@ impl Home {
         self.dir.join("offline").join(run.as_str())
     }
 
+    /// Where the statistics of a run are put away.
+    pub fn history_file(&self, run: &RunId) -> PathBuf {
+        self.dir.join("history").join(format!("{run}.json"))
+    }
+
     /// Takes the right to be the run's only engine.
     ///
     /// # Errors
@@ -96,7 +101,7 @@ impl Home {
         Ok(runs)
     }
 
-    /// Removes everything of a run: its events, words left for it, its view and build output. The caller holds its
+    /// Removes everything of a run: its events, words left for it, its statistics, its view and build output. The caller holds its
     /// lock, which goes with it. The bytes linger in the journal's file until it is compacted.
     ///
     /// # Errors
@@ -104,6 +109,12 @@ impl Home {
     pub fn forget(&self, run: &RunId, lock: RunLock) -> Result<(), ForgetError> {
         for dir in [self.view_dir(run), self.scratch_dir(run), self.offline_dir(run)] {
             brigade_tools::view::clear(&dir).map_err(|source| ForgetError::Folder { path: dir, source })?;
+        }
+        let history = self.history_file(run);
+        if let Err(source) = std::fs::remove_file(&history)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            return Err(ForgetError::Folder { path: history, source });
         }
         self.journal.remove(&commands_of(run)).wait()?;
         self.journal.remove(&events_of(run)).wait()?;

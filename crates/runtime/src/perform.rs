@@ -6,7 +6,8 @@ use std::time::Instant;
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::run::{Action, CallNo, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, uses_view};
+use brigade_kernel::json_schema::Schema;
+use brigade_kernel::run::{Action, CallNo, Caller, Check, Fact, GatheredImage, GatheredPart, Handiwork, Part, Run, Unit, Work, uses_view};
 use brigade_kernel::time::Millis;
 use brigade_kernel::tool::{ToolOutput, mcp_parts};
 use brigade_models::{Delta, Model};
@@ -23,6 +24,7 @@ use crate::hands::{Hands, blocking};
 use crate::land;
 use crate::mcp::{self, McpCall};
 use crate::outputs;
+use crate::reuse;
 use crate::schema;
 
 /// Who answers a call.
@@ -49,6 +51,15 @@ pub enum Job {
         cancel: CancellationToken,
         /// In which way.
         how: Way,
+    },
+    /// Equal work is looked for that was done before.
+    Look {
+        /// On whose behalf.
+        caller: Caller,
+        /// The work.
+        work: Work,
+        /// What its result looks like.
+        form: Option<Schema>,
     },
     /// Anything else.
     Do(Action),
@@ -90,6 +101,13 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
                     Answerer::Agent(agent, place) => send(no, &call, &agent, &place, &hands, cancel).await,
                 };
                 let _ = facts.send(fact);
+            });
+        }
+        Job::Look { caller, work, form } => {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let earlier = reuse::look(&world, &caller, &work, form.as_ref()).await;
+                let _ = facts.send(Fact::LookedUp { caller, earlier });
             });
         }
         Job::Do(action) => {

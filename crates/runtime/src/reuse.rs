@@ -1,93 +1,176 @@
 //! Results of equal work: what was accepted once, in any run of the home, is not paid again.
 //!
-//! Only work that reads nothing but its own prompt: no tools, no files, no commands.
+//! The kernel says what work is equal ([`brigade_kernel::run::Work`]); here the files it may look at are named by their content, and
+//! results are found and kept. A result is kept as the place of its event, so that a forgotten run is forgotten here too; what it
+//! made of the files is taken over from that run's own store.
 
-use std::fmt::Write as _;
-
-use brigade_journal::{Journal, Record, Stream};
+use brigade_journal::{AppendError, Batch, Journal, ReadError, Record, Stream};
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Earlier, Event, Prepared, State, Unit, uses_view};
+use brigade_kernel::json_schema::Schema;
+use brigade_kernel::run::{Caller, Change, Changed, Earlier, Event, Sees, SubtaskStatus, Verdict, Work};
+use brigade_kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::engine::World;
 use crate::home::events_of;
 use crate::record::decode;
+use crate::schema;
 
-/// Where a result stands: the run's event, not a copy of it, so that a forgotten run is forgotten here too.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    work: String,
-    run: RunId,
-    seq: u64,
+/// Results of equal work that are looked at before the search is given up: most were forgotten with their runs.
+const LOOK_AT: usize = 16;
+/// Entries read at a time.
+const PAGE: usize = 4_096;
+
+/// Where a result stands: the run's event, not a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The work, files and all.
+    pub work: String,
+    /// Who paid for it.
+    pub run: RunId,
+    /// Its event.
+    pub seq: u64,
+    /// A type, or `review`.
+    pub kind: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Bytes of the result.
+    pub bytes: u64,
+}
+
+/// A result that is worth keeping, before its files have a name.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// The work.
+    pub work: Work,
+    /// Its event.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Bytes of the result.
+    pub bytes: u64,
 }
 
 fn stream() -> Stream {
     Stream::new("results").expect("a fixed name of plain letters")
 }
 
-/// What a unit's work is, content for content; `None` when its result may depend on more.
-/// The model is not part of it: an accepted result is one, whoever gave it.
-pub fn work_of(state: &State, unit: &Unit, prepared: &Prepared) -> Option<String> {
-    let key = state.key(unit)?;
-    let task = state.task(key);
-    let spec = &task.spec;
-    let pure = spec.tools.is_empty()
-        && spec.mcp_servers.is_empty()
-        && spec.files.is_empty()
-        && !uses_view(spec)
-        && !spec.approve
-        && !spec.checkpoint;
-    let first = state.work.get(&key).is_none_or(|w| w.tried.is_empty() && w.instructions.is_empty());
-    if !pure || !first || !task.instructions.is_empty() {
-        return None;
-    }
-    let mut hasher = Sha256::new();
-    let format = prepared.call.format.as_ref().map_or("", |f| f.schema.text().get());
-    // The cache key names role, type and wording of the instructions.
-    let opening = prepared.call.cache_key.as_deref().unwrap_or(&prepared.call.instructions);
-    for part in [opening, format, spec.tier.as_ref().map_or("", |t| t.as_str()), spec.model.as_ref().map_or("", |m| m.as_str())] {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    for item in &prepared.call.items {
-        if let brigade_kernel::call::Item::Message { text, images, .. } = item {
-            hasher.update((text.len() as u64).to_le_bytes());
-            hasher.update(text);
-            images.iter().for_each(|image| hasher.update(&image.blob));
-        }
-    }
-    let mut work = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        // Writing to a string cannot fail.
-        let _ = write!(work, "{byte:02x}");
-    }
-    Some(work)
+fn key_of(work: &str) -> i64 {
+    i64::from_str_radix(work.get(..15).unwrap_or_default(), 16).unwrap_or_default()
 }
 
-fn key_of(work: &str) -> i64 {
-    i64::from_str_radix(&work[..15], 16).unwrap_or_default()
+/// The name of work with the content of the files it may look at; `None` where that is not known.
+async fn name_of(work: &Work, world: &World) -> Option<String> {
+    let tree = match &work.sees {
+        Sees::Nothing => return Some(work.name.clone()),
+        Sees::Workspace => None,
+        Sees::Tree(tree) => Some(tree.as_str()),
+    };
+    let content = world.hands.content_of(tree).await?;
+    Some(brigade_tools::gate::Hash::of(format!("{} {content}", work.name).as_bytes()).to_string())
 }
 
 /// An accepted result of equal work, if there is one that is still on record.
-pub fn find(journal: &dyn Journal, work: &str) -> Option<Earlier> {
+fn find(journal: &dyn Journal, work: &str) -> Option<(RunId, Event)> {
     let key = key_of(work);
-    let found = journal.read_keyed(&stream(), (key, 0), 4).ok()?;
-    for stored in found.into_iter().take_while(|s| s.key == Some(key)) {
-        let entry: Entry = serde_json::from_slice(&stored.bytes).ok()?;
-        if entry.work != work {
-            continue;
-        }
-        let event = journal.read(&events_of(&entry.run), entry.seq, 1).ok()?.pop();
-        if let Some(Event::SubtaskEnded { output, .. }) = event.and_then(|e| decode(&entry.run, e.seq, &e.bytes).ok()).map(|s| s.event) {
-            return Some(Earlier { run: entry.run, output });
-        }
-    }
-    None
+    let found = journal.read_keyed(&stream(), (key, 0), LOOK_AT).ok()?;
+    let same = found.into_iter().take_while(|stored| stored.key == Some(key));
+    same.filter_map(|stored| serde_json::from_slice::<Entry>(&stored.bytes).ok()).filter(|entry| entry.work == work).find_map(|entry| {
+        let stored = journal.read(&events_of(&entry.run), entry.seq, 1).ok()?.pop()?;
+        Some((entry.run.clone(), decode(&entry.run, stored.seq, &stored.bytes).ok()?.event))
+    })
 }
 
-/// The record that makes a result findable.
-pub fn remember(work: String, run: &RunId, seq: u64) -> (Stream, Record) {
-    let key = key_of(&work);
-    let bytes = serde_json::to_vec(&Entry { work, run: run.clone(), seq }).expect("plain values");
-    (stream(), Record { bytes, key: Some(key) })
+/// The result in an event, unless it made something of the files; what can be checked for nothing is checked again.
+fn result_of(run: RunId, event: Event, form: Option<&Schema>) -> Option<(Earlier, Option<Change>)> {
+    match event {
+        Event::SubtaskEnded { status: SubtaskStatus::Done, output, change, .. } => {
+            let fits = form.is_none_or(|form| schema::check(form, &output).0 == Verdict::Pass);
+            fits.then_some((Earlier::Result { run, output, change: None, changed: Changed::default() }, change))
+        }
+        Event::Reviewed { review, .. } => Some((Earlier::of_review(run, review)?, None)),
+        _ => None,
+    }
+}
+
+/// Looks for the result of work that sees no files.
+pub fn recall(journal: &dyn Journal, work: &Work, form: Option<&Schema>) -> Option<Earlier> {
+    let (run, event) = find(journal, &work.name)?;
+    match result_of(run, event, form)? {
+        (earlier, None) => Some(earlier),
+        (_, Some(_)) => None,
+    }
+}
+
+/// Looks for the result of work that sees files, and brings what it made of them into this run's store.
+pub async fn look(world: &World, caller: &Caller, work: &Work, form: Option<&Schema>) -> Option<Earlier> {
+    if let (Caller::Executor { unit, .. }, Sees::Workspace) = (caller, &work.sees) {
+        world.hands.pin(unit).await?;
+    }
+    let name = name_of(work, world).await?;
+    let (run, event) = find(&*world.journal, &name)?;
+    let (mut earlier, there) = result_of(run.clone(), event, form)?;
+    if let (Earlier::Result { change, changed, .. }, Some(there), Sees::Tree(from)) = (&mut earlier, there, &work.sees) {
+        let to = world.hands.adopt(&run, &there.to).await.ok()?;
+        *changed = world.hands.changed(from, &to).await.ok()?;
+        *change = Some(Change { from: from.clone(), to });
+    }
+    Some(earlier)
+}
+
+fn record(work: String, run: &RunId, fresh: &Fresh) -> Record {
+    let entry = Entry { run: run.clone(), seq: fresh.seq, kind: fresh.work.kind.to_owned(), at: fresh.at, bytes: fresh.bytes, work };
+    Record { key: Some(key_of(&entry.work)), bytes: serde_json::to_vec(&entry).expect("plain values") }
+}
+
+/// The record that makes a result findable whose work sees no files.
+pub fn remember(run: &RunId, fresh: &Fresh) -> (Stream, Record) {
+    (stream(), record(fresh.work.name.clone(), run, fresh))
+}
+
+/// Makes results findable whose work sees files: if the workspace still is what they were made from.
+pub async fn keep(world: World, run: RunId, results: Vec<Fresh>) {
+    if !world.hands.is_fresh().await {
+        return;
+    }
+    let mut records = Vec::with_capacity(results.len());
+    for fresh in results {
+        if let Some(name) = name_of(&fresh.work, &world).await {
+            records.push(record(name, &run, &fresh));
+        }
+    }
+    if !records.is_empty() {
+        // A result that is not kept is paid for again, no more.
+        let _ = world.journal.append(Batch::new().records(&stream(), records)).await;
+    }
+}
+
+/// All results that can still be found, oldest first.
+///
+/// # Errors
+/// The journal's.
+pub fn entries(journal: &dyn Journal) -> Result<Vec<Entry>, ReadError> {
+    let runs: std::collections::HashSet<String> =
+        journal.streams("run/")?.into_iter().map(|(stream, _)| stream.as_str().to_owned()).collect();
+    let (mut all, mut next) = (Vec::new(), 1);
+    loop {
+        let page = journal.read(&stream(), next, PAGE)?;
+        let Some(last) = page.last() else { return Ok(all) };
+        next = last.seq + 1;
+        let known = page.iter().filter_map(|stored| serde_json::from_slice::<Entry>(&stored.bytes).ok());
+        all.extend(known.filter(|entry| runs.contains(events_of(&entry.run).as_str())));
+    }
+}
+
+/// Forgets all results but these. Runs at work go on, and keep what they finish from here on.
+///
+/// # Errors
+/// The journal's; results that were to stay may be lost then.
+pub fn retain(journal: &dyn Journal, entries: &[Entry]) -> Result<(), AppendError> {
+    journal.remove(&stream()).wait()?;
+    let record = |entry: &Entry| Record { key: Some(key_of(&entry.work)), bytes: serde_json::to_vec(entry).expect("plain values") };
+    for some in entries.chunks(PAGE) {
+        journal.append(Batch::new().records(&stream(), some.iter().map(record).collect())).wait()?;
+    }
+    Ok(())
 }

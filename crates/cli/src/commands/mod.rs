@@ -3,9 +3,11 @@
 pub mod answer;
 pub mod apply;
 pub mod attach;
+pub mod cache;
 pub mod cancel;
 pub mod completions;
 pub mod config;
+pub mod cost;
 pub mod decode;
 pub mod doctor;
 pub mod emulate;
@@ -57,6 +59,8 @@ pub enum Verb {
     Cancel(cancel::Args),
     /// Steer a run: its planner hears this at its next turn
     Tell(tell::Args),
+    /// Show what was spent, and where
+    Cost(cost::Args),
     /// Follow a run of another process
     Attach(attach::Args),
     /// Try what failed again
@@ -65,6 +69,8 @@ pub enum Verb {
     Forget(forget::Args),
     /// Remove runs that ended long ago
     Prune(prune::Args),
+    /// List the results kept for equal work, or forget some
+    Cache(cache::Args),
     /// Ask for a plan without running it, or judge a plan file
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
@@ -111,10 +117,12 @@ impl Verb {
             Self::Answer(args) => answer::run(&args),
             Self::Cancel(args) => cancel::run(&args),
             Self::Tell(args) => tell::run(&args),
+            Self::Cost(args) => cost::run(&args),
             Self::Attach(args) => attach::run(&args),
             Self::Retry(args) => retry::run(&args),
             Self::Forget(args) => forget::run(&args),
             Self::Prune(args) => prune::run(&args),
+            Self::Cache(args) => cache::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
             Self::Emulate(args) => emulate::run(&args),

@@ -168,6 +168,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         listing,
         instructions: config.repository.chain().into(),
         roles: config.roles.clone(),
+        pipeline: plan.as_ref().and_then(|(plan, _)| plan.pipeline.clone()),
         policy: Arc::new(config.policy),
         input,
         apply: apply == "auto",

@@ -9,6 +9,7 @@ use brigade_kernel::run::{Event, Run, SubtaskStatus, Unit};
 use brigade_kernel::view::context::Contexts;
 use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::timeline::Folding;
+use brigade_kernel::view::worth::Worth;
 use brigade_kernel::view::{public, rfc3339, usd};
 use brigade_runtime::home::events_of;
 use brigade_runtime::record::{self, decode};
@@ -152,7 +153,7 @@ fn plan_of(run: &Run) -> Plan {
     let state = run.state();
     let there = state.tasks.iter().filter(|t| t.status != Some(SubtaskStatus::Dropped));
     Plan {
-        pipeline: None,
+        pipeline: state.start().pipeline.clone(),
         coordination_notes: state.notes.clone(),
         stops: Stops {
             canary: state.bulk.canary,
@@ -242,7 +243,7 @@ fn object(home: &Home, run: &Run, failed: &[(String, String)]) -> Value {
         })
         .collect();
     let open: Vec<Value> = state.inbox.iter().map(|(no, item)| inbox::object(run, state.run(), *no, item)).collect();
-    json!({
+    let mut all = json!({
         "run_id": state.run(), "state": standing.word, "pid": standing.pid, "started_at": rfc3339(state.started_at),
         "request": start.request, "workspace": start.workspace, "offline": start.offline,
         "subtasks": subtasks, "inbox": open, "review": state.desk.summary,
@@ -250,5 +251,11 @@ fn object(home: &Home, run: &Run, failed: &[(String, String)]) -> Value {
         "output": state.ended.as_ref().map(|s| s.output.as_str()),
         "cost_usd": usd(state.spent()), "all_flagship_cost_usd": usd(state.all_flagship), "usage": state.usage,
         "patch": state.patch.as_ref().map(|p| json!({ "files": p.files, "applied": p.applied.as_ref().map(|a| a.is_ok()) })),
-    })
+    });
+    let worth = Worth::so_far(state, run.now());
+    all["duration_ms"] = worth.duration.0.into();
+    if let (Some(all), Value::Object(worth)) = (all.as_object_mut(), worth.fields()) {
+        all.extend(worth);
+    }
+    all
 }

@@ -6,13 +6,14 @@ use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
-use brigade_kernel::view::cost::{Bill, Spent};
+use brigade_kernel::view::cost::Bill;
 use brigade_kernel::view::count;
+use brigade_kernel::view::worth::Worth;
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
 use super::failures::Failures;
-use super::seen::against_flagship;
+use super::seen::{rates, spent};
 
 /// Reasons shown for what failed.
 const MOST_REASONS: usize = 3;
@@ -43,8 +44,8 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
     if !table.is_empty() {
         text.push_str(&table.text());
     }
-    let total = Spent { cost: summary.cost_usd, all_flagship: summary.all_flagship_cost_usd, ..Spent::default() };
-    let _ = writeln!(text, "{}, {seconds:.1} s", against_flagship(&total));
+    let worth = Worth::from(summary);
+    let _ = writeln!(text, "{}, {seconds:.1} s", spent(&worth));
     let (tally, outcomes) = (state.tally, state.outcomes());
     let _ = writeln!(
         text,
@@ -54,10 +55,9 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} taken from earlier runs", tally.reused) } else { String::new() },
+        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
     );
-    let per = per_unit(outcomes.done, summary, tally.asked);
-    let _ = writeln!(text, "{per}");
+    let _ = writeln!(text, "{}", rates(&worth));
     if outcomes.failed > 0 && summary.status == RunStatus::Completed {
         let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
     }
@@ -138,14 +138,4 @@ fn remedy(class: ErrorClass) -> &'static str {
         ErrorClass::ModelNotFound => "check the models in [tiers]; then: ",
         _ => "",
     }
-}
-
-/// Accepted results per minute, per dollar and per question to a person. Taken over the whole life of the run,
-/// waiting included: that is what it took.
-fn per_unit(accepted: u64, summary: &RunSummary, asked: u64) -> String {
-    let minutes = summary.duration_ms.0 as f64 / 60_000.0;
-    let dollars = summary.cost_usd.0 as f64 / 1e9;
-    let rate = |of: f64| if of > 0.0 { format!("{:.1}", accepted as f64 / of) } else { "–".to_owned() };
-    let review = if asked > 0 { format!("{} per human review", rate(asked as f64)) } else { "no human review".to_owned() };
-    format!("accepted results: {} a minute, {} a dollar, {review}", rate(minutes), rate(dollars))
 }

@@ -207,12 +207,13 @@ impl Progress {
                     self.line("agent", "2", &format!("{who} {} {}{ended}", deed.kind, deed.what.lines().next().unwrap_or_default()));
                 }
             }
-            Event::CheckEnded { unit, check, verdict, evidence, .. } if verbose || unit.row.is_none() => {
+            Event::CheckEnded { unit, check, verdict, evidence, reused_from, .. } if verbose || unit.row.is_none() => {
                 use brigade_kernel::run::Verdict;
                 let (word, colour) = if *verdict == Verdict::Pass { ("passed", "32") } else { ("failed", "31") };
                 let last = telling(evidence);
                 let shown = if last.is_empty() { String::new() } else { format!(": {last}") };
-                self.line(word, colour, &format!("{unit}: check {check}{shown}"));
+                let when = reused_from.as_ref().map(|run| format!(" in run {run}, on the same files")).unwrap_or_default();
+                self.line(word, colour, &format!("{unit}: check {check}{when}{shown}"));
             }
             Event::Escalated { unit, from, to, why } if verbose || unit.row.is_none() => {
                 self.line("escalate", "35", &format!("{unit}: {from} → {to}, {why}"));
@@ -277,9 +278,10 @@ impl Progress {
             }
             Event::BudgetWarning { near } => self.line("budget", "33", &near.to_string()),
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
-            Event::Reviewed { verdict, summary, .. } => {
+            Event::Reviewed { verdict, summary, reused_from, .. } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-                self.line("review", "36", &format!("{verdict}: {summary}"));
+                let when = reused_from.as_ref().map(|run| format!(" in run {run}, of the same work")).unwrap_or_default();
+                self.line("review", "36", &format!("{verdict}{when}: {summary}"));
             }
             Event::PatchApplied { error } => match error {
                 None => self.line("applied", "32", "the patch is in the workspace"),

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use brigade_kernel::run::{Key, Run, State, SubtaskStatus, Task};
-use brigade_kernel::view::cost::{Bill, Spent};
+use brigade_kernel::run::{Basis, Key, Run, State, SubtaskStatus, Task};
+use brigade_kernel::units::NanoUsd;
+use brigade_kernel::view::cost::{Bill, Spent, saving};
 use brigade_kernel::view::timeline::{Line, Timeline};
+use brigade_kernel::view::worth::Worth;
 use brigade_kernel::view::{count, rfc3339};
 use brigade_tools::escape_for_screen;
 
-use super::columns::{Column, Table, cut, one_line};
+use super::columns::{Column, Table, cut, one_line, span};
 use crate::standing::Standing;
 
 /// Subtasks shown in a table; all of them are in `--json`.
@@ -77,8 +79,8 @@ pub fn whole(run: &Run, standing: &Standing, failed: &[(String, String)]) -> Str
     if let Some(ended) = &state.ended {
         let _ = writeln!(text, "\n{}", escape_for_screen(ended.output.trim_end()));
     }
-    let total = Spent { cost: state.spent(), all_flagship: state.all_flagship, ..Spent::default() };
-    let _ = writeln!(text, "\n{}", against_flagship(&total));
+    let worth = Worth::so_far(state, run.now());
+    let _ = writeln!(text, "\n{}\n{}", spent(&worth), rates(&worth));
     text
 }
 
@@ -119,14 +121,44 @@ fn subtasks(state: &State) -> String {
     text
 }
 
-/// `spent $0.01, all on the flagship $0.04 (computed), saved 75 %`.
+/// `spent $0.01, all on the flagship $0.04 (computed), saved $0.03 (75 %)`.
 pub fn against_flagship(spent: &Spent) -> String {
-    let saved = match spent.saving() {
+    beside(spent.cost, spent.all_flagship, Basis::Computed)
+}
+
+fn beside(cost: NanoUsd, all_flagship: NanoUsd, basis: Basis) -> String {
+    let saved = match saving(cost, all_flagship) {
         None => String::new(),
-        Some(share) if share >= 0.0 => format!(", saved {:.0} %", share * 100.0),
-        Some(share) => format!(", {:.0} % more", -share * 100.0),
+        Some(share) if share >= 0.0 => format!(", saved {} ({:.0} %)", all_flagship.saturating_sub(cost), share * 100.0),
+        Some(share) => format!(", {} more ({:.0} %)", cost.saturating_sub(all_flagship), -share * 100.0),
     };
-    format!("spent {}, all on the flagship {} (computed){saved}", spent.cost, spent.all_flagship)
+    format!("spent {cost}, all on the flagship {all_flagship} ({}){saved}", basis.as_str())
+}
+
+/// The bill beside the flagship's, in money and, where calls count against a quota, in units.
+pub fn spent(worth: &Worth) -> String {
+    let money = beside(worth.cost, worth.all_flagship, worth.basis);
+    if worth.units.is_zero() && worth.all_flagship_units.is_zero() {
+        return money;
+    }
+    let saved = worth.units_saving().map_or_else(String::new, |share| format!(", saved {:.0} %", share * 100.0));
+    format!("{money}; {} units of the quota, all on the flagship {}{saved}", worth.units, worth.all_flagship_units)
+}
+
+/// Accepted results per minute, per dollar and per question to a person; and what waiting cost.
+pub fn rates(worth: &Worth) -> String {
+    let rate = |of: Option<f64>| of.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}"));
+    let review = worth.per_review().map_or_else(|| "no human review".to_owned(), |per| format!("{per:.1} per human review"));
+    let stood = match worth.waited.stood_ms.0 {
+        0 => String::new(),
+        ms => format!(" ({})", span(ms)),
+    };
+    format!(
+        "accepted results: {} a minute, {} a dollar, {review}; {} while waiting{stood}",
+        rate(worth.per_minute()),
+        rate(worth.per_usd()),
+        count(worth.waited.tokens, "token", "tokens"),
+    )
 }
 
 /// By tier, role and subtask.

@@ -70,6 +70,12 @@ impl QuotaPolicy {
 }
 
 impl Policy {
+    /// What one call counts on the flagship.
+    pub fn flagship_units(&self) -> QuotaUnits {
+        let top = self.top();
+        self.tier(top).map_or_else(QuotaUnits::default, |bound| self.units_of(top, &bound.model, Service::Default))
+    }
+
     /// What one call (of an agent: one errand) counts against the quota. An agent's own figure for its model comes first,
     /// then the tier's weight; without `[quota]` only agents that a subscription pays count at all.
     pub fn units_of(&self, tier: &Tier, model: &ModelRef, service: Service) -> QuotaUnits {

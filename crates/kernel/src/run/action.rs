@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
+use super::event::{Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
 use crate::budget::{Near, Refused};
 use crate::call::{Answer, CallError};
 use crate::ids::{RunId, SubtaskId};
 use crate::json_schema::Schema;
-use crate::plan::Subtask;
+use crate::plan::{Review, Subtask};
 use crate::time::Millis;
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
@@ -187,13 +187,27 @@ pub struct Kept {
     pub output: Arc<str>,
 }
 
-/// A finished result of equal work in an earlier run.
+/// What equal work brought, and where it was paid for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Earlier {
-    /// Where it was paid for.
-    pub run: RunId,
-    /// The result.
-    pub output: String,
+pub enum Earlier {
+    /// An accepted result.
+    Result {
+        /// Where.
+        run: RunId,
+        /// What it returned.
+        output: String,
+        /// What it made of the files, by names of this run's trees.
+        change: Option<Change>,
+        /// What lies between the two.
+        changed: Changed,
+    },
+    /// An approval.
+    Review {
+        /// Where.
+        run: RunId,
+        /// The judgement.
+        review: Box<Review>,
+    },
 }
 
 /// Something that came from outside.
@@ -389,11 +403,11 @@ pub enum Fact {
     Drain,
     /// Failed subtasks and rows are tried again.
     RetryFailed(Vec<Unit>),
-    /// Equal work was done and paid for in an earlier run.
-    Reused {
-        /// For whom.
-        unit: Unit,
-        /// What it brought.
-        earlier: Earlier,
+    /// Equal work was looked for.
+    LookedUp {
+        /// On whose behalf.
+        caller: Caller,
+        /// What it brought, if it was ever done.
+        earlier: Option<Earlier>,
     },
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::caps;
 use super::event::{Ask as AskFor, CallResult, Caller, Ending, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Key, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop,
-    Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
+    Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Speaker};
@@ -53,6 +53,7 @@ impl State {
                 self.started = Some(Arc::new((**start).clone()));
             }
             Event::RunResumed {} => {
+                self.waiting.goes_on(at);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
@@ -138,7 +139,8 @@ impl State {
             }
             Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, .. } => {
                 self.last_call = self.last_call.max(call.0);
-                let key = self.caller_key(caller);
+                let key = self.key_of(caller);
+                self.watch_call(*call, key, at);
                 let ask = Ask {
                     role: caller.role(),
                     subtask: key.map(|k| self.task(k).spec.id.clone()),
@@ -185,6 +187,9 @@ impl State {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
                 let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
+                let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
+                let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
+                self.waiting.ended(*call, tokens, leased);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -198,6 +203,7 @@ impl State {
                     self.usage.record(&flight.tier, usage.as_ref());
                     self.usage.count(&flight.tier, units);
                     self.all_flagship += *flagship_usd;
+                    self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
                 self.starved.clear();
@@ -407,18 +413,14 @@ impl State {
                 });
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
-            Event::RunPaused(summary) => self.ended = Some(summary.clone()),
+            Event::RunPaused(summary) => {
+                self.waiting.stands(at);
+                self.ended = Some(summary.clone());
+            }
             Event::RunEnded(summary) => {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
-        }
-    }
-
-    fn caller_key(&self, caller: &Caller) -> Option<Key> {
-        match caller {
-            Caller::Executor { unit, .. } => self.key(unit),
-            _ => None,
         }
     }
 

@@ -7,12 +7,13 @@ mod caller;
 mod deeds;
 mod files;
 mod started;
+mod summary;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{HomeLease, Near, Role, Scope, UsageByTier};
+use crate::budget::{HomeLease, Near, Role, Scope};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -29,6 +30,7 @@ pub use caller::*;
 pub use deeds::*;
 pub use files::*;
 pub use started::*;
+pub use summary::*;
 
 /// An event with its place in the run's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -388,6 +390,9 @@ pub enum Event {
         verdict: Verdict,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         evidence: String,
+        /// Not run again: it passed in an earlier run, on the same files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
         ms: Millis,
     },
     #[serde(rename = "attempt.completed")]
@@ -502,7 +507,15 @@ pub enum Event {
     #[serde(rename = "run.told")]
     Told { text: String },
     #[serde(rename = "review.completed")]
-    Reviewed { round: u32, verdict: ReviewVerdict, summary: String, review: Box<Review> },
+    Reviewed {
+        round: u32,
+        verdict: ReviewVerdict,
+        summary: String,
+        review: Box<Review>,
+        /// The same work was approved in an earlier run: nothing was paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reused_from: Option<RunId>,
+    },
     /// The reviewer gave no usable answer, mends included.
     #[serde(rename = "review.failed")]
     ReviewFailed { faults: Vec<String> },
@@ -581,39 +594,4 @@ pub struct BulkRules {
     pub max_failure_rate: Option<f64>,
     /// 0..1 of finished rows.
     pub max_escalation_rate: Option<f64>,
-}
-
-/// A cap that is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShortOf {
-    /// Whose.
-    pub scope: Scope,
-    /// What is missing, in words.
-    pub message: String,
-    /// The output is a part of the result.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub partial: bool,
-}
-
-/// The closing line of a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunSummary {
-    /// How it ended.
-    pub status: RunStatus,
-    /// The result, on completion; else why it stands still, in a sentence.
-    pub output: String,
-    /// Whose cap is reached, when that is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short_of: Option<ShortOf>,
-    /// Why it could not go on, when a fault is the reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorClass>,
-    /// All money spent so far.
-    pub cost_usd: NanoUsd,
-    /// What the same tokens would have cost on the flagship: computed, not measured.
-    pub all_flagship_cost_usd: NanoUsd,
-    /// Since the run started, waiting included.
-    pub duration_ms: Millis,
-    /// Calls and tokens by tier.
-    pub usage: UsageByTier,
 }

@@ -73,12 +73,7 @@ impl Run {
                 self.session.settled_one();
                 self.checked(unit, attempt, check, verdict, evidence, ms);
             }
-            Fact::Reused { unit, earlier } => {
-                if let Some(key) = self.state.key(&unit) {
-                    self.leads_no_more(key);
-                    self.reused(key, earlier);
-                }
-            }
+            Fact::LookedUp { caller, earlier } => self.looked_up(&caller, earlier),
             Fact::RowsRead { source, rows, total } => {
                 self.session.settled_one();
                 self.rows_read(source, rows, total);
@@ -385,29 +380,7 @@ impl Run {
         }
     }
 
-    fn reused(&mut self, key: Key, earlier: super::Earlier) {
-        if self.state.work.get(&key).is_none_or(|w| w.attempt.is_none()) {
-            return;
-        }
-        let route = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map(|a| (a.tier.clone(), a.model.clone()));
-        let (tier, model) = route.unzip();
-        self.record(Event::SubtaskEnded {
-            unit: self.state.unit(key),
-            status: SubtaskStatus::Done,
-            kind: self.state.task(key).spec.kind,
-            output: earlier.output,
-            tier,
-            model,
-            attempts: 0,
-            cost_usd: NanoUsd::ZERO,
-            error: None,
-            reused_from: Some(earlier.run),
-            change: None,
-        });
-        self.forget_row(key);
-    }
-
-    fn forget_row(&mut self, key: Key) {
+    pub(super) fn forget_row(&mut self, key: Key) {
         if let (Some(row), Some(source)) = (key.row, self.state.task(key).source)
             && !self.state.sources[source as usize].rows.contains_key(&row)
         {

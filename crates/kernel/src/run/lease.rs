@@ -31,7 +31,7 @@ impl Run {
 
     /// Asks the run's own caps. `None`: a call may not start, and why is recorded.
     fn may_begin(&mut self, prepared: &Prepared) -> Option<()> {
-        let key = self.state.index_of(&prepared.caller);
+        let key = self.state.key_of(&prepared.caller);
         if self.state.is_starved(prepared.caller.role()) {
             key.into_iter().for_each(|key| self.leads_no_more(key));
             return None; // said already
@@ -76,7 +76,7 @@ impl Run {
     /// The home refused: said, unless the promises of others may end below what they are.
     pub(super) fn home_refused(&mut self, caller: &Caller, refused: &Refused) {
         self.heard_from_home(caller);
-        self.state.index_of(caller).into_iter().for_each(|key| self.leads_no_more(key));
+        self.state.key_of(caller).into_iter().for_each(|key| self.leads_no_more(key));
         if refused.may_fit_later() {
             self.session.home.until = Some(self.now + ASK_AGAIN);
         } else if !self.state.is_starved(caller.role()) {
@@ -111,7 +111,7 @@ impl Run {
     pub fn begin_call(&mut self, prepared: &Prepared, home: Option<HomeLease>, now: Timestamp) -> Option<CallNo> {
         self.now = now;
         self.may_begin(prepared)?;
-        let key = self.state.index_of(&prepared.caller);
+        let key = self.state.key_of(&prepared.caller);
         let call = CallNo(self.state.last_call + 1);
         self.record(Event::CallStarted {
             call,
@@ -132,7 +132,7 @@ impl Run {
 
     /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
     pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
-        let key = self.state.index_of(caller);
+        let key = self.state.key_of(caller);
         if let Some(key) = key
             && self.goes_cheaper(key, refused)
         {

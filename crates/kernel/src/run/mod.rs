@@ -34,6 +34,7 @@ mod state;
 mod step;
 mod turn;
 mod warn;
+mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub use sight::{sees, unseen};
 pub use simulate::{Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
+pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
 use crate::plan::{Known, PlanStream};
@@ -104,6 +106,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Whose calls wait until equal work was looked for; `None` is the flagship's.
+    looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The patch is being applied.
@@ -175,6 +179,11 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// When something was recorded or decided last.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// The fold so far, undurable events included.

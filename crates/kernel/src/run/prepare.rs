@@ -130,7 +130,7 @@ impl Run {
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
-        let shape = match (caller, self.state.index_of(caller)) {
+        let shape = match (caller, self.state.key_of(caller)) {
             (Caller::Compactor { by }, _) => self.compaction_call(*by),
             (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
             _ => self.flagship_call(caller, fetched),
@@ -176,7 +176,7 @@ impl Run {
         let bytes = request_bytes(&call) as u64 + seen;
         let ask = Ask {
             role,
-            subtask: self.state.index_of(caller).map(|key| self.state.task(key).spec.id.clone()),
+            subtask: self.state.key_of(caller).map(|key| self.state.task(key).spec.id.clone()),
             attempt: caller.attempt(),
             money: catalog::worst_case(found.price, InputSize::Bytes(bytes), limit, call.service),
             tokens: bytes + u64::from(limit),
@@ -417,7 +417,8 @@ impl Run {
 }
 
 impl State {
-    pub(super) fn index_of(&self, caller: &Caller) -> Option<Key> {
+    /// The unit a caller works for.
+    pub(super) fn key_of(&self, caller: &Caller) -> Option<Key> {
         match caller {
             Caller::Executor { unit, .. } => self.key(unit),
             _ => None,

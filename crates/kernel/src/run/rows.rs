@@ -31,16 +31,16 @@ pub fn rows_from<'a>(for_each: Option<&'a ForEach>, find: impl Fn(&SubtaskId) ->
 
 /// Keeps a few results: every failed one while there is room, and rows that spread over the whole.
 pub fn sample(task: &mut Task, row: u64, status: SubtaskStatus, output: &str) {
-    if task.sample.len() >= SAMPLE {
-        // A fixed sequence instead of chance: later rows replace earlier ones more and more rarely.
-        let slot = row.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let slot = (slot % task.rows.ended().max(1)) as usize;
-        if slot < SAMPLE {
-            task.sample[slot] = (row, status, cut(output));
-        }
-        return;
-    }
+    // A fixed sequence instead of chance, and the same one whichever row ends first: equal rows make equal reviews.
+    let rank =
+        |&(row, status, _): &(u64, SubtaskStatus, Arc<str>)| (status == SubtaskStatus::Done, row.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    task.sample.retain(|(known, ..)| *known != row);
     task.sample.push((row, status, cut(output)));
+    if task.sample.len() > SAMPLE
+        && let Some(last) = (0..task.sample.len()).max_by_key(|&n| rank(&task.sample[n]))
+    {
+        task.sample.swap_remove(last);
+    }
 }
 
 fn cut(text: &str) -> Arc<str> {

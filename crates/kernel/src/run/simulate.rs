@@ -123,6 +123,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         listing: String::new(),
         instructions: Arc::default(),
         roles: String::new(),
+        pipeline: plan.pipeline.clone(),
         policy: Arc::new(policy),
         input: None,
         apply: false,

@@ -4,6 +4,7 @@
 
 mod desk;
 mod files;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use crate::plan::{Subtask, TaskType};
 use crate::role::Role;
 use crate::route::Failure;
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
 pub use desk::*;
 pub use files::*;
+pub use waiting::{Waited, Waiting};
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +89,10 @@ pub struct State {
     pub usage: UsageByTier,
     /// What the same tokens would have cost on the flagship, computed call by call.
     pub all_flagship: NanoUsd,
+    /// Units the same calls would have counted on the flagship.
+    pub all_flagship_units: QuotaUnits,
+    /// How long it stood still, and what was spent meanwhile.
+    pub waiting: Waiting,
     /// What the flagship is doing or has to do.
     pub desk: Desk,
     /// What waits for a person.

@@ -271,6 +271,9 @@ impl Run {
     /// Makes the next call of an attempt, unless it has to wait.
     fn call(&mut self, key: Key, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) -> bool {
         let Some(attempt) = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()) else { return false };
+        if self.session.looking.contains(&Some(key)) {
+            return true; // it does not wait for a gate, nor keeps others from theirs
+        }
         if self.item_missing(key) || self.session.leased_out.contains(&key.task) {
             return false;
         }
@@ -315,7 +318,7 @@ impl Run {
             DeskStage::Parked => self.state.parked.iter().any(|(at, who)| *who == Parked::Desk && *at <= self.now),
             DeskStage::Idle | DeskStage::Calling(_) => false,
         };
-        if !due {
+        if !due || self.session.looking.contains(&None) {
             return;
         }
         let Some(caller) = self.desk_caller().filter(|c| !self.state.is_starved(c.role())) else { return };

@@ -35,9 +35,14 @@ impl Spent {
 
     /// The saving as a share of the flagship's bill, negative when there was none; `None` without a bill.
     pub fn saving(&self) -> Option<f64> {
-        let (flagship, cost) = (self.all_flagship.0 as f64, self.cost.0 as f64);
-        (flagship > 0.0).then(|| (flagship - cost) / flagship)
+        saving(self.cost, self.all_flagship)
     }
+}
+
+/// What was saved as a share of the flagship's bill, negative when nothing was; `None` without a bill.
+pub fn saving(cost: NanoUsd, all_flagship: NanoUsd) -> Option<f64> {
+    let (flagship, cost) = (all_flagship.0 as f64, cost.0 as f64);
+    (flagship > 0.0).then(|| (flagship - cost) / flagship)
 }
 
 /// The bill of a run, three ways.

@@ -2,8 +2,11 @@
 
 pub mod context;
 pub mod cost;
+pub mod history;
 mod public;
+pub mod sketch;
 pub mod timeline;
+pub mod worth;
 
 pub use public::{public, rfc3339, usd};
 

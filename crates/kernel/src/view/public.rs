@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
+use super::worth::Worth;
 use crate::budget::Measure;
 use crate::ids::RunId;
 use crate::run::{Event, RunSummary, Stamped, Unit};
@@ -79,10 +80,10 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             });
             ("attempt.completed", with(unit, fields))
         }
-        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, ms } => {
+        Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence, reused_from, ms } => {
             let fields = json!({
                 "attempt": attempt, "tier": tier, "model": model, "check": check, "verdict": verdict,
-                "evidence": evidence, "duration_ms": ms,
+                "evidence": evidence, "reused_from": reused_from, "duration_ms": ms,
             });
             ("check.completed", with(unit, fields))
         }
@@ -127,8 +128,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         }
         Event::InboxAnswered { item, reply } => ("inbox.answered", json!({ "item": item, "reply": reply })),
         Event::Told { text } => ("run.told", json!({ "text": text })),
-        Event::Reviewed { round, verdict, summary, review } => {
-            ("review.completed", json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": review.revisions }))
+        Event::Reviewed { round, verdict, summary, review, reused_from } => {
+            let revisions = &review.revisions;
+            let fields =
+                json!({ "round": round, "verdict": verdict, "summary": summary, "revisions": revisions, "reused_from": reused_from });
+            ("review.completed", fields)
         }
         Event::Composed { parts, .. } => {
             ("patch.composed", json!({ "parts": parts.iter().map(|p| p.unit.to_string()).collect::<Vec<_>>() }))
@@ -160,7 +164,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
 }
 
 fn closing(summary: &RunSummary) -> Value {
-    json!({
+    let mut fields = json!({
         "status": summary.status,
         "output": summary.output,
         "error": summary.error,
@@ -168,7 +172,11 @@ fn closing(summary: &RunSummary) -> Value {
         "all_flagship_cost_usd": usd(summary.all_flagship_cost_usd),
         "duration_ms": summary.duration_ms,
         "usage": summary.usage,
-    })
+    });
+    if let (Some(fields), Value::Object(worth)) = (fields.as_object_mut(), Worth::from(summary).fields()) {
+        fields.extend(worth);
+    }
+    fields
 }
 
 /// RFC 3339 UTC with milliseconds, e.g. `2026-11-21T07:05:09.123Z`.

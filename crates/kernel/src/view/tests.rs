@@ -1,10 +1,12 @@
 use super::context::Contexts;
 use super::cost::Bill;
+use super::history::{Digest, History, Stats};
 use super::timeline::{Folding, Line, Who};
 use crate::call::{End, Item};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
+use crate::policy::Who as Whose;
 use crate::run::{CallNo, CallResult, Caller, Ending, Event, GatheredPart, Stamped, SubtaskStatus, Unit, Verdict};
 use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
@@ -86,6 +88,7 @@ fn checked(name: &str, ms: u64) -> Event {
         check: "schema".to_owned(),
         verdict: Verdict::Pass,
         evidence: String::new(),
+        reused_from: None,
         ms: Millis(ms),
     }
 }
@@ -261,4 +264,110 @@ fn rows_are_history_once_each_by_what_they_add_to_the_description() {
     worked(&mut contexts, 3, "a", Some(1), &[]);
     let (turns, row) = (118, 40 - 25);
     assert_eq!(contexts.shown[0].full_bytes, 500 + said + (row + turns + 20) + (row + turns));
+}
+
+/// An attempt that came to its end on a tier.
+fn tried(name: &str, attempt: u32, tier: &str, accepted: bool) -> Event {
+    Event::AttemptEnded {
+        unit: unit(name, None),
+        attempt,
+        tier: Tier::new(tier).unwrap(),
+        model: ModelRef::new("openai/m").unwrap(),
+        ending: Ending::Done,
+        failure: None,
+        accepted,
+        reason: String::new(),
+        cost_usd: NanoUsd::ZERO,
+        usage: Usage::default(),
+    }
+}
+
+/// A subtask that fails on nano and is done on mini, the day after.
+fn climbed() -> Vec<Stamped> {
+    const DAY: u64 = 86_400_000;
+    let up =
+        Event::Escalated { unit: unit("a", None), from: Tier::new("nano").unwrap(), to: Tier::new("mini").unwrap(), why: String::new() };
+    vec![
+        at(0, planned("a", &[])),
+        at(1, called(1, executor("a", None), "nano")),
+        at(2, answered(1, 100, 10, true)),
+        at(3, tried("a", 1, "nano", false)),
+        at(DAY, up),
+        at(DAY, called(2, executor("a", None), "mini")),
+        at(DAY + 1, answered(2, 300, 40, true)),
+        at(DAY + 2, tried("a", 2, "mini", true)),
+        at(DAY + 3, ended("a", None)),
+    ]
+}
+
+#[test]
+fn statistics_stand_by_day_type_and_tier_and_add_up_to_the_bill() {
+    let (mut digest, mut bill) = (Digest::default(), Bill::default());
+    for event in climbed() {
+        digest.saw(&event);
+        bill.saw(&event.event);
+    }
+    let mut history = History::default();
+    history.add(&digest);
+    let general = Whose::Type(TaskType::General);
+    let of = |tier: &str| history.of(None, general, &Tier::new(tier).unwrap()).unwrap().clone();
+    let (nano, mini) = (of("nano"), of("mini"));
+    assert_eq!((nano.firsts, nano.firsts_passed, nano.attempts, nano.escalated, nano.cost), (1, 0, 1, 1, NanoUsd(10)));
+    assert_eq!((mini.firsts, mini.attempts, mini.passed, mini.pass_rate()), (0, 1, 1, None));
+    let days: std::collections::BTreeSet<_> = digest.cells.keys().map(|cell| cell.day).collect();
+    assert_eq!(days.len(), 2);
+    let all = digest.since(crate::catalog::Day::FIRST);
+    assert_eq!(
+        (all.calls, all.tokens, all.cost, all.all_flagship),
+        (bill.total.calls, bill.total.tokens, bill.total.cost, bill.total.all_flagship)
+    );
+    assert_eq!((all.accepted, digest.since(*days.last().unwrap()).cost), (1, NanoUsd(40)));
+}
+
+#[test]
+fn statistics_put_away_at_any_event_go_on_as_if_they_had_not_been() {
+    let whole = climbed().iter().fold(Digest::default(), |mut digest, event| {
+        digest.saw(event);
+        digest
+    });
+    for at in 0..climbed().len() {
+        let mut digest = Digest::default();
+        for (n, event) in climbed().iter().enumerate() {
+            if n == at {
+                digest = serde_json::from_slice(&serde_json::to_vec(&digest).unwrap()).unwrap();
+            }
+            digest.saw(event);
+        }
+        assert_eq!(digest, whole, "put away before event {at}");
+    }
+}
+
+#[test]
+fn what_is_opened_again_was_not_accepted() {
+    let mut digest = Digest::default();
+    let again = Event::Reopened { unit: unit("a", None), instructions: String::new(), onto: None };
+    climbed().into_iter().chain([at(5, again), at(6, ended("a", None))]).for_each(|event| digest.saw(&event));
+    assert_eq!(digest.since(crate::catalog::Day::FIRST).accepted, 1);
+    assert_eq!(digest.cells.values().map(|stats| stats.accepted).sum::<u64>(), 1);
+}
+
+#[test]
+fn statistics_of_two_runs_are_the_same_in_either_order() {
+    let digests: Vec<Digest> = [climbed(), climbed().into_iter().take(4).collect()]
+        .into_iter()
+        .map(|events| {
+            let mut digest = Digest::default();
+            digest.pipeline = Some("p".to_owned());
+            events.iter().for_each(|event| digest.saw(event));
+            digest
+        })
+        .collect();
+    let (mut forth, mut back) = (History::default(), History::default());
+    digests.iter().for_each(|digest| forth.add(digest));
+    digests.iter().rev().for_each(|digest| back.add(digest));
+    assert_eq!(forth, back);
+    let nano = Tier::new("nano").unwrap();
+    let seen: &Stats = forth.of(Some("p"), Whose::Type(TaskType::General), &nano).unwrap();
+    assert_eq!(seen.firsts, 2);
+    assert_eq!(forth.of(Some("other"), Whose::Type(TaskType::General), &nano), Some(seen), "all runs stand in for a pipeline without any");
 }

@@ -14,6 +14,7 @@
 mod base;
 mod changes;
 mod compose;
+mod content;
 mod delta;
 mod fold;
 #[cfg(test)]

@@ -25,6 +25,8 @@ struct Kept {
     meta: Meta,
     root: Arc<Root>,
     base: OnceLock<Arc<Base>>,
+    /// What the base holds, by content; `None` inside where that is not known.
+    content: OnceLock<Option<Hash>>,
     objects: Objects,
     /// Views in use, by the name of their folder.
     views: Mutex<HashMap<String, Weak<Inner>>>,
@@ -91,7 +93,16 @@ impl Store {
         let unmountable = meta.unmountable.clone().map(OnceLock::from).unwrap_or_default();
         let objects = Objects::at(home.join("objects"));
         let views = Mutex::default();
-        Ok(Self(Arc::new(Kept { home: home.to_owned(), meta, root, base: OnceLock::new(), objects, views, unmountable })))
+        Ok(Self(Arc::new(Kept {
+            home: home.to_owned(),
+            meta,
+            root,
+            base: OnceLock::new(),
+            content: OnceLock::new(),
+            objects,
+            views,
+            unmountable,
+        })))
     }
 
     /// Whether a whole store stands at `home`: one that was left half made counts as none.
@@ -209,12 +220,20 @@ impl Store {
         if let Some(base) = self.0.base.get() {
             return Ok(base.clone());
         }
-        let path = self.0.home.join("base");
+        let path = self.base_file();
         let text = fs::read_to_string(&path).map_err(|e| ViewError::io("read", &path, e))?;
         let damaged = || ViewError::Workspace { path: path.display().to_string(), why: "the list of its files is damaged".to_owned() };
         let whole = Hash::of(text.as_bytes()) == self.base_id();
         let base = Arc::new(Base::parse(&text).filter(|_| whole).ok_or_else(damaged)?);
         Ok(self.0.base.get_or_init(|| base).clone())
+    }
+
+    pub(super) fn base_content(&self) -> Option<&Hash> {
+        self.0.content.get_or_init(|| self.read_base()).as_ref()
+    }
+
+    pub(super) fn base_file(&self) -> PathBuf {
+        self.0.home.join("base")
     }
 
     pub(super) fn record(&self, delta: &Delta) -> Result<Hash, ViewError> {

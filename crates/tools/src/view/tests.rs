@@ -353,3 +353,28 @@ fn a_record_reads_back_and_its_name_depends_on_every_part() {
     assert_eq!(Delta::parse("base x\n", &base), None);
     assert_eq!(Delta::parse(&one.to_text(&base), &Hash::of(b"another")), None);
 }
+
+#[test]
+fn equal_files_have_one_content_and_a_change_is_taken_over_by_another_store() {
+    let (here, there) = (Place::new(), Place::new());
+    let store = |place: &Place, name: &str| Store::create(&place.user(""), &place.all.path().join(name)).expect("a store");
+    let (one, two) = (store(&here, "one"), store(&there, "two"));
+    let content = |store: &Store, tree: &Hash| store.content_of(tree).expect("a tree on record").expect("a small workspace");
+    assert_eq!(content(&one, &one.base()), content(&two, &two.base()));
+    let view = one.view("v", &one.base()).expect("a view");
+    let new = NewFile { bytes: b"one\n2\n".to_vec(), executable: None };
+    let edit = Edit { path: RelPath::new("src/lib.rs").expect("a path"), base: Base::Any, to: Some(new) };
+    view.commit(&Scope::whole(), &[edit]).expect("an edit");
+    let tree = view.snapshot().expect("a tree");
+    let taken = two.adopt(&here.all.path().join("one"), &tree).expect("taken over");
+    assert_ne!(content(&two, &taken), content(&two, &two.base()));
+    assert_eq!(content(&one, &tree), content(&two, &taken));
+    assert_eq!(two.diff(&two.base(), &taken).expect("a diff").text, one.diff(&one.base(), &tree).expect("a diff").text);
+    assert!(two.adopt(&here.all.path().join("none"), &tree).is_err());
+    assert!(one.is_fresh());
+    there.put("src/lib.rs", "ONE\ntwo\nthree\n");
+    assert!(!two.is_fresh());
+    let three = store(&there, "three");
+    assert_ne!(content(&three, &three.base()), content(&one, &one.base()));
+    assert_eq!(content(&two, &two.base()), content(&one, &one.base()), "as it was when it was read");
+}

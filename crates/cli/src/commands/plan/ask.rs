@@ -55,6 +55,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         listing: run::listing(&workspace),
         instructions: config.repository.chain().into(),
         roles: config.roles.clone(),
+        pipeline: None,
         policy: Arc::new(policy),
         input: None,
         apply: false,

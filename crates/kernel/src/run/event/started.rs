@@ -44,6 +44,9 @@ pub struct RunStarted {
     /// Roles that the workspace describes and that are bound to no type, for the planner; tainted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub roles: String,
+    /// The name of the plan, if it has one: statistics are kept by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
     /// The configuration that rules this run.
     pub policy: Arc<Policy>,
     /// Rows, for bulk plans.

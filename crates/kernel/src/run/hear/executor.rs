@@ -212,7 +212,7 @@ impl Run {
         }
         if verdict == Verdict::Pass {
             let (tier, model) = self.by(key);
-            self.record(Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence: String::new(), ms });
+            self.record(Event::CheckEnded { unit, attempt, tier, model, check, verdict, evidence: String::new(), reused_from: None, ms });
             self.go_on_checking(key);
         } else {
             self.check_failed(key, check, verdict, evidence, ms);
@@ -224,7 +224,17 @@ impl Run {
         let unit = self.state.unit(key);
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map_or(0, |a| a.no);
         let evidence = keep_tail(&evidence, EVIDENCE_BYTES);
-        self.record(Event::CheckEnded { unit, attempt, tier, model, check: check.clone(), verdict, evidence: evidence.clone(), ms });
+        self.record(Event::CheckEnded {
+            unit,
+            attempt,
+            tier,
+            model,
+            check: check.clone(),
+            verdict,
+            evidence: evidence.clone(),
+            reused_from: None,
+            ms,
+        });
         let failure = match verdict {
             Verdict::Unsure => Failure::Unsure,
             _ if check == "schema" => Failure::Form,

@@ -253,7 +253,7 @@ impl Run {
         let revisions = review.revisions.clone();
         let (verdict, summary) = (review.verdict, review.summary.clone());
         let shown = review.final_output.clone();
-        self.record(Event::Reviewed { round, verdict, summary: summary.clone(), review: Box::new(review) });
+        self.record(Event::Reviewed { round, verdict, summary: summary.clone(), review: Box::new(review), reused_from: None });
         let limit = self.state.start().policy.limits.max_review_rounds;
         match verdict {
             ReviewVerdict::Approve => {}

@@ -5,7 +5,7 @@ use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
 use crate::policy::{OnExhausted, Slots};
-use crate::run::event::{Event, RunStatus, RunSummary, ShortOf, SubtaskStatus};
+use crate::run::event::{Basis, Event, RunStatus, RunSummary, ShortOf, SubtaskStatus};
 use crate::run::state::{DeskStage, Key, Phase, Starved, Stop};
 use crate::run::{Action, Run, rows};
 
@@ -84,6 +84,11 @@ impl Run {
             error,
             cost_usd: self.state.spent(),
             all_flagship_cost_usd: self.state.all_flagship,
+            all_flagship_basis: Basis::Computed,
+            all_flagship_units: self.state.all_flagship_units,
+            accepted: self.state.outcomes().done,
+            human_reviews: self.state.tally.asked,
+            waited: self.state.waiting.waited,
             duration_ms: self.now - self.state.started_at,
             usage: self.state.usage.clone(),
         }

@@ -16,5 +16,7 @@ mod open;
 mod passes;
 mod plan;
 mod trouble;
+mod waiting;
 mod warm;
+mod work;
 mod world;

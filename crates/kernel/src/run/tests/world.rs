@@ -270,6 +270,7 @@ impl World {
             listing: String::new(),
             instructions: Arc::default(),
             roles: String::new(),
+            pipeline: None,
             policy: Arc::new(policy),
             input: None,
             apply: true,
@@ -671,6 +672,7 @@ impl World {
             }
             self.turn();
             if let Some(ended) = &self.run.state().ended {
+                assert_eq!(ended.waited.calls, 0, "nobody is called for who waits");
                 self.fresh = true;
                 return Some(ended.clone());
             }
