@@ -7,6 +7,8 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
+mod ask;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
-    SubtaskStatus, Unit, Work,
+    Action, CallNo, Caller, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop, SubtaskStatus, Unit,
+    Work,
 };
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
@@ -27,17 +29,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
-use crate::errand::{Agents, Place};
+use crate::errand::Agents;
 use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
 use crate::home::events_of;
 use crate::input::Rows;
-use crate::perform::{self, Answerer, Job, Way};
+use crate::perform::{self, Job};
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
-use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
+use crate::treasury::{self, Answer, Treasury, TreasuryError};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -399,95 +401,6 @@ impl Engine {
             self.run.look(caller);
             jobs.push(Job::Look { caller: caller.clone(), work, form });
         }
-        true
-    }
-
-    /// The treasury has answered. What was granted is used in the next turn.
-    fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
-        match answer {
-            Answer::Granted(lease, most, near) => {
-                self.granted.push((caller, lease, most));
-                self.run.hear(Fact::HomeNear(near), self.world.clock.now());
-            }
-            Answer::Refused(refused) => {
-                let now = self.world.clock.now();
-                if let Some(model) = self.asking.remove(&caller) {
-                    self.world.gates.give_back(&model, now);
-                }
-                self.run.hear(Fact::HomeRefused { caller, refused }, now);
-            }
-            Answer::Failed(error) => return Err(EngineError::Treasury(error)),
-        }
-        Ok(())
-    }
-
-    /// Makes the call whose lease was granted, if it is still wanted.
-    fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
-        let model = self.asking.remove(&caller);
-        let used = match model {
-            Some(model) if !self.run.may_send(&caller) => {
-                self.world.gates.give_back(&model, self.world.clock.now());
-                false
-            }
-            _ => self.call(caller, Some((lease, most)), jobs),
-        };
-        if !used {
-            self.world.treasury.give_back(lease);
-        }
-    }
-
-    /// Makes a job of a call, or a fact where the answer is at hand. Where runs share a cap it needs a lease of the home, and
-    /// asks for one that covers it. Whether it was begun.
-    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
-        let now = self.world.clock.now();
-        let fetched = self.fetched(&caller);
-        let prepared = match self.run.prepare(&caller, &fetched) {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                self.run.cannot_call(refusal.to_string(), now);
-                return false;
-            }
-        };
-        let model = prepared.call.model.clone();
-        if self.looks(&caller, &prepared, jobs) {
-            self.world.gates.give_back(&model, now);
-            return false;
-        }
-        let agent = self.world.agents.get(model.provider()).cloned();
-        let answerer = match agent {
-            Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
-            None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
-        };
-        let Some(answerer) = answerer else {
-            self.world.gates.give_back(&model, now);
-            let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
-            self.run.cannot_call(why, now);
-            return false;
-        };
-        let caps = self.run.home_caps();
-        if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
-            match self.run.ask_home(&prepared, now) {
-                Some(ask) => {
-                    self.asking.insert(caller.clone(), model);
-                    self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
-                }
-                None => self.world.gates.give_back(&model, now),
-            }
-            return false;
-        }
-        let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
-            self.world.gates.give_back(&model, now);
-            return false;
-        };
-        let cancel = CancellationToken::new();
-        self.calls.insert(no, (cancel.clone(), model));
-        let how = match caller {
-            Caller::Planner => Way::Streamed,
-            Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
-            _ if self.run.is_awaited(no) => Way::Awaited,
-            _ => Way::Whole,
-        };
-        jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
         true
     }
 
