@@ -4,6 +4,8 @@
 
 #[path = "seeing/agents.rs"]
 mod agents;
+#[path = "seeing/books.rs"]
+mod books;
 #[path = "seeing/browser.rs"]
 mod browser;
 #[path = "seeing/budgets.rs"]
