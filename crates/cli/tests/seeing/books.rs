@@ -119,10 +119,9 @@ fn every_kind_of_call_costs_what_the_provider_s_books_say() {
 fn a_call_of_more_than_272_000_tokens_is_leased_and_charged_at_the_long_price() {
     let usage = "{ input_tokens = 272001, cached_tokens = 1001, output_tokens = 11 }";
     let rules = format!("[[rule]]\nmatch = {{ contains = \"count it\" }}\nreply = {{ text = \"7\", usage = {usage} }}\n");
-    let stage = case(&rules, &format!("tier = \"flagship\"\n# {}\n", "x"));
-    let long = format!("count it {}", "word ".repeat(60_000));
-    stage.file("plan.toml", &one("tier = \"flagship\"\n").replace("count it", &long));
-    let run = stage.brigade(&["run", "--plan", "plan.toml", "-C", "workspace", "--json", "--no-cache"]).exits(0);
+    let stage = case(&rules, "tier = \"flagship\"\nfor_each = \"input\"\n");
+    stage.file("rows.jsonl", &format!("{}\n", serde_json::json!({ "text": "word ".repeat(60_000) })));
+    let run = stage.brigade(&["run", "--plan", "plan.toml", "--input", "rows.jsonl", "-C", "workspace", "--json", "--no-cache"]).exits(0);
     agree(&stage, &run);
     let by_hand = (5.0 * 271_000.0 + 0.5 * 1_001.0 + 22.5 * 11.0) * 1e3;
     let lines = run.lines();

@@ -83,7 +83,8 @@ impl HomeLedger {
             let measure = cap.measure;
             let of = |amounts: &Amounts| amounts.of(measure);
             let (settled, leased, needed) = (of(&standing.settled), of(&standing.leased), of(&ask.most));
-            let held_back = of(&ask.held_back);
+            // A small cap still starts work.
+            let held_back = of(&ask.held_back).min(cap.cap / 4);
             let total = [settled, leased, held_back, needed].into_iter().map(u128::from).sum::<u128>();
             if total <= u128::from(cap.cap) {
                 return Ok(());
