@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod offline;
+pub mod pricing;
 pub mod screen;
 pub mod session;
 pub mod standing;

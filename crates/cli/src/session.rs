@@ -1,5 +1,7 @@
 //! A run in the foreground: signals, what is shown while it works, what is printed when it stops.
 
+mod price;
+
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,9 @@ pub struct Output {
     pub notices: Vec<String>,
 }
 
+/// Opens the engine that is driven.
+pub(crate) type Open<'a> = dyn FnOnce(Option<mpsc::UnboundedSender<Recorded>>) -> Result<Engine, StartError> + 'a;
+
 /// Works a run in the foreground until it ends, pauses, or is interrupted.
 ///
 /// # Errors
@@ -60,6 +65,7 @@ pub fn drive(
         };
         signals.abort();
         let exit = match ended {
+            Ok(summary) if price::is_asked(shared, &id, &summary, output)? => return Ok(Ended::AtItsPrice(id, written)),
             Ok(summary) => finish(shared, &id, &summary, interrupted, output),
             Err(brigade_runtime::EngineError::Left) => {
                 say(output, &format!("left at once; go on with: brigade resume {id}"));
@@ -67,11 +73,24 @@ pub fn drive(
             }
             Err(error) => Err(Failure::failed(format!("{}\ngo on with: brigade resume {id}", chain(&error)))),
         }?;
-        written.map(|()| exit)
+        written.map(|()| Ended::With(exit))
     });
     // A search or a copy that nobody waits for any more is not waited for here.
     runtime.shutdown_background();
-    ended
+    match ended? {
+        Ended::With(exit) => Ok(exit),
+        Ended::AtItsPrice(id, written) => {
+            written?;
+            price::ask(shared, &id, output)
+        }
+    }
+}
+
+/// How a session ended.
+enum Ended {
+    With(Exit),
+    /// A person at this terminal is to say whether the plan may start at its price.
+    AtItsPrice(RunId, Result<(), Failure>),
 }
 
 /// First signal: finish what is in flight. Second: go.

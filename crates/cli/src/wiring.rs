@@ -41,10 +41,7 @@ pub fn configure(flags: &[Flag], env: &Env, workspace: Option<&Path>) -> Result<
         .collect();
     let now = Clock::start().now();
     let sources = Sources { flags, env: env.clone(), rungs: &rungs, catalog: Some(&catalog), now, ..Sources::default() };
-    let mut config = config::load(sources, workspace)?;
-    if config.policy.budget.confirm_above_usd.is_some() {
-        config.notices.push("not supported yet: budget.confirm_above_usd; runs start without asking, up to their cap".to_owned());
-    }
+    let config = config::load(sources, workspace)?;
     let catalog = match &config.models_in {
         Some(file) => catalog.with_config(&file.text).map_err(|e| Failure::usage(format!("{}: {e}", file.path.display())))?,
         None => catalog,
@@ -156,6 +153,14 @@ pub fn check_planner_sees(policy: &Policy, catalog: &Catalog) -> Result<(), Fail
 /// Every model that a policy may call.
 pub fn models_of(policy: &Policy) -> impl Iterator<Item = &ModelRef> {
     policy.ladder.iter().filter_map(|t| policy.tier(t)).flat_map(|t| std::iter::once(&t.model).chain(&t.alternates))
+}
+
+/// Refuses a model without a price, or past its retirement.
+///
+/// # Errors
+/// Exit 2, by name, with the remedy.
+pub fn check_prices(policy: &Policy, catalog: &Catalog, today: Day) -> Result<(), Failure> {
+    models_of(policy).try_for_each(|model| catalog.lookup(model, today).map(drop)).map_err(|refusal| Failure::usage(refusal.to_string()))
 }
 
 /// Refuses, before anything is spent, a model without a price, past its retirement, or without a way to reach it.

@@ -1,8 +1,8 @@
 //! The catalog against the price lists it was made from, and recorded calls priced at their dates.
 //!
 //! Reads the folder that `BRIGADE_DATA` names (default `../shared/data` beside the workspace) and
-//! skips with a note where it is absent. Sums are done here in plain floats, on purpose not with
-//! the code under test.
+//! skips with a note where it is absent. Sums are done here by hand, on purpose not with the code under test:
+//! rows are compared in plain floats, recorded calls in whole numbers to the nano-dollar.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a broken data file ends the test, an absent one is noted")]
 
@@ -222,22 +222,39 @@ fn recorded(line: &Value) -> Option<Recorded> {
     })
 }
 
-/// The lists again, and the formula again, in floats.
+/// The lists again, and the formula again: in whole numbers, read off the lists' own digits.
 struct PlainPrices {
     history: BTreeMap<String, Vec<(String, Value)>>,
     now: BTreeMap<String, Value>,
 }
 
+/// Dollars for a million tokens as micro-dollars, digit by digit; no float on the way.
+fn micro(price: &Value) -> Option<u128> {
+    let text = price.as_number()?.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    assert!(fraction.len() <= 6, "{text} has more digits than a micro-dollar");
+    Some(format!("{whole}{fraction:0<6}").parse().unwrap())
+}
+
+/// What a call costs by the lists.
+struct Plain {
+    /// Nano-dollars, rounded up.
+    nano: u128,
+    /// Of it, what cached input and what cache writes cost, in pico-dollars.
+    hit: u128,
+    written: u128,
+}
+
 impl PlainPrices {
-    fn dollars(&self, call: &Recorded) -> Option<f64> {
+    fn of(&self, call: &Recorded) -> Option<Plain> {
         let history = self.history.get(&call.model)?;
         let on = call.day.to_string();
         let (_, row) = history.iter().rfind(|(seen, _)| *seen <= on).or(history.first())?;
         let mut row: &Value = row;
         let now = self.now.get(&call.model);
         let current = now.filter(|now| ["input", "cached_input", "output"].iter().all(|f| now[f] == row[f]));
-        let base_input = row["input"].as_f64()?;
-        let base_write = current.and_then(|now| now["cache_write"].as_f64());
+        let base_input = micro(&row["input"])?;
+        let base_write = current.and_then(|now| micro(&now["cache_write"]));
         if let Some(now) = current {
             let service = match call.service {
                 Service::Flex => &now["flex"],
@@ -247,17 +264,24 @@ impl PlainPrices {
             row = if service.is_object() { service } else { row };
             assert!(call.usage.input_tokens <= 272_000, "no recording passes the threshold");
         }
-        let input = row["input"].as_f64()?;
-        let (n, cached, write) = (call.usage.input_tokens, call.usage.cached_tokens, call.usage.cache_write_tokens);
-        let fresh = (n - cached - write) as f64 * input;
-        let hit = cached as f64 * row["cached_input"].as_f64().unwrap_or(input);
-        let written = write as f64 * base_write.map_or(input, |w| w * input / base_input);
-        Some((fresh + hit + written + call.usage.output_tokens as f64 * row["output"].as_f64()?) / 1e6)
+        let input = micro(&row["input"])?;
+        let [all, cached, write, output] =
+            [call.usage.input_tokens, call.usage.cached_tokens, call.usage.cache_write_tokens, call.usage.output_tokens].map(u128::from);
+        // A micro-dollar for a million tokens is a pico-dollar for each.
+        let fresh = (all - cached - write) * input;
+        let hit = cached * micro(&row["cached_input"]).unwrap_or(input);
+        let dear = write
+            * base_write.map_or(input, |w| {
+                assert_eq!(w * input % base_input, 0, "a write's price at this service is a whole number");
+                w * input / base_input
+            });
+        let pico = fresh + hit + dear + output * micro(&row["output"])?;
+        Some(Plain { nano: pico.div_ceil(1_000), hit, written: dear })
     }
 }
 
 #[test]
-fn recorded_calls_cost_what_a_plain_sum_says() {
+fn recorded_calls_cost_to_the_nano_dollar_what_a_plain_sum_says() {
     let (Some(recordings), Some(prices)) = (data("responses-recordings"), data("prices")) else { return };
     let mut plain = PlainPrices { history: BTreeMap::new(), now: BTreeMap::new() };
     for row in lines(prices.join("history.jsonl.gz")) {
@@ -271,26 +295,35 @@ fn recorded_calls_cost_what_a_plain_sum_says() {
     let catalog = Catalog::built_in();
     let (mut priced, mut earliest, mut cached, mut written) = (0, 0, 0, 0);
     let mut unpriced = BTreeMap::<String, usize>::new();
-    let mut sum = 0.0;
+    let mut sum = 0_u128;
     let mut files: Vec<_> = std::fs::read_dir(recordings).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     for call in files.into_iter().filter(|f| f.extension().is_some_and(|e| e == "gz")).flat_map(lines).filter_map(|l| recorded(&l)) {
         let name = ModelRef::new(&format!("openai/{}", call.model)).unwrap();
         let Ok(found) = catalog.priced(&name, call.day) else {
-            assert_eq!(plain.dollars(&call), None, "{name} has a price in the lists");
+            assert!(plain.of(&call).is_none(), "{name} has a price in the lists");
             *unpriced.entry(call.model).or_default() += 1;
             continue;
         };
-        let expected = plain.dollars(&call).unwrap_or_else(|| panic!("{name} has no price in the lists"));
-        let ours = cost(found.price, &call.usage, call.service).0 as f64 / 1e9;
-        assert!((ours - expected).abs() <= 1e-9, "{name} {} {:?}: {ours} is not {expected}", call.day, call.usage);
+        let expected = plain.of(&call).unwrap_or_else(|| panic!("{name} has no price in the lists"));
+        let of = |usage: &Usage| u128::from(cost(found.price, usage, call.service).0);
+        assert_eq!(of(&call.usage), expected.nano, "{name} {} {:?}", call.day, call.usage);
+        // Each by itself, so that one cannot hide behind the other.
+        let alone = |usage: Usage, pico: u128| assert_eq!(of(&usage), pico.div_ceil(1_000), "{name} {} {usage:?}", call.day);
+        let (hit, write) = (call.usage.cached_tokens, call.usage.cache_write_tokens);
+        alone(Usage { input_tokens: hit, cached_tokens: hit, ..Usage::default() }, expected.hit);
+        alone(Usage { input_tokens: write, cache_write_tokens: write, ..Usage::default() }, expected.written);
         priced += 1;
         earliest += usize::from(found.earliest);
         cached += usize::from(call.usage.cached_tokens > 0);
         written += usize::from(call.usage.cache_write_tokens > 0);
-        sum += ours;
+        sum += expected.nano;
     }
-    println!("priced {priced} (${sum:.6}; {earliest} at the earliest row, {cached} with cached tokens, {written} with cache writes)");
+    println!(
+        "priced {priced} (${}.{:09}; {earliest} at the earliest row, {cached} with cached tokens, {written} with cache writes)",
+        sum / 1_000_000_000,
+        sum % 1_000_000_000
+    );
     println!("unpriced {}: {unpriced:?}", unpriced.values().sum::<usize>());
     assert!(priced > 200);
 }

@@ -33,9 +33,10 @@ use crate::errand::Agents;
 use crate::failpoint::hit;
 use crate::gates::Gates;
 use crate::hands::SharedHands;
-use crate::home::events_of;
+use crate::home::{Home, events_of};
 use crate::input::Rows;
 use crate::perform::{self, Job};
+use crate::price;
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
@@ -86,6 +87,8 @@ pub enum EngineError {
 /// What an engine needs of the world.
 #[derive(Debug, Clone)]
 pub struct World {
+    /// Where everything is kept.
+    pub home: Home,
     /// Remembers.
     pub journal: Arc<dyn Journal>,
     /// Answers.
@@ -459,6 +462,7 @@ impl Engine {
                     // The receiver is this engine.
                     let _ = self.facts.send(fact);
                 }
+                Job::Do(Action::Price) => price::spawn(&self.run, self.world.home.clone(), self.world.clock.now(), self.facts.clone()),
                 job => perform::spawn(job, &self.run, &self.world, &self.stream, self.facts.clone(), self.leaving.clone()),
             }
         }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brigade_kernel::run::{InputFile, RowRead};
+use brigade_kernel::view::preview::InputRows;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// Longest row, in bytes.
 const ROW_LIMIT: usize = 1 << 20;
+/// Rows read at a time when they are only counted.
+const MEASURED_AT_ONCE: u64 = 1_024;
 
 /// Why the input cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,22 @@ pub fn recheck(input: &InputFile) -> Result<(), InputError> {
     let path = PathBuf::from(&input.path);
     let now = hash_of(&path, input.bytes).map_err(|source| InputError::Unreadable { path: path.clone(), source })?;
     if now == input.sha256 { Ok(()) } else { Err(InputError::Changed(path)) }
+}
+
+/// How many rows there are, and their bytes together; read through once.
+///
+/// # Errors
+/// [`InputError`].
+pub fn measure(path: &Path) -> Result<InputRows, InputError> {
+    let unreadable = |source| InputError::Unreadable { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    let (mut rows, mut from) = (Rows::new(path), 0);
+    loop {
+        match rows.read(from, MEASURED_AT_ONCE)? {
+            (_, Some(count)) => return Ok(InputRows { count, bytes }),
+            (read, None) => from += read.len() as u64,
+        }
+    }
 }
 
 fn hash_of(path: &Path, bytes: u64) -> std::io::Result<String> {

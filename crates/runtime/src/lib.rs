@@ -20,6 +20,7 @@ pub mod mcp;
 mod outputs;
 pub mod partial;
 pub mod perform;
+mod price;
 pub mod record;
 pub mod reuse;
 pub mod rows;

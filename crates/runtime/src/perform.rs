@@ -278,7 +278,7 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Call { .. } => unreachable!("the engine does these itself"),
+        Action::ReadRows { .. } | Action::Price | Action::Call { .. } => unreachable!("the engine does these itself"),
     }
 }
 

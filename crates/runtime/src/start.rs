@@ -86,6 +86,7 @@ impl Shared {
     fn world(&self, run: &RunId, workspace: &str) -> World {
         let hands = Hands::new(Path::new(workspace).to_owned(), self.home.view_dir(run), self.home.scratch_dir(run));
         World {
+            home: self.home.clone(),
             journal: self.home.journal(),
             models: self.models.clone(),
             agents: self.agents.clone(),

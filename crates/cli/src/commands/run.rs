@@ -14,9 +14,11 @@ use brigade_kernel::run::{BulkRules, Fact, RunStarted};
 use brigade_runtime::{Mcp, input, start};
 use brigade_tools::View;
 
+use super::plan::ask;
 use crate::config::Flag;
 use crate::exit::{Exit, Failure, chain};
 use crate::offline;
+use crate::pricing;
 use crate::session::{self, Output};
 use crate::wiring;
 
@@ -54,7 +56,7 @@ pub struct Args {
     /// Sit out a quota window
     #[arg(long)]
     wait: bool,
-    /// Plan and price, run nothing
+    /// Plan and price, run nothing; with --plan no model is asked and no key is needed
     #[arg(long)]
     dry_run: bool,
     /// Go on where this run's planner stopped
@@ -83,7 +85,7 @@ pub struct Args {
 impl Args {
     /// Flags whose machinery is not there yet refuse by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [(self.wait, "--wait"), (self.dry_run, "--dry-run"), (self.engine == "restate", "--engine restate")];
+        let missing = [(self.wait, "--wait"), (self.engine == "restate", "--engine restate")];
         if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
             return Err(Failure::usage(format!("not supported yet: {name}")));
         }
@@ -135,13 +137,18 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
     };
     check_input(plan.as_ref().map(|(p, _)| p), args.input.is_some())?;
     let shared_now = brigade_runtime::Clock::start().now();
-    wiring::check_models(&config, &catalog, &env, Day::of(shared_now))?;
+    let only_priced = args.dry_run && plan.is_some();
+    if only_priced {
+        wiring::check_prices(&config.policy, &catalog, Day::of(shared_now))?;
+    } else {
+        wiring::check_models(&config, &catalog, &env, Day::of(shared_now))?;
+    }
     let input = match &args.input {
         Some(path) => Some(input::describe(path).map_err(|e| Failure::usage(chain(&e)))?),
         None => None,
     };
     let commands = plan.as_ref().is_some_and(|(plan, _)| needs_sandbox(plan, &mcp)) || example.as_ref().is_some_and(|e| e.commands);
-    if commands {
+    if commands && !args.dry_run {
         session::check_sandbox(&wiring::home_dir(&env)?)?;
     }
     if args.apply.as_deref() == Some("branch") {
@@ -152,6 +159,11 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         wiring::check_sight(plan, &config.policy, &catalog, &mcp)?;
     }
     let (images, pictures) = request_images(&args.image, plan.is_some(), &config.policy, &catalog)?;
+    if let Some((plan, _)) = plan.as_ref().filter(|_| args.dry_run) {
+        let home = wiring::open_home(&env)?;
+        let preview = pricing::price(&home, plan, &config.policy, &Arc::new(catalog), &mcp, args.input.as_deref())?;
+        return Ok(pricing::show(&preview, &config.policy, args.json));
+    }
     let listing = if plan.is_none() { listing(&workspace) } else { String::new() };
     let shared = wiring::shared(&config, catalog, &env, mcp)?;
     let continues = match &args.r#continue {
@@ -177,6 +189,10 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         offline: example.as_ref().map(|e| e.name.clone()),
         reuse: !args.no_cache,
     };
+    if args.dry_run {
+        let how = ask::How { output: args.output.as_deref(), json: args.json, dry_run: true };
+        return ask::planned(&shared, start, &pictures, &notices, &how);
+    }
     let fact = plan.map(|(plan, warnings)| Fact::PlanGiven {
         notes: plan.coordination_notes,
         bulk: BulkRules {

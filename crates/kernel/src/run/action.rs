@@ -18,7 +18,7 @@ use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
 use super::errand::Handiwork;
-use super::event::{BulkRules, CallNo};
+use super::event::{BulkRules, CallNo, Preview};
 
 /// Something that should be in flight and is not.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +75,8 @@ pub enum Action {
         /// What to check.
         check: Check,
     },
+    /// Price the plan.
+    Price,
     /// Read rows of `--input`, and what earlier passes over them brought.
     ReadRows {
         /// For which of [`super::State::sources`].
@@ -226,6 +228,8 @@ pub enum Fact {
         /// What is sloppy about it.
         warnings: Vec<String>,
     },
+    /// The plan was priced, or why it cannot be.
+    Priced(Result<Box<Preview>, String>),
     /// More text of the planner's streamed answer.
     PlannerSaid {
         /// Which call.

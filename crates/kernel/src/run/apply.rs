@@ -6,15 +6,15 @@ mod passes;
 mod rows;
 mod unit;
 
-pub(super) use graph::waits_for;
+pub use graph::waits_for;
 
 use std::sync::Arc;
 
 use super::caps;
 use super::event::{Ask as AskFor, CallResult, Caller, Ending, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Reason, Stage, Starved, State, Stop, Task,
-    Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Starved, State,
+    Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Speaker};
@@ -317,6 +317,7 @@ impl State {
                 self.reserve = *review_usd;
                 self.ledger.hold_back(*review_usd);
             }
+            Event::Priced { asks, .. } => self.pricing = if *asks { Pricing::Asked } else { Pricing::Settled },
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
                 self.starved.clear();
@@ -479,6 +480,14 @@ impl State {
                 work.granted += 1;
                 work.since = None;
                 self.enter(key, Stage::Ready);
+            }
+            (AskFor::Price, _, Reply::Approve) => self.pricing = Pricing::Settled,
+            (AskFor::Price, _, Reply::Reject) => self.stop = Some(Stop::Failed("a person rejected the price".to_owned())),
+            (AskFor::Price, _, Reply::Text { text }) => {
+                self.pricing = Pricing::Open;
+                let text = format!("A person saw what the plan is expected to cost, and says: {text}");
+                self.desk.reasons.push_back(Reason { unit: None, text });
+                self.next_job();
             }
             (AskFor::Review, _, Reply::Approve) => self.phase = Phase::Closing,
             (AskFor::Review, _, Reply::Text { text }) => {

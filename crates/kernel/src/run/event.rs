@@ -3,9 +3,11 @@
 //! An event carries all that a reader needs (ids, tier, cost), so that every view is a fold of events alone.
 //! Only events and wire types serialise; from the first tagged release each shape keeps a fixture.
 
+mod asked;
 mod caller;
 mod deeds;
 mod files;
+mod priced;
 mod started;
 mod summary;
 
@@ -26,9 +28,11 @@ use crate::tool::ToolOutput;
 use crate::units::{NanoUsd, QuotaUnits};
 use crate::usage::Usage;
 
+pub use asked::*;
 pub use caller::*;
 pub use deeds::*;
 pub use files::*;
+pub use priced::*;
 pub use started::*;
 pub use summary::*;
 
@@ -168,41 +172,6 @@ pub enum CallResult {
     Lost,
 }
 
-/// Why something waits for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ask {
-    /// A subtask failed up to the top and the planner had no better plan.
-    Failed,
-    /// The subtask is marked `approve`.
-    Approve,
-    /// An executor asked a question.
-    Question,
-    /// The reviewer wants a person's judgement.
-    Review,
-    /// A check fails on all work put together, and was not mended.
-    Composed,
-    /// Too many rows failed or went up a tier.
-    Rates,
-    /// The provider will not serve the account until a person acts.
-    Account,
-}
-
-/// A person's answer to an inbox item.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Reply {
-    /// Take it as it is.
-    Approve,
-    /// Do not.
-    Reject,
-    /// Words: an answer, or an instruction for another try.
-    Text {
-        /// The words.
-        text: String,
-    },
-}
-
 /// Something that happened. Field order is the order on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -236,6 +205,15 @@ pub enum Event {
         warnings: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bulk: Option<BulkRules>,
+    },
+    /// The plan was priced before anything of it started.
+    #[serde(rename = "plan.priced")]
+    Priced {
+        /// None when it cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<Box<Preview>>,
+        /// Whether a person is asked about it.
+        asks: bool,
     },
     /// A plan patch was accepted.
     #[serde(rename = "plan.patched")]

@@ -31,6 +31,10 @@ impl Run {
                 self.record(Event::PlanCompleted { subtasks: count, coordination_notes: notes, warnings, bulk: Some(bulk) });
                 self.reserve_for_review();
             }
+            Fact::Priced(priced) => {
+                self.session.settled_one();
+                self.priced_at(priced);
+            }
             Fact::PlannerSaid { call, text } => self.planner_said(call, &text),
             Fact::FirstContent { call } => self.warmed(call),
             Fact::Answered { call, mut answer, ms, first_ms, worked } => {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
-pub use apply::{may_write, uses_view};
+pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
 pub use open::Opening;
@@ -50,7 +50,7 @@ pub use outcomes::Outcomes;
 pub use prepare::{Fetched, Prepared};
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{Played, Simulated, simulate};
 pub use state::*;
 pub use step::Gate;
 pub use work::{Sees, Work};
@@ -110,6 +110,8 @@ struct Session {
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
+    /// The plan is being priced.
+    pricing: bool,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
@@ -179,6 +181,16 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// Models and prices.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// Known tools.
+    pub fn known_tools(&self) -> &Arc<[ToolSpec]> {
+        &self.tools
     }
 
     /// When something was recorded or decided last.

@@ -13,8 +13,8 @@ use super::apply::waits_for;
 use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict};
 use crate::call::Answer;
 use crate::catalog::Catalog;
-use crate::context::tokens_est;
-use crate::ids::{RunId, SubtaskId, Tier};
+use crate::context::{PartReceipt, tokens_est};
+use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{Plan, Subtask};
 use crate::policy::Policy;
 use crate::schedule::{Graph, estimate};
@@ -43,6 +43,27 @@ pub struct Simulated {
     pub cost_usd: NanoUsd,
     /// Calls by tier, in the order of the ladder, rungs without a call included.
     pub calls_per_tier: Vec<(Tier, u64)>,
+    /// Each subtask's call, in the order they were made.
+    pub played: Vec<Played>,
+    /// The review's call.
+    pub review: Option<Played>,
+}
+
+/// A call as the run made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Played {
+    /// For which subtask; of a review the last one's.
+    pub subtask: SubtaskId,
+    /// On which tier.
+    pub tier: Tier,
+    /// Which model.
+    pub model: ModelRef,
+    /// That model serves every attempt.
+    pub pinned: bool,
+    /// The rungs the subtask may use, lowest first.
+    pub ladder: Vec<Tier>,
+    /// Its prompt as packed, framing aside, at four bytes a token.
+    pub input_tokens: u64,
 }
 
 /// Calls under way on the virtual clock.
@@ -50,6 +71,8 @@ pub struct Simulated {
 struct Wire {
     due: BinaryHeap<Reverse<(Timestamp, CallNo)>>,
     answers: HashMap<CallNo, Usage>,
+    played: Vec<Played>,
+    review: Option<Played>,
 }
 
 /// Plays a checked plan through under this policy, starting at `now` (which decides the prices).
@@ -104,6 +127,8 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
         lower_bound_ms: Millis(graph.lower_bound(slots)),
         cost_usd: run.state().tasks.iter().map(|task| task.cost).sum(),
         calls_per_tier: calls,
+        played: wire.played,
+        review: wire.review,
     })
 }
 
@@ -111,6 +136,7 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
 fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Run {
     let mut policy = policy.clone();
     policy.limits.subtask = None;
+    policy.budget.confirm_above_usd = None;
     policy.budget.run_usd = NanoUsd(u64::MAX / 4);
     (policy.budget.planner_tokens, policy.budget.executor_tokens, policy.budget.reviewer_tokens) = (None, None, None);
     let mut run = Run::new(catalog, tools);
@@ -187,6 +213,19 @@ fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Re
     let Some(call) = run.begin_call(&prepared, None, clock) else { return Ok(()) };
     let limit = u64::from(prepared.call.max_output_tokens);
     let input_tokens = tokens_est((prepared.ask.tokens - limit) as usize);
+    let (tier, model) = (prepared.tier.clone(), prepared.call.model.clone());
+    let packed = prepared.receipt.iter().map(PartReceipt::tokens_est).sum();
+    match caller {
+        Caller::Executor { unit, .. } => {
+            let route = run.state().key(unit).and_then(|key| run.route(key).ok());
+            let (ladder, pinned) = route.map_or_else(Default::default, |route| (route.ladder, route.pinned));
+            wire.played.push(Played { subtask: unit.subtask.clone(), tier, model, pinned, ladder, input_tokens: packed });
+        }
+        _ => {
+            let subtask = wire.played.last().map(|last| last.subtask.clone());
+            wire.review = subtask.map(|subtask| Played { subtask, tier, model, pinned: true, ladder: Vec::new(), input_tokens: packed });
+        }
+    }
     wire.answers.insert(call, Usage { input_tokens, output_tokens: OUTPUT_TOKENS.min(limit), ..Usage::default() });
     wire.due.push(Reverse((clock + ms, call)));
     Ok(())

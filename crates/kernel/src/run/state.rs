@@ -129,6 +129,20 @@ pub struct State {
     pub ended: Option<RunSummary>,
     /// Counts for the closing line and the screens.
     pub tally: Tally,
+    /// Whether the price of the plan is agreed to, where it must be.
+    pub pricing: Pricing,
+}
+
+/// Whether the price of the plan is agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pricing {
+    /// It is not known.
+    #[default]
+    Open,
+    /// A person is asked.
+    Asked,
+    /// It is within the limit, or a person agreed.
+    Settled,
 }
 
 /// Where a run stands.

@@ -4,6 +4,7 @@ mod afford;
 mod close;
 mod compose;
 mod partial;
+mod price;
 mod rows;
 mod start;
 mod warm;
@@ -78,6 +79,7 @@ impl Run {
             self.acts(&mut actions);
             self.calls(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
+            self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
             self.rows(&mut doors, &mut actions);
             // Starts may have made parts wanted.

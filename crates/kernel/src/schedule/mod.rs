@@ -10,6 +10,6 @@ mod estimate;
 mod gate;
 mod order;
 
-pub use estimate::estimate;
+pub use estimate::{call_ms, calls_expected, estimate};
 pub use gate::{Gate, Passed};
 pub use order::{Graph, Timetable, best_ranks, run};

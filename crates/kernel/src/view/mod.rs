@@ -3,6 +3,7 @@
 pub mod context;
 pub mod cost;
 pub mod history;
+pub mod preview;
 mod public;
 pub mod sketch;
 pub mod timeline;

@@ -66,6 +66,11 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         Event::PlanCompleted { subtasks, coordination_notes, warnings, .. } => {
             ("plan.completed", json!({ "subtasks": subtasks, "coordination_notes": coordination_notes, "warnings": warnings }))
         }
+        Event::Priced { preview, asks } => {
+            let mut fields = preview.as_deref().map_or_else(|| json!({}), super::preview::object);
+            fields["asks"] = (*asks).into();
+            ("plan.priced", fields)
+        }
         Event::PlanPatched { patch, by } => ("plan.patched", json!({ "patch": patch, "by": by })),
         Event::MergePlanned { subtask, files, .. } => {
             ("plan.patched", json!({ "patch": { "add": [subtask] }, "by": "merge", "files": files }))

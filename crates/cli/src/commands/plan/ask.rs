@@ -11,14 +11,15 @@ use brigade_kernel::image::Pictures;
 use brigade_kernel::plan::Plan;
 use brigade_kernel::policy::Slots;
 use brigade_kernel::run::{Event, RunStarted, RunSummary};
-use brigade_kernel::view::count;
+use brigade_kernel::view::{preview, usd};
 use brigade_runtime::{Leave, Mcp, Shared, hands, record, start};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use crate::commands::{run, simulate};
+use crate::commands::run;
 use crate::exit::{Exit, Failure, chain};
 use crate::screen::{self, Level, Progress};
-use crate::{session, wiring};
+use crate::{pricing, session, wiring};
 
 /// What is asked, and where the answer goes.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Asked<'a> {
     pub output: Option<&'a Path>,
     /// The workspace.
     pub directory: &'a Path,
+    /// One JSON object on standard output.
+    pub json: bool,
 }
 
 /// Does it.
@@ -43,11 +46,9 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
     let today = Day::of(brigade_runtime::Clock::start().now());
     wiring::check_models(&config, &catalog, &env, today)?;
     let shared = wiring::shared(&config, catalog, &env, Mcp::default())?;
-    let mut policy = config.policy.clone();
-    policy.limits.max_concurrent_subagents = Slots::At(0);
     let id = start::new_id(shared.clock.now());
     let started = RunStarted {
-        run: id.clone(),
+        run: id,
         request,
         images: Vec::new(),
         planned: true,
@@ -56,7 +57,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         instructions: config.repository.chain().into(),
         roles: config.roles.clone(),
         pipeline: None,
-        policy: Arc::new(policy),
+        policy: Arc::new(config.policy.clone()),
         input: None,
         apply: false,
         branch: false,
@@ -64,11 +65,35 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         offline: None,
         reuse: true,
     };
-    let mut progress = Progress::new(Level::Normal);
-    for notice in &config.notices {
+    let how = How { output: asked.output, json: asked.json, dry_run: false };
+    planned(&shared, started, &Pictures::default(), &config.notices, &how)
+}
+
+/// What is made of the plan.
+#[derive(Debug)]
+pub struct How<'a> {
+    /// Where the plan is written; `None` is standard output, unless something else stands there.
+    pub output: Option<&'a Path>,
+    /// One JSON object on standard output.
+    pub json: bool,
+    /// The price is what is wanted, not the plan.
+    pub dry_run: bool,
+}
+
+/// Asks the planner, and prices what it says. The run waits for whoever resumes it.
+///
+/// # Errors
+/// What to say, and the exit code.
+pub fn planned(shared: &Shared, started: RunStarted, pictures: &Pictures, notices: &[String], how: &How<'_>) -> Result<Exit, Failure> {
+    let (id, wanted) = (started.run.clone(), started.policy.clone());
+    let mut policy = (*wanted).clone();
+    policy.limits.max_concurrent_subagents = Slots::At(0);
+    let started = RunStarted { policy: Arc::new(policy), ..started };
+    let mut progress = Progress::new(if how.json { Level::Silent } else { Level::Normal });
+    for notice in notices {
         progress.note(notice);
     }
-    let (summary, interrupted) = drive(&shared, started, &mut progress)?;
+    let (summary, interrupted) = drive(shared, started, pictures, &mut progress)?;
     let (run, _) = record::load(&*shared.home.journal(), &id, shared.catalog.clone(), hands::specs().into())?;
     let state = run.state();
     if !state.desk.planned {
@@ -80,24 +105,37 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         subtasks: state.tasks.iter().map(|task| (*task.spec).clone()).collect(),
         ..Plan::default()
     };
-    write(&plan, asked.output)?;
-    let played = simulate::play(&plan, &config.policy, shared.catalog.clone(), &Mcp::default())?;
-    let n = count(plan.subtasks.len() as u64, "subtask", "subtasks");
-    screen::remark(&format!(
-        "{n}; planning cost {}, working it off about {} (one call a subtask, no review)",
-        summary.cost_usd, played.cost_usd
-    ));
-    let file = asked.output.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
-    screen::remark(&format!("edit it and: brigade run --plan {file}; or as it is: brigade resume {id}"));
+    let preview = pricing::price(&shared.home, &plan, &wanted, &shared.catalog, &shared.mcp, None)?;
+    if how.output.is_some() || !(how.json || how.dry_run) {
+        write(&plan, how.output)?;
+    }
+    if how.json {
+        let object = json!({
+            "run_id": id, "planning_cost_usd": usd(summary.cost_usd), "plan": plan, "preview": preview::object(&preview),
+        });
+        screen::print(&screen::json_line(&object));
+        return Ok(Exit::Done);
+    }
+    let shown = screen::preview(&preview, wanted.budget.run_usd);
+    match how.dry_run {
+        true => screen::print(&shown),
+        false => screen::remark(shown.trim_end()),
+    }
+    screen::remark(&format!("planning cost {}", summary.cost_usd));
+    match how.output {
+        Some(path) => screen::remark(&format!("edit it and: brigade run --plan {}; or as it is: brigade resume {id}", path.display())),
+        None if how.dry_run => screen::remark(&format!("work it off: brigade resume {id}")),
+        None => screen::remark(&format!("edit it and: brigade run --plan FILE; or as it is: brigade resume {id}")),
+    }
     Ok(Exit::Done)
 }
 
 /// Drives the run until its plan is whole, it ends, or a signal says to leave.
-fn drive(shared: &Shared, started: RunStarted, progress: &mut Progress) -> Result<(RunSummary, bool), Failure> {
+fn drive(shared: &Shared, started: RunStarted, pictures: &Pictures, progress: &mut Progress) -> Result<(RunSummary, bool), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (show, mut shown) = mpsc::unbounded_channel();
-        let engine = shared.begin(started, &Pictures::default(), None, Some(show))?;
+        let engine = shared.begin(started, pictures, None, Some(show))?;
         let id = engine.run().state().run().clone();
         let (leave, left) = watch::channel(Leave::No);
         let signals = tokio::spawn(session::signals(leave));

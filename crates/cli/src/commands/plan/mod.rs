@@ -1,6 +1,6 @@
 //! `brigade plan`: a plan file judged, every fault at once; or the planner asked for one ([`ask`]).
 
-mod ask;
+pub(super) mod ask;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ pub struct Args {
     /// Know these tools, `[{"id": "NAME"}, …]`, instead of the built-in ones
     #[arg(long, value_name = "FILE", requires = "check")]
     tools: Option<PathBuf>,
-    /// `{"ok", "faults", "warnings"}` on standard output
-    #[arg(long, requires = "check")]
+    /// One JSON object on standard output: the plan and its price, or `{"ok", "faults", "warnings"}`
+    #[arg(long)]
     json: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct Args {
 /// Exit 2 when a file cannot be read, or the configuration.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
     if let Some(request) = &args.request {
-        return ask::ask(&ask::Asked { request, output: args.output.as_deref(), directory: &args.directory });
+        return ask::ask(&ask::Asked { request, output: args.output.as_deref(), directory: &args.directory, json: args.json });
     }
     match &args.check {
         Some(file) => judge(file, args.tools.as_deref(), args.json),

@@ -283,7 +283,7 @@ fn wanted(spec: &Subtask) -> Wanted {
 }
 
 /// All that a subtask waits for, each once.
-pub(in crate::run) fn waits_for(spec: &Subtask) -> Vec<SubtaskId> {
+pub fn waits_for(spec: &Subtask) -> Vec<SubtaskId> {
     let mut named = spec.depends_on.clone();
     let mut add = |id: &SubtaskId| {
         if !named.contains(id) {

@@ -36,9 +36,10 @@ impl Run {
     }
 
     /// The plan as it stands.
-    pub(in crate::run) fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         let there = |t: &&crate::run::Task| t.status != Some(SubtaskStatus::Dropped);
         Plan {
+            pipeline: self.state.start().pipeline.clone(),
             coordination_notes: self.state.notes.clone(),
             subtasks: self.state.tasks.iter().filter(there).map(|t| (*t.spec).clone()).collect(),
             ..Plan::default()

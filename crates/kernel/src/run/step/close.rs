@@ -73,7 +73,7 @@ impl Run {
                 waiting && self.source_is_open(i) && rows::may_start(&self.state, source) > 0
             })
         };
-        self.room() > 0 && (!self.state.ready.is_empty() || rows())
+        self.room() > 0 && !self.unpriced() && (!self.state.ready.is_empty() || rows())
     }
 
     fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {

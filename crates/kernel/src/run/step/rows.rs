@@ -17,7 +17,7 @@ const ROWS_AT_ONCE: u64 = 512;
 impl Run {
     /// Rows: read ahead, and started while there is room.
     pub(super) fn rows(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
-        if !self.state.desk.planned {
+        if !self.state.desk.planned || self.unpriced() {
             return;
         }
         for i in 0..self.state.sources.len() {

@@ -23,6 +23,9 @@ impl Run {
 
     /// New attempts, most urgent first.
     pub(super) fn starts(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
+        if self.unpriced() {
+            return;
+        }
         if !self.state.desk.planned && self.state.desk.mends > 0 {
             return; // a fault of the whole plan stops new starts until it is mended
         }

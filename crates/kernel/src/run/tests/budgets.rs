@@ -166,3 +166,16 @@ fn promises_of_others_are_waited_for_and_not_taken_for_spent() {
     world.home.ended(&crate::budget::home::Ended { calls: vec![ended] });
     assert_eq!(world.go().status, RunStatus::Completed);
 }
+
+#[test]
+fn with_cheaper_a_day_cap_sends_attempts_down_the_ladder_too() {
+    let mini = lease_on("mini");
+    let policy = under(|p| {
+        p.budget.day_usd = Some(NanoUsd(mini.0 * 14 / 10));
+        p.budget.on_exhausted = OnExhausted::Cheaper;
+    });
+    let mut world = World::given_under(policy, general(1));
+    assert_eq!(world.go().status, RunStatus::BudgetReached, "there is none left for the review");
+    assert_eq!((tiers(&world), world.status("s0")), (vec!["flagship".to_owned(), "mini".to_owned()], Some(SubtaskStatus::Done)));
+    assert_eq!(world.home.total().leased, Default::default());
+}

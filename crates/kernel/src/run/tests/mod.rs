@@ -15,6 +15,7 @@ mod merges;
 mod open;
 mod passes;
 mod plan;
+mod price;
 mod trouble;
 mod waiting;
 mod warm;

@@ -204,6 +204,8 @@ pub struct World {
     fresh: bool,
     /// Looked at after every turn.
     pub watch: fn(&World),
+    /// What a plan is expected to cost.
+    pub price: NanoUsd,
 }
 
 pub fn tools() -> Arc<[ToolSpec]> {
@@ -314,6 +316,7 @@ impl World {
             turns: 0,
             fresh: true,
             watch: |_| {},
+            price: NanoUsd::ZERO,
         }
     }
 
@@ -600,6 +603,10 @@ impl World {
             Action::CheckComposed { unit, argv, tree } => {
                 let (verdict, evidence) = (self.on_composed)(&unit, &argv, &self.trees[&tree]);
                 self.later(10, Fact::ComposedChecked { unit, check: argv.join(" "), verdict, evidence, ms: Millis(10) });
+            }
+            Action::Price => {
+                let expected = Estimate { cost: self.price, ..Estimate::default() };
+                self.later(5, Fact::Priced(Ok(Box::new(Preview { expected, ..Preview::default() }))));
             }
             Action::StorePatch { tree } => {
                 let files = self.trees[&tree].clone();
