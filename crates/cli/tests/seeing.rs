@@ -20,12 +20,16 @@ mod compaction;
 mod continuing;
 #[path = "seeing/costing.rs"]
 mod costing;
+#[path = "seeing/hedging.rs"]
+mod hedging;
 #[path = "seeing/images.rs"]
 mod images;
 #[path = "seeing/looking.rs"]
 mod looking;
 #[path = "seeing/prefixes.rs"]
 mod prefixes;
+#[path = "seeing/quota.rs"]
+mod quota;
 #[path = "seeing/rows.rs"]
 mod rows;
 #[path = "seeing/servers.rs"]

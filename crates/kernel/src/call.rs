@@ -37,6 +37,9 @@ pub struct Call {
     pub verbosity: Option<Verbosity>,
     /// Routing hint for the provider's prompt cache, at most 64 bytes.
     pub cache_key: Option<String>,
+    /// How long the provider is asked to keep the prefix; `None`: as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_retention: Option<Retention>,
     /// `default` unless the user asked for another.
     #[serde(default)]
     pub service: Service,
@@ -47,6 +50,17 @@ pub struct Call {
     /// The bytes of the images among `items`, put in when the call is about to be sent.
     #[serde(skip)]
     pub pictures: Pictures,
+}
+
+/// How long a provider keeps a cached prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Retention {
+    /// Minutes, in memory.
+    #[serde(rename = "in_memory")]
+    InMemory,
+    /// Up to a day.
+    #[serde(rename = "24h")]
+    Day,
 }
 
 impl Call {

@@ -71,6 +71,7 @@ fn call() -> Result<Call, Failure> {
         effort: None,
         verbosity: None,
         cache_key: None,
+        cache_retention: None,
         service: Service::Default,
         request_id: "r1".to_owned(),
         deadlines: Deadlines::default(),

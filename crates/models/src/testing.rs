@@ -18,6 +18,7 @@ pub(crate) fn call() -> Call {
         effort: None,
         verbosity: None,
         cache_key: None,
+        cache_retention: None,
         service: Service::Default,
         request_id: "r1-s1-a1".to_owned(),
         deadlines: Deadlines::default(),

@@ -134,6 +134,7 @@ fn call() -> Call {
         effort: None,
         verbosity: None,
         cache_key: None,
+        cache_retention: None,
         service: Service::Default,
         request_id: "r1-s1-a1".to_owned(),
         deadlines: Deadlines { first_token: Millis(20_000), idle: Millis(20_000), total: Millis(20_000) },

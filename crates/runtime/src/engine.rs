@@ -19,14 +19,16 @@ use brigade_kernel::call::ErrorClass;
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop, SubtaskStatus, Unit,
-    Work,
+    Action, CallNo, Caller, Changed, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop, SubtaskStatus,
+    Unit, Work,
 };
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts;
+use crate::claims;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::Agents;
@@ -134,6 +136,8 @@ pub struct Engine {
     diff: Option<String>,
     /// Work in hand whose result may be of use to others; `None` is the review.
     works: HashMap<Option<Unit>, Work>,
+    /// Who does some work, and who of this run waits for it.
+    doing: HashMap<Work, (Option<Unit>, VecDeque<Caller>)>,
     /// Units whose last attempt passed its checks.
     accepted: HashSet<Unit>,
     /// Results to be kept whose work sees files, and who is keeping some.
@@ -182,6 +186,7 @@ impl Engine {
             excerpts: HashMap::new(),
             diff: None,
             works: HashMap::new(),
+            doing: HashMap::new(),
             accepted: HashSet::new(),
             fresh: Vec::new(),
             keeping: None,
@@ -287,6 +292,7 @@ impl Engine {
                 Action::Call { caller } => {
                     self.call(caller, None, &mut jobs);
                 }
+                Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
                 action => jobs.push(Job::Do(action)),
             }
         }
@@ -295,6 +301,9 @@ impl Engine {
             Some(Stop::Cancel) => self.cut_all(),
             Some(Stop::Provider { class: ErrorClass::Refused, .. }) => self.cut_calls(),
             _ => {}
+        }
+        for (cancel, _) in self.run.outrun().filter_map(|call| self.calls.get(&call)) {
+            cancel.cancel();
         }
         let events = self.run.take_events();
         if events.is_empty() && jobs.is_empty() {
@@ -308,10 +317,11 @@ impl Engine {
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
-            if let Some(result) = self.forget(&stamped) {
-                match result.work.sees {
-                    Sees::Nothing => remembered.push(reuse::remember(&self.id, &result)),
-                    Sees::Workspace | Sees::Tree(_) => fresh.push(result),
+            remembered.extend(accounts::report_of(&stamped));
+            if let Some(ended) = self.forget(&stamped) {
+                match ended.work.sees {
+                    Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),
+                    Sees::Workspace | Sees::Tree(_) => fresh.push(ended),
                 }
             }
             shown.push(Recorded { seq: self.version, stamped });
@@ -331,39 +341,72 @@ impl Engine {
         more
     }
 
-    /// Lets go of what belongs to a unit that ended. Returns its result, if others may have a use for it.
+    /// Lets go of what belongs to a unit that ended. Returns its work, if it was this run that did it.
     fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
-        let done = match &stamped.event {
+        let (me, bytes, stands, earlier) = match &stamped.event {
             Event::AttemptEnded { unit, accepted, .. } => {
-                // What a person took in spite of its checks is theirs alone.
                 if *accepted {
-                    self.accepted.insert(unit.clone())
-                } else {
-                    self.accepted.remove(unit)
-                };
-                None
+                    self.accepted.insert(unit.clone());
+                    return None;
+                }
+                // What a person takes in spite of its checks is theirs alone; and nobody waits for another try.
+                self.accepted.remove(unit);
+                let me = Some(unit.clone());
+                let work = self.works.get(&me)?.clone();
+                return self.lets_others(&me, &work, None).then_some(Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
             }
-            Event::SubtaskEnded { unit, status, output, reused_from, .. } => {
+            Event::SubtaskEnded { unit, status, output, reused_from, change, .. } => {
                 self.excerpts.remove(unit);
-                let stands = self.accepted.remove(unit) && *status == SubtaskStatus::Done && reused_from.is_none();
-                self.works.remove(&Some(unit.clone())).filter(|_| stands).map(|work| (work, output.len()))
+                let done = *status == SubtaskStatus::Done && (self.accepted.remove(unit) || reused_from.is_some());
+                let run = reused_from.clone().unwrap_or_else(|| self.id.clone());
+                let (output, change) = (output.clone(), change.clone());
+                let bytes = output.len();
+                let earlier = done.then(|| Earlier::Result { run, output, change, changed: Changed::default() });
+                (Some(unit.clone()), bytes, done && reused_from.is_none(), earlier)
             }
             Event::Reviewed { review, reused_from, .. } => {
                 let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
-                self.works.remove(&None).filter(|_| stands).map(|work| (work, review.final_output.len()))
+                (None, review.final_output.len(), stands, None)
             }
-            Event::ReviewFailed { .. } => {
-                self.works.remove(&None);
-                None
-            }
+            Event::ReviewFailed { .. } => (None, 0, false, None),
             // Reviewed anew.
             Event::PatchStored { .. } => {
                 self.diff = None;
-                None
+                return None;
             }
-            _ => None,
+            _ => return None,
         };
-        done.map(|(work, bytes)| Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64 })
+        let work = self.works.remove(&me)?;
+        let taken =
+            matches!(&stamped.event, Event::SubtaskEnded { reused_from: Some(_), .. } | Event::Reviewed { reused_from: Some(_), .. });
+        self.lets_others(&me, &work, earlier);
+        (!taken).then_some(Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
+    }
+
+    /// Whoever waits for some work in this run gets its result, or one of them its turn. `true`: it was being done.
+    fn lets_others(&mut self, me: &Option<Unit>, work: &Work, earlier: Option<Earlier>) -> bool {
+        let Some((doer, waiting)) = self.doing.get_mut(work) else { return false };
+        waiting.retain(|caller| who(caller) != *me);
+        if doer != me && earlier.is_none() {
+            return false;
+        }
+        let told: Vec<Caller> = if earlier.is_some() { waiting.drain(..).collect() } else { waiting.pop_front().into_iter().collect() };
+        let next = told.first().filter(|_| earlier.is_none()).map(who);
+        match next {
+            Some(next) => {
+                // It looks once more, in its own name.
+                self.works.remove(&next);
+                if let Some((doer, _)) = self.doing.get_mut(work) {
+                    *doer = next;
+                }
+            }
+            None => drop(self.doing.remove(work)),
+        }
+        for caller in told {
+            // The receiver is this engine.
+            let _ = self.facts.send(Fact::LookedUp { caller, earlier: earlier.clone() });
+        }
+        true
     }
 
     /// Keeps the results at hand, unless some are being kept: then these are next.
@@ -382,28 +425,37 @@ impl Engine {
             }
             self.keep();
         }
+        claims::tidy(&self.world.home, &self.id);
     }
 
     /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
     fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
         let Some(work) = self.run.work_of(prepared) else { return false };
-        let who = match caller {
-            Caller::Executor { unit, .. } => Some(unit.clone()),
-            _ => None,
-        };
-        if self.works.get(&who) == Some(&work) {
+        let me = who(caller);
+        if self.works.get(&me) == Some(&work) {
             return false; // there was none
         }
-        self.works.insert(who, work.clone());
+        self.works.insert(me.clone(), work.clone());
         let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
-        if work.sees == Sees::Nothing {
-            let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref()) else { return false };
+        if work.sees == Sees::Nothing
+            && let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref())
+        {
             self.run.look(caller);
             self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
-        } else {
-            self.run.look(caller);
-            jobs.push(Job::Look { caller: caller.clone(), work, form });
+            return true;
         }
+        let may_wait = self.run.may_wait(caller);
+        self.run.look(caller);
+        if let Some((doer, waiting)) = self.doing.get_mut(&work).filter(|_| may_wait)
+            && *doer != me
+        {
+            waiting.push_back(caller.clone());
+            return true;
+        }
+        self.doing.entry(work.clone()).or_insert_with(|| (me, VecDeque::new()));
+        let most = self.run.state().start().policy.limits.call.total;
+        let patience = if may_wait { Duration::from(most) } else { Duration::ZERO };
+        jobs.push(Job::Look { caller: caller.clone(), work, form, patience });
         true
     }
 
@@ -532,6 +584,14 @@ impl Engine {
             None if due => Duration::from_millis(20),
             None => Duration::MAX,
         }
+    }
+}
+
+/// The unit a caller works for; `None` is the flagship.
+fn who(caller: &Caller) -> Option<Unit> {
+    match caller {
+        Caller::Executor { unit, .. } => Some(unit.clone()),
+        _ => None,
     }
 }
 

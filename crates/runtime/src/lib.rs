@@ -3,6 +3,8 @@
 //! It decides nothing: when a `match` here would choose a run's future, it belongs in `kernel`.
 //! Read first: [`engine`], then [`perform`].
 
+pub mod accounts;
+mod claims;
 pub mod clock;
 pub mod commands;
 mod compose;

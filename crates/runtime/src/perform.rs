@@ -1,7 +1,7 @@
 //! Actions performed: each in its own task, each ending in exactly one fact.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use brigade_journal::{Batch, Blob, BlobHash, Journal, Stream};
 use brigade_kernel::call::{Call, CallError, ErrorClass};
@@ -60,6 +60,8 @@ pub enum Job {
         work: Work,
         /// What its result looks like.
         form: Option<Schema>,
+        /// How long somebody else who does it is waited for.
+        patience: Duration,
     },
     /// Anything else.
     Do(Action),
@@ -103,10 +105,10 @@ pub fn spawn(job: Job, run: &Run, world: &World, stream: &Stream, facts: Unbound
                 let _ = facts.send(fact);
             });
         }
-        Job::Look { caller, work, form } => {
-            let world = world.clone();
+        Job::Look { caller, work, form, patience } => {
+            let (world, id) = (world.clone(), run.state().run().clone());
             tokio::spawn(async move {
-                let earlier = reuse::look(&world, &caller, &work, form.as_ref()).await;
+                let earlier = reuse::look(&world, &id, &caller, &work, form.as_ref(), patience).await;
                 let _ = facts.send(Fact::LookedUp { caller, earlier });
             });
         }
@@ -278,7 +280,9 @@ async fn act(
             hit("after-patch-applied");
             Fact::PatchApplied { error }
         }
-        Action::ReadRows { .. } | Action::Price | Action::Call { .. } => unreachable!("the engine does these itself"),
+        Action::ReadRows { .. } | Action::Price | Action::Call { .. } | Action::Hedge { .. } => {
+            unreachable!("the engine does these itself")
+        }
     }
 }
 

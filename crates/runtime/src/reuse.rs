@@ -4,13 +4,17 @@
 //! results are found and kept. A result is kept as the place of its event, so that a forgotten run is forgotten here too; what it
 //! made of the files is taken over from that run's own store.
 
-use brigade_journal::{AppendError, Batch, Journal, ReadError, Record, Stream};
+use std::time::{Duration, Instant};
+
+use brigade_journal::{AppendError, Batch, Journal, ReadError, Record, Stream, Watch};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::json_schema::Schema;
 use brigade_kernel::run::{Caller, Change, Changed, Earlier, Event, Sees, SubtaskStatus, Verdict, Work};
+use brigade_kernel::schedule::{Whose, whose};
 use brigade_kernel::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::claims;
 use crate::engine::World;
 use crate::home::events_of;
 use crate::record::decode;
@@ -18,6 +22,9 @@ use crate::schema;
 
 /// Results of equal work that are looked at before the search is given up: most were forgotten with their runs.
 const LOOK_AT: usize = 16;
+/// How soon a result of another run is seen, and how many such glances before its claim is looked at again.
+const GLANCE: Duration = Duration::from_millis(50);
+const GLANCES: u32 = 10;
 /// Entries read at a time.
 const PAGE: usize = 4_096;
 
@@ -49,13 +56,15 @@ pub struct Fresh {
     pub at: Timestamp,
     /// Bytes of the result.
     pub bytes: u64,
+    /// Whether it is worth keeping; else only the claim to it ends.
+    pub stands: bool,
 }
 
 fn stream() -> Stream {
     Stream::new("results").expect("a fixed name of plain letters")
 }
 
-fn key_of(work: &str) -> i64 {
+pub(crate) fn key_of(work: &str) -> i64 {
     i64::from_str_radix(work.get(..15).unwrap_or_default(), 16).unwrap_or_default()
 }
 
@@ -102,13 +111,45 @@ pub fn recall(journal: &dyn Journal, work: &Work, form: Option<&Schema>) -> Opti
     }
 }
 
-/// Looks for the result of work that sees files, and brings what it made of them into this run's store.
-pub async fn look(world: &World, caller: &Caller, work: &Work, form: Option<&Schema>) -> Option<Earlier> {
+/// Looks for the result of work, and brings what it made of the files into this run's store. Where there is none the work is claimed,
+/// and whoever claimed it before is waited for; `None` is this run's turn to do it.
+pub async fn look(world: &World, run: &RunId, caller: &Caller, work: &Work, form: Option<&Schema>, patience: Duration) -> Option<Earlier> {
     if let (Caller::Executor { unit, .. }, Sees::Workspace) = (caller, &work.sees) {
         world.hands.pin(unit).await?;
     }
     let name = name_of(work, world).await?;
-    let (run, event) = find(&*world.journal, &name)?;
+    let since = Instant::now();
+    let mut claimed = false;
+    let mut watch = Watch::new(stream(), 0);
+    loop {
+        if let Some(earlier) = take(world, work, &name, form).await {
+            if claimed {
+                claims::say(&*world.journal, &name, run, true).await;
+            }
+            return Some(earlier);
+        }
+        if !claimed {
+            claims::say(&*world.journal, &name, run, false).await;
+            claimed = true;
+            continue; // somebody may have ended just before
+        }
+        let at_work = |other: &RunId| world.home.engine_of(other).is_some();
+        if whose(&claims::of(&*world.journal, &name), run, at_work) == Whose::Mine || since.elapsed() >= patience {
+            return None;
+        }
+        // Woken by a result; a claim that ends without one is seen when the glance has grown stale.
+        for _ in 0..GLANCES {
+            tokio::time::sleep(GLANCE).await;
+            if watch.poll(&*world.journal).ok().flatten().is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// A result on record, with what it made of the files.
+async fn take(world: &World, work: &Work, name: &str, form: Option<&Schema>) -> Option<Earlier> {
+    let (run, event) = find(&*world.journal, name)?;
     let (mut earlier, there) = result_of(run.clone(), event, form)?;
     if let (Earlier::Result { change, changed, .. }, Some(there), Sees::Tree(from)) = (&mut earlier, there, &work.sees) {
         let to = world.hands.adopt(&run, &there.to).await.ok()?;
@@ -123,26 +164,26 @@ fn record(work: String, run: &RunId, fresh: &Fresh) -> Record {
     Record { key: Some(key_of(&entry.work)), bytes: serde_json::to_vec(&entry).expect("plain values") }
 }
 
-/// The record that makes a result findable whose work sees no files.
-pub fn remember(run: &RunId, fresh: &Fresh) -> (Stream, Record) {
-    (stream(), record(fresh.work.name.clone(), run, fresh))
+/// The records that make a result findable whose work sees no files, and end the claim to it.
+pub fn remember(run: &RunId, fresh: &Fresh) -> impl Iterator<Item = (Stream, Record)> {
+    let result = fresh.stands.then(|| (stream(), record(fresh.work.name.clone(), run, fresh)));
+    result.into_iter().chain([claims::record(&fresh.work.name, run, true)])
 }
 
 /// Makes results findable whose work sees files: if the workspace still is what they were made from.
-pub async fn keep(world: World, run: RunId, results: Vec<Fresh>) {
-    if !world.hands.is_fresh().await {
-        return;
-    }
-    let mut records = Vec::with_capacity(results.len());
-    for fresh in results {
-        if let Some(name) = name_of(&fresh.work, &world).await {
-            records.push(record(name, &run, &fresh));
+pub async fn keep(world: World, run: RunId, ended: Vec<Fresh>) {
+    let is_fresh = world.hands.is_fresh().await;
+    let mut batch = Batch::new();
+    for fresh in &ended {
+        let Some(name) = name_of(&fresh.work, &world).await else { continue };
+        let (claims, over) = claims::record(&name, &run, true);
+        batch = batch.record(&claims, over);
+        if is_fresh && fresh.stands {
+            batch = batch.record(&stream(), record(name, &run, fresh));
         }
     }
-    if !records.is_empty() {
-        // A result that is not kept is paid for again, no more.
-        let _ = world.journal.append(Batch::new().records(&stream(), records)).await;
-    }
+    // A result that is not kept is paid for again, no more.
+    let _ = world.journal.append(batch).await;
 }
 
 /// All results that can still be found, oldest first.

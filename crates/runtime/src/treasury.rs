@@ -235,6 +235,7 @@ impl Inner {
         loop {
             let book = self.current(held)?;
             let now = self.clock.now();
+            book.ledger.seen(now);
             let Judged { record, answers } = book.judge(asks, now);
             let waits = answers.iter().any(|answer| matches!(answer, Answer::Refused(refused) if refused.may_fit_later()));
             if waits && book.may_reap(now) {

@@ -6,14 +6,15 @@ use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
+use brigade_kernel::time::Timestamp;
 use brigade_kernel::view::cost::Bill;
-use brigade_kernel::view::count;
 use brigade_kernel::view::worth::Worth;
+use brigade_kernel::view::{count, rfc3339};
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
 use super::failures::Failures;
-use super::seen::{rates, spent};
+use super::seen::{percent, rates, spent};
 
 /// Reasons shown for what failed.
 const MOST_REASONS: usize = 3;
@@ -44,6 +45,11 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
     if !table.is_empty() {
         text.push_str(&table.text());
     }
+    let cached = bill.roles.iter().filter(|(_, spent)| spent.tokens.cached_tokens > 0);
+    let cached: Vec<String> = cached.map(|(role, spent)| format!("{role} {}", percent(spent.cached_share()))).collect();
+    if !cached.is_empty() {
+        let _ = writeln!(text, "input from the provider's cache: {}", cached.join(", "));
+    }
     let worth = Worth::from(summary);
     let _ = writeln!(text, "{}, {seconds:.1} s", spent(&worth));
     let (tally, outcomes) = (state.tally, state.outcomes());
@@ -55,13 +61,29 @@ pub fn closing(run: &Run, summary: &RunSummary, bill: &Bill, failures: &Failures
         outcomes.skipped,
         count(tally.escalations, "escalation", "escalations"),
         count(tally.asked, "question to a person", "questions to a person"),
-        if tally.reused > 0 { format!("; {} of {} from earlier runs", tally.reused, outcomes.done) } else { String::new() },
+        not_paid(state),
     );
     let _ = writeln!(text, "{}", rates(&worth));
     if outcomes.failed > 0 && summary.status == RunStatus::Completed {
         let _ = writeln!(text, "try what failed again: brigade retry {id} --failed");
     }
     text.push_str(&next(id, summary));
+    text
+}
+
+/// What was taken from equal work.
+fn not_paid(state: &State) -> String {
+    let (tally, done) = (state.tally, state.outcomes().done);
+    let mut text = String::new();
+    if tally.reused > 0 {
+        let _ = write!(text, "; {} of {done} from earlier runs", tally.reused);
+    }
+    if tally.shared > 0 {
+        let _ = write!(text, "; {} of {done} as equal work of this run", tally.shared);
+    }
+    if tally.hedges > 0 {
+        let _ = write!(text, "; {} asked twice, the slower answers {}", count(tally.hedges, "call", "calls"), tally.outrun_usd);
+    }
     text
 }
 
@@ -105,7 +127,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
             let why = short.map_or(summary.output.as_str(), |short| &short.message);
             format!("budget reached ({why}): {}", after_budget(id, short.map(|short| &short.scope)))
         }
-        RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
+        RunStatus::QuotaParked => match summary.retry_at {
+            Some(at) => {
+                format!("parked until {} ({}): brigade resume {id} then, or brigade resume {id} --wait now", instant(at), summary.output)
+            }
+            None => format!("parked ({}): brigade resume {id} later, or brigade resume {id} --wait now", summary.output),
+        },
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
         RunStatus::Failed => match summary.error.map(remedy) {
             Some(remedy) => format!("stopped: {}\n{remedy}brigade resume {id}", summary.output),
@@ -115,6 +142,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     format!("{}\n", escape_for_screen(&next))
 }
 
+/// An instant for people, to the second, in UTC.
+pub fn instant(at: Timestamp) -> String {
+    let text = rfc3339(at);
+    text.split_once('.').map_or(text.clone(), |(to_the_second, _)| format!("{}Z", to_the_second.replace('T', " ")))
+}
+
 /// What a person can do about a cap.
 fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
     let raise = |key: &str| format!("raise {key} in the configuration, then brigade resume {id}");
@@ -122,6 +155,7 @@ fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
         Some(Scope::Day) => {
             format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
         }
+        Some(Scope::Window { .. }) => raise("the units of that window in [quota]"),
         Some(Scope::Home) => raise("budget.home_usd"),
         Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
         _ => format!("brigade resume {id} --max-budget-usd X"),

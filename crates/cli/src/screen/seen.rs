@@ -185,12 +185,18 @@ pub fn bill(bill: &Bill) -> String {
     text
 }
 
+/// A share in whole percent, or a dash where there is nothing to share.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0))
+}
+
 fn part<'a>(what: &str, lines: impl Iterator<Item = (String, &'a Spent)>) -> String {
     let mut table = Table::new(&[
         (what, Column::Text(40)),
         ("calls", Column::Number),
         ("input", Column::Number),
         ("cached", Column::Number),
+        ("of it", Column::Number),
         ("output", Column::Number),
         ("reasoning", Column::Number),
         ("cost", Column::Number),
@@ -201,7 +207,8 @@ fn part<'a>(what: &str, lines: impl Iterator<Item = (String, &'a Spent)>) -> Str
         let numbers =
             [spent.calls, tokens.input_tokens, tokens.cached_tokens, tokens.output_tokens, tokens.reasoning_tokens].map(|n| n.to_string());
         let [calls, input, cached, output, reasoning] = numbers;
-        table.row([name, calls, input, cached, output, reasoning, spent.cost.to_string(), spent.all_flagship.to_string()]);
+        let share = percent(spent.cached_share());
+        table.row([name, calls, input, cached, share, output, reasoning, spent.cost.to_string(), spent.all_flagship.to_string()]);
     }
     table.shown()
 }

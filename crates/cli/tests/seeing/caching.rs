@@ -149,3 +149,35 @@ fn what_is_kept_is_listed_and_forgotten_by_type_with_its_run_or_all_at_once() {
     assert!(kinds(&stage).is_empty());
     assert_eq!(paid(&stage, THREE, &["-q"]), 4);
 }
+
+/// A plan of equal rows of work, and answers that take a while.
+fn slow(delay_ms: u64) -> (Stage, String) {
+    let rules = format!("{REVIEW}[[rule]]\nmatch = {{ contains = \"say it\" }}\nreply = {{ text = \"said\" }}\ndelay_ms = {delay_ms}\n");
+    let same = |id: &str| format!("[[subtasks]]\nid = \"{id}\"\ntype = \"extract\"\ndescription = \"say it\"\n");
+    (Stage::new(&rules), ["a", "b", "c"].map(same).concat())
+}
+
+#[test]
+fn equal_work_of_one_run_is_done_once() {
+    let (stage, plan) = slow(200);
+    stage.run(&plan, &[]).exits(0).says(&["2 of 3 as equal work of this run"]);
+    assert_eq!(calls(&stage), 2);
+    assert_eq!(paid(&stage, &plan, &["-q", "--no-cache"]), 4);
+}
+
+#[test]
+fn work_in_hand_in_another_run_is_waited_for_and_done_again_when_that_run_dies() {
+    let (stage, plan) = slow(1_500);
+    let mut first = stage.start(&plan, 1);
+    stage.run(&plan, &[]).exits(0).says(&["3 of 3 from earlier runs"]);
+    assert!(first.child.wait().unwrap().success());
+    assert_eq!(calls(&stage), 2, "one answer and one review for both runs");
+
+    stage.brigade(&["cache", "clear"]).exits(0);
+    let mut dead = stage.start(&plan, 3);
+    dead.child.kill().unwrap();
+    dead.child.wait().unwrap();
+    let before = calls(&stage);
+    stage.run(&plan, &["-q"]).exits(0);
+    assert!(calls(&stage) > before, "nobody waits for the dead");
+}

@@ -18,7 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SubtaskId;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 pub use crate::role::Role;
@@ -49,6 +49,13 @@ pub enum Scope {
     Run,
     /// All calls that began on the same UTC day, in every run of the home.
     Day,
+    /// All calls of every run of the home that began in the last `span`.
+    Window {
+        /// As it is configured.
+        name: String,
+        /// How long a call counts.
+        span: Millis,
+    },
     /// All calls of every run of the home, ever.
     Home,
 }
@@ -85,6 +92,7 @@ impl Scope {
             Self::Role(role) => format!("{role} {kind}"),
             Self::Run => format!("run {kind}"),
             Self::Day => format!("day {kind}"),
+            Self::Window { name, span } => format!("{kind} window {name} ({span})"),
             Self::Home => format!("home {kind}"),
         }
     }
@@ -224,6 +232,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// What is neither spent, promised nor held back.
+    pub fn left(&self) -> u64 {
+        [self.settled, self.leased, self.held_back].into_iter().fold(self.cap, u64::saturating_sub)
+    }
+
     /// Whether the call may fit once calls in flight have settled below their leases:
     /// wait for them before pausing the run.
     pub fn may_fit_later(&self) -> bool {
@@ -255,7 +268,8 @@ impl fmt::Display for Refused {
             show(self.leased)
         )?;
         if self.held_back > 0 {
-            write!(f, ", and {} held back for the final review", show(self.held_back))?;
+            let what = if matches!(self.scope, Scope::Window { .. }) { "work under way and the final review" } else { "the final review" };
+            write!(f, ", and {} held back for {what}", show(self.held_back))?;
         }
         Ok(())
     }

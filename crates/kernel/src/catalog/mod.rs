@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Effort, Service};
+use crate::call::{Effort, Retention, Service};
 use crate::ids::{ModelRef, Tier};
 
 pub use day::Day;
@@ -62,6 +62,8 @@ pub struct Model {
     pub efforts: Vec<Effort>,
     /// Its effort when none is sent, where the vendor says so.
     pub default_effort: Option<Effort>,
+    /// How long its prefixes may be kept, as far as its vendor lists that; the first is asked for where nothing else is configured.
+    pub cache_retention: Vec<Retention>,
     /// What else it can do, in the vendor list's words: `function_calling`, `vision`, …
     pub supports: Vec<Box<str>>,
     /// Tokens that one image counts as at the most, whatever its size; `None`: by the usual formulas.
@@ -312,6 +314,14 @@ impl Model {
     /// Whether the list says it can do this.
     pub fn supports(&self, what: &str) -> bool {
         self.supports.iter().any(|s| &**s == what)
+    }
+
+    /// The retention to ask for; `wanted` is what is configured, if anything is. `None`: send none.
+    pub fn clamp_retention(&self, wanted: Option<Option<Retention>>) -> Option<Retention> {
+        match wanted {
+            None => self.cache_retention.first().copied(),
+            Some(wanted) => wanted.filter(|wanted| self.cache_retention.contains(wanted)),
+        }
     }
 
     /// The effort nearest to the one wanted: the highest offered that is not above it, else the

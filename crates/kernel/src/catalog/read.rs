@@ -238,6 +238,7 @@ fn start(catalog: &Catalog, place: Place<'_>, name: &ModelRef, table: &DeTable<'
             mode: Mode::Chat,
             efforts: Vec::new(),
             default_effort: None,
+            cache_retention: Vec::new(),
             supports: Vec::new(),
             image_tokens: None,
             retires: None,
@@ -268,6 +269,10 @@ fn model(catalog: &Catalog, place: Place<'_>, name: &ModelRef, value: &Value<'_>
             "mode" => model.mode = place.name("mode", value)?,
             "efforts" => model.efforts = efforts(place, value)?,
             "default_effort" => model.default_effort = Some(place.name("default_effort", value)?),
+            "cache_retention" => {
+                let names = place.array("cache_retention", value)?.iter().map(|s| place.name("cache_retention", s));
+                model.cache_retention = names.collect::<Read<_>>()?;
+            }
             "supports" => {
                 let names = place.array("supports", value)?.iter().map(|s| place.text("supports", s).map(Into::into));
                 model.supports = names.collect::<Read<_>>()?;

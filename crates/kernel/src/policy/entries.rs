@@ -32,6 +32,16 @@ impl Policy {
             row(at("max_context_tokens"), or_none(bound.max_context_tokens));
             row(at("max_tools"), or_none(bound.max_tools));
             row(at("max_tool_calls"), or_none(bound.max_tool_calls));
+            row(at("hedge"), bound.hedge.to_string());
+            for (field, span) in [
+                ("first_token_deadline", bound.deadlines.first_token),
+                ("idle_deadline", bound.deadlines.idle),
+                ("call_deadline", bound.deadlines.total),
+            ] {
+                if let Some(span) = span {
+                    row(at(field), write_span(span));
+                }
+            }
             row(at("never"), bound.never.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(","));
         }
         row("roles.planner".into(), self.planner().to_string());
@@ -65,6 +75,12 @@ impl Policy {
         for (who, on) in &self.prompt_cache {
             row(format!("prompt_cache.{}", who.as_str()), on.to_string());
         }
+        for (who, retention) in &self.prompt_cache_retention {
+            row(format!("prompt_cache_retention.{}", who.as_str()), retention.as_ref().map_or_else(|| "none".to_owned(), word));
+        }
+        row("hedging.percentile".into(), self.hedging.percentile.to_string());
+        row("hedging.min_samples".into(), self.hedging.min_samples.to_string());
+        row("hedging.max_share".into(), self.hedging.max_share.to_string());
         self.bounds(&mut row);
         rows
     }

@@ -40,6 +40,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     MaybeUnits,
     Weight,
+    Share,
+    MaybeRetention,
     Text,
 }
 
@@ -73,6 +75,8 @@ impl Kind {
             Self::MaybeUnits => "units above 0 with at most 3 decimal places, at most a million, e.g. 300, or \"none\"".to_owned(),
             Self::Weight => "a weight from 0 to 1000 with at most 3 decimal places, e.g. 0.3".to_owned(),
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::MaybeRetention => "one of 24h, in_memory, none".to_owned(),
+            Self::Share => "a share from 0 to 1 with at most three places, e.g. 0.05".to_owned(),
             Self::Text => "a text".to_owned(),
         }
     }
@@ -105,6 +109,10 @@ pub const KEYS: &[Key] = &[
     key("tiers.*.max_tools", maybe(0, 1_000), "work with more tools starts higher"),
     key("tiers.*.max_tool_calls", maybe(0, MANY), "tool calls of one attempt on a tier"),
     key("tiers.*.never", Kind::Types, "types that never run on a tier"),
+    key("tiers.*.hedge", Kind::Switch, "whether an executor's slow call on a tier gets a second request"),
+    key("tiers.*.first_token_deadline", Kind::Span, "limits.first_token_deadline, of calls on a tier"),
+    key("tiers.*.idle_deadline", Kind::Span, "limits.idle_deadline, of calls on a tier"),
+    key("tiers.*.call_deadline", Kind::Span, "limits.call_deadline, of calls on a tier"),
     key("roles.planner", Kind::Tier, "the tier that plans"),
     key("roles.reviewer", Kind::Tier, "the tier that reviews"),
     key("roles.executor", Kind::MaybeTier, "the tier on which executors start, in place of the table's"),
@@ -115,8 +123,16 @@ pub const KEYS: &[Key] = &[
     key("prompts.*", Kind::Text, "replaces the built-in prompt of a role or type"),
     key("additions.*", Kind::Text, "is added to the prompt of a role or type"),
     key("prompt_cache.*", Kind::Switch, "whether calls of a role or type ask for the provider's prompt cache"),
+    key(
+        "prompt_cache_retention.*",
+        Kind::MaybeRetention,
+        "how long the provider keeps the prefixes of a role or type, where its model takes that",
+    ),
     key("escalation.start_at_most", Kind::MaybeTier, "work whose start nobody named starts here at most"),
     key("escalation.only_on", Kind::Grounds, "what may raise a tier"),
+    key("hedging.percentile", count(50, 99), "a call is slow that takes longer than so many of a hundred of its tier and model"),
+    key("hedging.min_samples", count(1, 256), "answered calls before any counts as slow"),
+    key("hedging.max_share", Kind::Share, "largest share of second requests among all calls of a run"),
     key("limits.max_concurrent_subagents", Kind::Slots, "attempts in flight at once"),
     key("limits.max_attempts", count(1, 100), "attempts of one subtask over all tiers"),
     key("limits.max_replans", count(0, 1_000), "plan patches of one run"),
@@ -164,7 +180,6 @@ pub const KEYS: &[Key] = &[
 const LATER: &[&str] = &[
     "cache",
     "grants",
-    "hedging",
     "limits.hedging",
     "limits.tiers",
     "limits.types",
@@ -206,13 +221,15 @@ fn lookup(name: &str) -> Option<Found> {
                 Some(kind) => key.name.replace('*', kind.as_str()),
                 None => continue,
             },
-            ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*", free) => match Who::parse(free) {
-                // One of each serves all of the planner's turns, so that its cache holds.
-                // Nor has a summary its own: it is written as its tier writes.
-                Some(Who::PlannerPatch | Who::Compactor) if key.name != "prompts.*" => continue,
-                Some(who) => key.name.replace('*', who.as_str()),
-                None => continue,
-            },
+            ("effort.*" | "verbosity.*" | "prompts.*" | "additions.*" | "prompt_cache.*" | "prompt_cache_retention.*", free) => {
+                match Who::parse(free) {
+                    // One of each serves all of the planner's turns, so that its cache holds.
+                    // Nor has a summary its own: it is written as its tier writes.
+                    Some(Who::PlannerPatch | Who::Compactor) if key.name != "prompts.*" => continue,
+                    Some(who) => key.name.replace('*', who.as_str()),
+                    None => continue,
+                }
+            }
             _ => name.to_owned(),
         };
         return Some(Found { key, name });

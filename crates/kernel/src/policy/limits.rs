@@ -67,6 +67,34 @@ impl Default for Limits {
     }
 }
 
+/// Deadlines of one rung's calls, where they differ from all others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnDeadlines {
+    /// From sending a call to its first content.
+    pub first_token: Option<Millis>,
+    /// Between two pieces of content.
+    pub idle: Option<Millis>,
+    /// One whole call.
+    pub total: Option<Millis>,
+}
+
+impl OwnDeadlines {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These, and `all` where these are silent.
+    pub fn over(&self, all: Deadlines) -> Deadlines {
+        Deadlines {
+            first_token: self.first_token.unwrap_or(all.first_token),
+            idle: self.idle.unwrap_or(all.idle),
+            total: self.total.unwrap_or(all.total),
+        }
+    }
+}
+
 /// How many attempts may be in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

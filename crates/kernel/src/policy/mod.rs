@@ -9,6 +9,7 @@ mod agents;
 mod budget;
 mod entries;
 mod escalation;
+mod hedging;
 mod keys;
 mod limits;
 mod quota;
@@ -27,12 +28,13 @@ pub use crate::role::Role;
 pub use agents::{AgentPolicy, Billing};
 pub use budget::{BudgetPolicy, Cap, OnExhausted, Preset};
 pub use escalation::{Escalation, Ground};
+pub use hedging::{Hedging, Share};
 pub use keys::{KEYS, Key, Kind, distance};
-pub use limits::{Limits, MAX_MENDS, OutputTokens, Slots};
+pub use limits::{Limits, MAX_MENDS, OutputTokens, OwnDeadlines, Slots};
 pub use quota::{MAIN_WINDOW, QuotaPolicy, QuotaWindow};
 pub use settings::{Fault, Rung, Setting, Settings};
 
-use crate::call::{Effort, Verbosity};
+use crate::call::{Deadlines, Effort, Retention, Verbosity};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::TaskType;
 
@@ -67,9 +69,15 @@ pub struct Policy {
     /// Whether calls ask for the provider's prompt cache, where configured; they do unless told otherwise.
     #[serde(default)]
     pub prompt_cache: BTreeMap<Who, bool>,
+    /// How long the provider is asked to keep the prefixes of a role or type, where configured; `None` inside: as it likes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompt_cache_retention: BTreeMap<Who, Option<Retention>>,
     /// What may raise a tier.
     #[serde(default)]
     pub escalation: Escalation,
+    /// When a slow call gets a second request, on tiers that hedge.
+    #[serde(default)]
+    pub hedging: Hedging,
     /// Bounds on everything that could go on.
     #[serde(default)]
     pub limits: Limits,
@@ -110,6 +118,12 @@ pub struct TierPolicy {
     /// Types that never run on this rung.
     #[serde(default)]
     pub never: BTreeSet<TaskType>,
+    /// Whether an executor's slow call on this rung gets a second request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hedge: bool,
+    /// Deadlines of calls on this rung, in place of [`Limits::call`].
+    #[serde(default, skip_serializing_if = "OwnDeadlines::is_none")]
+    pub deadlines: OwnDeadlines,
 }
 
 impl TierPolicy {
@@ -125,6 +139,8 @@ impl TierPolicy {
             max_tools: None,
             max_tool_calls: None,
             never: BTreeSet::new(),
+            hedge: false,
+            deadlines: OwnDeadlines::default(),
         };
         match tier.as_str() {
             "nano" => Self {
@@ -243,7 +259,9 @@ impl Policy {
             prompts: BTreeMap::new(),
             additions: BTreeMap::new(),
             prompt_cache: BTreeMap::new(),
+            prompt_cache_retention: BTreeMap::new(),
             escalation: Escalation::default(),
+            hedging: Hedging::default(),
             limits: Limits::default(),
             budget: BudgetPolicy::default(),
             quota: QuotaPolicy::default(),
@@ -303,6 +321,18 @@ impl Policy {
     pub fn prompt_cache(&self, role: Role, kind: Option<TaskType>) -> bool {
         let configured = |who| self.prompt_cache.get(&who).copied();
         own(role, kind).and_then(configured).or_else(|| configured(of(role))).unwrap_or(true)
+    }
+
+    /// How long the provider is asked to keep a call's prefix: `None` where nothing is configured, `Some(None)` for as it likes.
+    pub fn prompt_cache_retention(&self, role: Role, kind: Option<TaskType>) -> Option<Option<Retention>> {
+        let configured = |who| self.prompt_cache_retention.get(&who).copied();
+        own(role, kind).and_then(configured).or_else(|| configured(of(role)))
+    }
+
+    /// Deadlines of one call on this rung.
+    pub fn deadlines(&self, tier: &Tier) -> Deadlines {
+        let all = self.limits.call;
+        self.tiers.get(tier).map_or(all, |bound| bound.deadlines.over(all))
     }
 
     /// Tool calls one attempt on this rung may make.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Kind, find};
-use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Slots, TierPolicy, Who};
-use crate::call::{Effort, Verbosity};
+use super::{Cap, Ground, MAIN_WINDOW, Policy, RouteTo, Share, Slots, TierPolicy, Who};
+use crate::call::{Effort, Retention, Verbosity};
 use crate::ids::{ModelRef, Tier};
 use crate::plan::{TaskType, parse_span};
 use crate::time::Millis;
@@ -139,6 +139,8 @@ pub(super) enum Value {
     Switch(bool),
     Word(String),
     Units(Option<QuotaUnits>),
+    Share(Share),
+    Retention(Option<Retention>),
     Text(String),
 }
 
@@ -200,6 +202,14 @@ impl Settings {
                 bound.max_context_tokens = rung.max_context_tokens.or(bound.max_context_tokens);
             }
         }
+        self.over(policy)
+    }
+
+    /// A policy with these settings laid over it.
+    ///
+    /// # Errors
+    /// [`Fault`] when they do not fit to it.
+    pub fn over(&self, mut policy: Policy) -> Result<Policy, Fault> {
         for (key, value) in &self.values {
             apply(&mut policy, key, value)?;
         }
@@ -300,6 +310,7 @@ fn apply(policy: &mut Policy, key: &str, value: &Value) -> Result<(), Fault> {
             let (tier, field) = rest.split_once('.').unwrap_or((rest, ""));
             policy.tiers.get_mut(tier).and_then(|bound| apply_tier(bound, field, value))
         }
+        "hedging" => apply_hedging(policy, rest, value),
         "limits" => apply_limit(policy, rest, value),
         "budget" => apply_budget(policy, rest, value),
         "quota" => apply_quota(policy, rest, value),
@@ -324,6 +335,9 @@ fn apply_choice(policy: &mut Policy, section: &str, rest: &str, value: &Value) -
         }
         ("prompt_cache", Value::Switch(on)) => {
             policy.prompt_cache.insert(Who::parse(rest)?, *on);
+        }
+        ("prompt_cache_retention", Value::Retention(retention)) => {
+            policy.prompt_cache_retention.insert(Who::parse(rest)?, *retention);
         }
         ("routes", Value::Route(route)) => {
             policy.routes.insert(TaskType::parse(rest)?, route.clone());
@@ -355,6 +369,21 @@ fn apply_tier(bound: &mut TierPolicy, field: &str, value: &Value) -> Option<()> 
         ("max_tools", Value::Count(n)) => bound.max_tools = n.map(narrow),
         ("max_tool_calls", Value::Count(n)) => bound.max_tool_calls = n.map(narrow),
         ("never", Value::Types(types)) => bound.never = types.clone(),
+        ("hedge", Value::Switch(on)) => bound.hedge = *on,
+        ("first_token_deadline", Value::Span(span)) => bound.deadlines.first_token = *span,
+        ("idle_deadline", Value::Span(span)) => bound.deadlines.idle = *span,
+        ("call_deadline", Value::Span(span)) => bound.deadlines.total = *span,
+        _ => return None,
+    }
+    Some(())
+}
+
+fn apply_hedging(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
+    let hedging = &mut policy.hedging;
+    match (field, value) {
+        ("percentile", Value::Count(Some(n))) => hedging.percentile = narrow(*n),
+        ("min_samples", Value::Count(Some(n))) => hedging.min_samples = narrow(*n),
+        ("max_share", Value::Share(share)) => hedging.max_share = *share,
         _ => return None,
     }
     Some(())
@@ -471,6 +500,11 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
             let text = text()?;
             words.contains(&text).then(|| Value::Word(text.to_owned())).ok_or_else(wrong)
         }
+        Kind::MaybeRetention => match text()? {
+            text if absent(text) => Ok(Value::Retention(None)),
+            text => named::<Retention>(text).map(|retention| Value::Retention(Some(retention))).ok_or_else(wrong),
+        },
+        Kind::Share => Share::parse(text()?).map(Value::Share).ok_or_else(wrong),
         Kind::Tiers => {
             let tiers: Vec<Tier> = list().iter().map(|t| Tier::new(t).map_err(|_| wrong())).collect::<Result<_, _>>()?;
             let distinct: BTreeSet<&Tier> = tiers.iter().collect();

@@ -55,6 +55,8 @@ fn sample(kind: Kind) -> &'static str {
         Kind::Grounds => "check,conflict",
         Kind::Switch => "false",
         Kind::OneOf(words) => words.last().copied().unwrap_or_default(),
+        Kind::Share => "0.125",
+        Kind::MaybeRetention => "24h",
         Kind::MaybeUnits | Kind::Weight => "7.5",
         Kind::Text => "Be brief.",
     }
@@ -67,7 +69,9 @@ fn every_listed_key_changes_the_policy() {
         let free = if ["tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
         let name = key.name.replace('*', free);
         let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
-        let value = if key.name.contains("max_review") || key.name == "limits.max_tries" { "77" } else { value };
+        let small = ["limits.max_tries", "hedging.percentile", "hedging.min_samples"].contains(&key.name);
+        let value = if key.name.contains("max_review") || small { "77" } else { value };
+        let value = if key.name == "tiers.*.hedge" { "true" } else { value };
         // A window is a span and units: neither means anything alone.
         let other = match name.strip_prefix("quota.").and_then(|rest| rest.rsplit('.').next()) {
             Some("window") => Some((name.trim_end_matches("window").to_owned() + "units", "8")),
@@ -92,7 +96,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    for key in ["quality.classify", "shadow.rate", "limits.types.classify", "hedging"] {
+    for key in ["quality.classify", "shadow.rate", "limits.types.classify", "limits.hedging"] {
         assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
     }
     let empty = Settings::default().set("shadow", &Setting::Empty).unwrap_err();
@@ -300,4 +304,23 @@ proptest! {
             prop_assert!(fault.to_string().starts_with(&name), "{fault}");
         }
     }
+}
+
+#[test]
+fn a_share_is_read_to_the_thousandth_and_no_further() {
+    for (text, share) in [("0", 0), ("0.05", 50), (".5", 500), ("1", 1_000), ("1.000", 1_000), ("0.125", 125)] {
+        assert_eq!(Share::parse(text), Some(Share(share)), "{text}");
+    }
+    for text in ["", ".", "1.001", "2", "0.0001", "-0", "5%", "1e-2", "01"] {
+        assert_eq!(Share::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_tiers_own_deadlines_stand_in_for_all_others() {
+    let policy = settings(&[("limits.call_deadline", "50s"), ("tiers.mini.call_deadline", "7s"), ("tiers.nano.idle_deadline", "3s")]);
+    let policy = policy.finish(&catalog()).unwrap();
+    let of = |tier: &str| policy.deadlines(&Tier::new(tier).unwrap());
+    assert_eq!((of("mini").total.0, of("nano").total.0, of("flagship").total.0), (7_000, 50_000, 50_000));
+    assert_eq!((of("nano").idle.0, of("mini").idle), (3_000, policy.limits.call.idle));
 }

@@ -11,17 +11,17 @@ pub use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallResult, Caller, Ending, Event, Reply, Stamped};
+use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Ending, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Starved, State,
-    Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
+    Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
@@ -46,6 +46,7 @@ impl State {
                 self.ledger = Ledger::new(&caps::of_run(&start.policy));
                 self.started_at = at;
                 self.phase = Phase::Planning;
+                self.waits = start.wait;
                 if start.planned {
                     self.desk.job = Some(Job::Plan { faults: Vec::new() });
                     self.desk.stage = DeskStage::Call;
@@ -54,15 +55,26 @@ impl State {
             }
             Event::RunResumed {} => {
                 self.waiting.goes_on(at);
+                let early = |standstill: &Standstill| standstill.until.is_some_and(|until| until > at);
+                let waiting = self.waits && self.standstill.as_ref().is_some_and(early);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
                 self.stop = self.stop.take().filter(|stop| match stop {
                     Stop::Cancel => true,
                     Stop::Failed(_) => self.phase != Phase::Ended,
-                    Stop::Provider { .. } => false,
+                    // Whoever waits, waits on.
+                    Stop::Provider { .. } => waiting,
                 });
-                self.starved.clear();
+                if !waiting {
+                    // Whoever resumes may know better than an old report.
+                    self.reports = super::Reports::default();
+                }
+                self.standstill = self.standstill.take().filter(|_| waiting);
+                if waiting {
+                    self.waiting.stands(at);
+                }
+                self.starved.retain(|_, starved| waiting && starved.lasts(at));
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
                 self.fresh = self.to_act.iter().copied().collect();
@@ -137,7 +149,7 @@ impl State {
                 let Some(key) = self.key(unit) else { return };
                 self.begin(key, *attempt, tier, model, at);
             }
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, .. } => {
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, units, home, hedge_of, .. } => {
                 self.last_call = self.last_call.max(call.0);
                 let key = self.key_of(caller);
                 self.watch_call(*call, key, at);
@@ -152,6 +164,7 @@ impl State {
                 // Admitted when it was journaled; a lease that no longer fits is still booked by `settle`.
                 let _ = self.ledger.lease(LeaseId(call.0), &ask);
                 match key {
+                    Some(_) if hedge_of.is_some() => self.tally.hedges += 1,
                     Some(key) => {
                         self.leave_queues(key);
                         if let Some(work) = self.work.get_mut(&key) {
@@ -180,10 +193,14 @@ impl State {
                         self.desk.stage = DeskStage::Calling(*call);
                     }
                 }
-                let flight = InFlight { caller: caller.clone(), key, tier: tier.clone(), model: model.clone(), since: at, home: *home };
+                if let Some(first) = hedge_of.and_then(|of| self.calls.get_mut(&of)) {
+                    first.rival = Some(*call);
+                }
+                let (tier, model, rival) = (tier.clone(), model.clone(), *hedge_of);
+                let flight = InFlight { caller: caller.clone(), key, tier, model, since: at, home: *home, rival, outrun: false };
                 self.calls.insert(*call, flight);
             }
-            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, .. } => {
+            Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
                 let Some(flight) = self.calls.remove(call) else { return };
                 let lease = LeaseId(call.0);
                 let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
@@ -206,12 +223,18 @@ impl State {
                     self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
-                self.starved.clear();
+                self.starved.retain(|_, starved| starved.lasts(at));
                 if flight.caller == Caller::Reviewer {
                     self.ledger.hold_back(self.reserve);
                 }
                 match flight.key {
-                    Some(key) => self.answered(key, result, *cost_usd, usage.unwrap_or_default()),
+                    Some(key) => {
+                        self.spent_on(key, *cost_usd, usage.unwrap_or_default());
+                        self.raced(*call, &flight, result, *cost_usd, *ms);
+                        if flight.decides(matches!(result, CallResult::Answered { .. })) {
+                            self.answered(key, result);
+                        }
+                    }
                     None => self.desk_answered(&flight.caller, result),
                 }
             }
@@ -273,6 +296,9 @@ impl State {
             Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                if let Some(turns) = self.work.get(&key).and_then(|work| work.attempt.as_ref()).map(|attempt| attempt.turns) {
+                    self.pace.attempt_ended(self.tasks[key.task as usize].spec.kind, tier, turns);
+                }
                 self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
                 if *ending == Ending::Unaffordable
@@ -291,8 +317,10 @@ impl State {
             }
             Event::SubtaskEnded { unit, status, output, tier, error, reused_from, change, .. } => {
                 let Some(key) = self.key(unit) else { return };
-                if reused_from.is_some() {
-                    self.tally.reused += 1;
+                match reused_from {
+                    Some(run) if run == self.run() => self.tally.shared += 1,
+                    Some(_) => self.tally.reused += 1,
+                    None => {}
                 }
                 self.keep_change(key, *status, change.as_ref());
                 self.end_unit(key, *status, output, tier.clone(), error.clone());
@@ -309,8 +337,9 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message, .. } => {
-                self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
+            Event::LeaseRefused { role, scope, message, retry_at, units } => {
+                let starved = Starved { scope: scope.clone(), message: message.clone(), retry_at: *retry_at, units: *units };
+                self.starved.insert(*role, starved);
             }
             Event::BudgetWarning { near } => drop(self.warned.insert((near.scope.clone(), near.measure), near.cap)),
             Event::Reserved { review_usd } => {
@@ -407,11 +436,24 @@ impl State {
                     patch.applied = Some(error.clone().map_or(Ok(()), Err));
                 }
             }
-            Event::Halted { class, message } => {
+            Event::Halted { class, message, until } => {
                 self.stop = Some(match class {
-                    Some(class) => Stop::Provider { class: *class, message: message.clone() },
+                    Some(class) => Stop::Provider { class: *class, message: message.clone(), until: *until },
                     None => Stop::Failed(message.clone()),
                 });
+            }
+            Event::QuotaReported { provider, windows, as_of } => self.reports.take(provider, windows, as_of.unwrap_or(at)),
+            Event::Waits {} => self.waits = true,
+            Event::QuotaParked { window, until, .. } => {
+                self.waiting.stands(at);
+                self.standstill = Some(Standstill { window: window.clone(), until: *until });
+            }
+            Event::QuotaResumed { .. } => {
+                self.waiting.goes_on(at);
+                self.standstill = None;
+                self.storms.clear();
+                self.starved.clear();
+                self.stop = self.stop.take().filter(|stop| !matches!(stop, Stop::Provider { .. }));
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
             Event::RunPaused(summary) => {
@@ -422,6 +464,26 @@ impl State {
                 self.ended = Some(summary.clone());
                 self.phase = Phase::Ended;
             }
+        }
+    }
+
+    /// What a call's end means for the other request for the same answer, and for the pace of its model.
+    fn raced(&mut self, call: CallNo, flight: &InFlight, result: &CallResult, cost: NanoUsd, ms: Millis) {
+        let answered = matches!(result, CallResult::Answered { .. });
+        if answered {
+            self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+        }
+        if flight.outrun {
+            self.tally.outrun_usd += cost;
+        }
+        let Some((other, rival)) = flight.rival.and_then(|other| Some((other, self.calls.get_mut(&other)?))) else { return };
+        rival.rival = None;
+        rival.outrun = answered;
+        if !answered
+            && let Some(work) = flight.key.and_then(|key| self.work.get_mut(&key)).filter(|work| work.stage == Stage::Calling(call))
+        {
+            // All hope is on the other one.
+            work.stage = Stage::Calling(other);
         }
     }
 

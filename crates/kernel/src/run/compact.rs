@@ -138,6 +138,7 @@ impl Run {
             model,
             packed,
             cache_key: policy.prompt_cache(Role::Planner, None).then(|| self.cache_key(who)),
+            retention: policy.prompt_cache_retention(Role::Planner, None),
             limited_as: (by == CompactBy::Summary).then_some(Role::Executor),
             tools: Vec::new(),
             allowed_tools: Vec::new(),

@@ -60,7 +60,7 @@ impl Run {
             Fact::GatherFailed { unit, reason } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
-                    self.record(Event::Halted { class: None, message: reason });
+                    self.record(Event::Halted { class: None, message: reason, until: None });
                 }
             }
             Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms } => {
@@ -92,7 +92,7 @@ impl Run {
             }
             Fact::PatchLost { reason } => {
                 self.session.settled_one();
-                self.record(Event::Halted { class: None, message: reason });
+                self.record(Event::Halted { class: None, message: reason, until: None });
             }
             Fact::PatchStored { blob, files } => {
                 self.session.settled_one();
@@ -114,6 +114,14 @@ impl Run {
             Fact::CancelAsked => {
                 if self.state.phase != Phase::Ended && self.state.stop != Some(Stop::Cancel) {
                     self.record(Event::Cancelling {});
+                }
+            }
+            Fact::QuotaKnown { provider, windows, at } => {
+                self.record(Event::QuotaReported { provider, windows, as_of: Some(at) });
+            }
+            Fact::WaitAsked => {
+                if !self.state.waits {
+                    self.record(Event::Waits {});
                 }
             }
             Fact::Drain => self.session.draining = true,
@@ -167,6 +175,7 @@ impl Run {
             Ok(answer) => self.result_of(&flight.caller, answer),
             Err(error) => self.trouble_of(&flight, error),
         };
+        let decides = flight.decides(answer.is_ok());
         let frozen_before = self.frozen();
         self.record(Event::CallEnded { call, result: result.clone(), usage, cost_usd: cost, flagship_usd: flagship, sent, ms, first_ms });
         if self.frozen() && !frozen_before {
@@ -178,8 +187,9 @@ impl Run {
             self.session.leased_out.remove(&key.task);
         }
         match (flight.caller, flight.key) {
-            (Caller::Executor { .. }, Some(key)) => self.executor_answered(key, answer, result),
-            (Caller::Executor { .. }, None) => {}
+            (Caller::Executor { .. }, Some(key)) if decides => self.executor_answered(key, answer, result),
+            // The other request for the same answer decides, or has.
+            (Caller::Executor { .. }, _) => {}
             (caller, _) => self.flagship_answered(&caller, answer, result),
         }
     }
@@ -261,7 +271,7 @@ impl Run {
         if none && self.state.stop.is_none() && self.state.sources[i].total.is_none_or(|total| next < total) {
             let message =
                 format!("the input ends at row {next} now, and had more rows when the run started; bring it back, or start a new run");
-            self.record(Event::Halted { class: None, message });
+            self.record(Event::Halted { class: None, message, until: None });
         }
     }
 

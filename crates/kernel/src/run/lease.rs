@@ -6,8 +6,9 @@ use super::prepare::Prepared;
 use super::state::{Key, Stage};
 use super::{CallNo, DeskStage, Run, caps};
 use crate::budget::home::Spent;
-use crate::budget::{Amounts, HomeAsk, HomeCap, HomeLease, LeaseId, Refused, Scope};
+use crate::budget::{Amounts, HomeAsk, HomeCap, HomeLease, LeaseId, Measure, Refused, Scope};
 use crate::time::{Millis, Timestamp};
+use crate::units::QuotaUnits;
 
 /// How soon a home is asked again whose money is promised to calls of others, which may take less.
 const ASK_AGAIN: Millis = Millis(250);
@@ -54,7 +55,7 @@ impl Run {
         let reserve = if prepared.ask.role.may_use_reserve() {
             Amounts::default()
         } else {
-            Amounts { money: self.state.reserve, ..Amounts::default() }
+            Amounts { money: self.state.reserve, units: self.held_units(&prepared.caller), ..Amounts::default() }
         };
         Some(HomeAsk { most: prepared.ask.amounts(), held_back: reserve })
     }
@@ -110,6 +111,14 @@ impl Run {
     /// Takes the lease: intent and lease in one event, or the refusal. `home`: what the home promised.
     pub fn begin_call(&mut self, prepared: &Prepared, home: Option<HomeLease>, now: Timestamp) -> Option<CallNo> {
         self.now = now;
+        if let Some(of) = prepared.hedge_of {
+            // Nobody starves for want of a second request, nor is one made for what was answered meanwhile.
+            let waits = self.state.calls.get(&of).is_some_and(|first| !first.outrun && first.rival.is_none());
+            let starved = self.state.is_starved(prepared.caller.role());
+            if !waits || starved || self.state.ledger.admit(&prepared.ask).is_err() {
+                return None;
+            }
+        }
         self.may_begin(prepared)?;
         let key = self.state.key_of(&prepared.caller);
         let call = CallNo(self.state.last_call + 1);
@@ -123,6 +132,7 @@ impl Run {
             max_output_tokens: prepared.call.max_output_tokens,
             units: prepared.ask.units,
             home,
+            hedge_of: prepared.hedge_of,
             opening: if self.state.is_opened(&prepared.caller) { Vec::new() } else { prepared.receipt.clone() },
         });
         debug_assert!(self.state.ledger.in_flight(LeaseId(call.0)).is_some());
@@ -147,7 +157,8 @@ impl Run {
             return;
         }
         let (scope, retry_at) = (refused.scope.clone(), refused.retry_at);
-        self.record(Event::LeaseRefused { role: caller.role(), scope, message: refused.to_string(), retry_at });
+        let units = (refused.measure == Measure::Units).then(|| (QuotaUnits(refused.needed), QuotaUnits(refused.left())));
+        self.record(Event::LeaseRefused { role: caller.role(), scope, message: refused.to_string(), retry_at, units });
     }
 
     /// Ends an attempt whose next call has no room, if a cheaper tier has room for another one.

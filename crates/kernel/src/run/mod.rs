@@ -21,12 +21,16 @@ mod compact;
 mod errand;
 mod event;
 mod hear;
+mod hedge;
 mod instructed;
 mod lease;
 mod open;
 mod outcomes;
+mod pace;
+mod park;
 mod parts;
 mod prepare;
+mod reported;
 mod rows;
 mod sight;
 mod simulate;
@@ -45,12 +49,15 @@ pub use action::{Action, Changed, Check, Earlier, Fact, Kept, Opened, RowRead};
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
+pub use hedge::Latencies;
 pub use open::Opening;
 pub use outcomes::Outcomes;
+pub use pace::Pace;
 pub use prepare::{Fetched, Prepared};
+pub use reported::Reports;
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Played, Simulated, simulate};
+pub use simulate::{Fitted, Played, Simulated, Weighed, simulate, weigh};
 pub use state::*;
 pub use step::Gate;
 pub use work::{Sees, Work};
@@ -106,12 +113,18 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Calls that had their second request, or were refused one.
+    hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
     looking: HashSet<Option<Key>>,
     /// Providers that can condense a conversation.
     compacting: HashSet<String>,
     /// The plan is being priced.
     pricing: bool,
+    /// Errands handed out in this step, by accounts that report their quota.
+    errands: HashMap<String, usize>,
+    /// An account that has no room, where that kept a call back in this step.
+    used_up: Option<park::Parking>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.

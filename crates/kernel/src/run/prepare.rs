@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::event::{Caller, Event, GatheredImage, Side, SubtaskStatus};
 use super::state::{Job, Key, State};
-use super::{Run, errand, sight};
+use super::{CallNo, Run, errand, sight};
 use crate::budget::{Ask, Measure, Role, Scope};
-use crate::call::{Call, Deadlines, Effort, Format, Item, Service, Verbosity};
+use crate::call::{Call, Deadlines, Effort, Format, Item, Retention, Service, Verbosity};
 use crate::catalog::{self, Day, InputSize};
 use crate::context::{
     self, Evidence, Excerpt, Output, PartReceipt, Parts, Picture, Replanning, Reviewing, Shown, Standing, TierLimits, Worked,
@@ -89,6 +89,8 @@ pub struct Prepared {
     pub ask: Ask,
     /// What its prompt is made of.
     pub receipt: Vec<PartReceipt>,
+    /// The call it is the second request for.
+    pub hedge_of: Option<CallNo>,
 }
 
 pub(super) struct Shape {
@@ -96,6 +98,8 @@ pub(super) struct Shape {
     pub(super) model: ModelRef,
     pub(super) packed: context::Packed,
     pub(super) cache_key: Option<String>,
+    /// How long its prefix is to be kept, where configured.
+    pub(super) retention: Option<Option<Retention>>,
     /// The role whose output limit holds, where it is not the caller's.
     pub(super) limited_as: Option<Role>,
     pub(super) tools: Vec<ToolSpec>,
@@ -130,9 +134,18 @@ impl Run {
     /// # Errors
     /// Why the model may not be called: it has no price, or is past its retirement.
     pub fn prepare(&self, caller: &Caller, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
+        self.prepare_on(caller, None, fetched)
+    }
+
+    /// The same for an executor's call of another model than its attempt's.
+    pub(super) fn prepare_on(&self, caller: &Caller, model: Option<&ModelRef>, fetched: &Fetched) -> Result<Prepared, catalog::Refusal> {
         let shape = match (caller, self.state.key_of(caller)) {
             (Caller::Compactor { by }, _) => self.compaction_call(*by),
-            (Caller::Executor { .. }, Some(key)) => self.executor_call(key, &Turn::of(self, key), fetched),
+            (Caller::Executor { .. }, Some(key)) => {
+                let turn = Turn::of(self, key);
+                let model = model.cloned().unwrap_or_else(|| turn.model.clone());
+                self.executor_call(key, &Turn { model, ..turn }, fetched)
+            }
             _ => self.flagship_call(caller, fetched),
         };
         self.priced(caller, shape)
@@ -155,6 +168,7 @@ impl Run {
         let role = caller.role();
         let window = found.model.output_window.and_then(|w| u32::try_from(w).ok()).unwrap_or(u32::MAX);
         let limit = policy.limits.output_tokens.of(shape.limited_as.unwrap_or(role), shape.doubled).min(window);
+        let cached = shape.cache_key.is_some();
         let without = |field: &str| shape.omit.iter().any(|o| o == field);
         let call = Call {
             model: shape.model.clone(),
@@ -166,6 +180,7 @@ impl Run {
             max_output_tokens: limit,
             effort: found.model.clamp_effort(shape.effort).filter(|_| !without("reasoning")),
             verbosity: shape.verbosity.filter(|_| !without("verbosity")),
+            cache_retention: found.model.clamp_retention(shape.retention).filter(|_| cached && !without("prompt_cache_retention")),
             cache_key: shape.cache_key.filter(|_| !without("prompt_cache_key")),
             service: Service::Default,
             request_id: format!("{}-c{}", self.state.run(), self.state.last_call + 1),
@@ -182,7 +197,7 @@ impl Run {
             tokens: bytes + u64::from(limit),
             units: policy.units_of(&shape.tier, &call.model, call.service),
         };
-        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt };
+        let mut prepared = Prepared { call, caller: caller.clone(), tier: shape.tier, ask, receipt: shape.packed.receipt, hedge_of: None };
         if let Some(agent) = policy.agent(&prepared.call.model) {
             errand::bound(&mut prepared, agent, found.price);
         }
@@ -210,7 +225,7 @@ impl Run {
     /// The call cannot be made at all: the run cannot go on.
     pub fn cannot_call(&mut self, why: String, now: Timestamp) {
         self.now = now;
-        self.record(Event::Halted { class: None, message: why });
+        self.record(Event::Halted { class: None, message: why, until: None });
     }
 
     fn executor_call(&self, key: Key, turn: &Turn<'_>, fetched: &Fetched) -> Shape {
@@ -258,7 +273,7 @@ impl Run {
         }
         packed.items.extend(turn.items.iter().cloned());
         let role = Role::Executor;
-        let mut deadlines = policy.limits.call;
+        let mut deadlines = policy.deadlines(turn.tier);
         if let Some((limit, since)) = spec.deadline.or(policy.limits.subtask).zip(state.work.get(&key).and_then(|w| w.since)) {
             let left = (since + limit) - self.now;
             deadlines.total.0 = deadlines.total.0.min(left.0.max(1));
@@ -268,6 +283,7 @@ impl Run {
             model: turn.model.clone(),
             packed,
             cache_key: policy.prompt_cache(role, Some(spec.kind)).then(|| opening.cache_key.clone()),
+            retention: policy.prompt_cache_retention(role, Some(spec.kind)),
             limited_as: None,
             tools,
             allowed_tools,
@@ -396,17 +412,18 @@ impl Run {
         Shape {
             effort: policy.effort(role, None, &tier),
             verbosity: policy.verbosity(role, None, &tier),
+            deadlines: policy.deadlines(&tier),
             tier,
             model,
             packed,
             cache_key: policy.prompt_cache(role, None).then(|| self.cache_key(who)),
+            retention: policy.prompt_cache_retention(role, None),
             limited_as: None,
             tools: Vec::new(),
             allowed_tools: Vec::new(),
             format: Some(format),
             doubled: state.desk.doubled,
             omit: state.desk.omit.clone(),
-            deadlines: policy.limits.call,
         }
     }
 

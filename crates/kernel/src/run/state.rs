@@ -13,6 +13,7 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
+use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Measure, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -75,6 +76,8 @@ pub struct State {
     pub calls: BTreeMap<CallNo, InFlight>,
     /// The highest call number given out.
     pub last_call: u64,
+    /// How long executors' calls take, by tier and model.
+    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -123,6 +126,14 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// What accounts tell of their quota.
+    pub reports: super::Reports,
+    /// What attempts take, learned from those that ended.
+    pub pace: super::Pace,
+    /// Whether it sits out its quota by itself.
+    pub waits: bool,
+    /// It is parked.
+    pub standstill: Option<Standstill>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.
@@ -174,9 +185,20 @@ pub enum Stop {
         class: ErrorClass,
         /// In the provider's words.
         message: String,
+        /// When it will serve again, where it says so.
+        until: Option<Timestamp>,
     },
     /// The run cannot go on.
     Failed(String),
+}
+
+/// A run parked on a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    /// Whose: a window's name, or `provider`.
+    pub window: String,
+    /// When there is room again, where that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What is parked.
@@ -195,6 +217,17 @@ pub struct Starved {
     pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
+    /// When time alone makes room.
+    pub retry_at: Option<Timestamp>,
+    /// Units it needs, and units left, where a quota window is short.
+    pub units: Option<(QuotaUnits, QuotaUnits)>,
+}
+
+impl Starved {
+    /// Whether only time makes room: calls that end do not.
+    pub(super) fn lasts(&self, now: Timestamp) -> bool {
+        matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
+    }
 }
 
 /// Refusals of one account (429, overloaded) with no answer between them.
@@ -229,6 +262,10 @@ pub struct InFlight {
     pub since: Timestamp,
     /// Its lease of the home, if it needed one.
     pub home: Option<HomeLease>,
+    /// The other request for the same answer, while both are in flight.
+    pub rival: Option<CallNo>,
+    /// The other one answered first: what this one brings is paid for and not used.
+    pub outrun: bool,
 }
 
 /// One subtask of the plan.
@@ -502,9 +539,15 @@ pub type RowResult = (SubtaskStatus, Arc<str>);
 #[allow(missing_docs)]
 pub struct Tally {
     pub reused: u64,
+    /// Of equal work in this run, done once.
+    pub shared: u64,
     pub escalations: u64,
     pub attempts: u64,
     pub asked: u64,
+    /// Second requests for slow calls.
+    pub hedges: u64,
+    /// What the slower ones of these races cost.
+    pub outrun_usd: NanoUsd,
 }
 
 impl State {

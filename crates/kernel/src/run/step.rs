@@ -38,13 +38,13 @@ const MOST_TRIES: u32 = 3;
 pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
 
 /// The gates in one step: one that refused is not asked again.
-struct Doors<'a, 'b> {
+pub(super) struct Doors<'a, 'b> {
     gate: &'a mut Gate<'b>,
     shut: Vec<ModelRef>,
 }
 
 impl Doors<'_, '_> {
-    fn enter(&mut self, model: &ModelRef) -> bool {
+    pub(super) fn enter(&mut self, model: &ModelRef) -> bool {
         if self.shut.contains(model) {
             return false;
         }
@@ -69,15 +69,19 @@ impl Run {
     pub fn step(&mut self, now: Timestamp, gate: &mut Gate<'_>) -> Vec<Action> {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
+        self.session.errands.clear();
+        self.session.used_up = None;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
         }
+        self.unpark();
         let mut doors = Doors { gate, shut: Vec::new() };
         while !self.stopping() {
             let before = self.outbox.len();
             self.acts(&mut actions);
             self.calls(&mut doors, &mut actions);
+            self.hedges(&mut doors, &mut actions);
             self.desk(&mut doors, &mut actions);
             self.price(&mut actions);
             self.starts(&mut doors, &mut actions);
@@ -100,7 +104,9 @@ impl Run {
 
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        [self.state.wakes_at(), self.waits_until(), self.home_waits()].into_iter().flatten().min().filter(|_| !self.stopping())
+        let times = [self.state.wakes_at(), self.waits_until(), self.home_waits(), self.hedges_at()];
+        let soon = times.into_iter().flatten().min();
+        [soon.filter(|_| !self.stopping()), self.parked_until()].into_iter().flatten().min()
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -289,7 +295,7 @@ impl Run {
             return true;
         }
         let turn = if opened { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || !gate.enter(&model) {
+        if turn == warm::Turn::Wait || self.is_used_up(&model) || !gate.enter(&model) {
             return false;
         }
         if turn == warm::Turn::Lead {
@@ -331,7 +337,7 @@ impl Run {
             Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
             _ => self.desk_model().1,
         };
-        if gate.enter(&model) {
+        if !self.is_used_up(&model) && gate.enter(&model) {
             actions.push(Action::Call { caller });
         }
     }

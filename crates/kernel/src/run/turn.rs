@@ -33,7 +33,8 @@ pub fn repeated((last, times): (u64, u32), items: &[Item]) -> (u64, u32) {
 
 /// The request field a provider's refusal names.
 pub fn field_named(message: &str) -> String {
-    const OPTIONAL: [&str; 6] = ["reasoning", "verbosity", "prompt_cache_key", "service_tier", "include", "parallel_tool_calls"];
+    const OPTIONAL: [&str; 7] =
+        ["reasoning", "verbosity", "prompt_cache_retention", "prompt_cache_key", "service_tier", "include", "parallel_tool_calls"];
     OPTIONAL.into_iter().find(|f| message.contains(f)).unwrap_or_default().to_owned()
 }
 

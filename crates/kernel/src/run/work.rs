@@ -40,7 +40,7 @@ const NOT_OF_THE_WORK: [&str; 15] = [
 ];
 
 /// Work that is about to be asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Work {
     /// SHA-256 in hex over all it depends on, files that its tools may look at aside.
     pub name: String,
@@ -51,7 +51,7 @@ pub struct Work {
 }
 
 /// Which files the tools of some work may look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Sees {
     /// None.
     Nothing,
@@ -181,6 +181,12 @@ impl Run {
         let key = self.state.key_of(caller);
         key.into_iter().for_each(|key| self.leads_no_more(key));
         self.session.looking.insert(key);
+    }
+
+    /// Whether a caller may wait for somebody who does the same: not where its own time is short.
+    pub fn may_wait(&self, caller: &Caller) -> bool {
+        let own = self.state.key_of(caller).and_then(|key| self.state.task(key).spec.deadline);
+        own.or(self.state.start().policy.limits.subtask).is_none()
     }
 
     /// What came of looking for equal work.

@@ -6,10 +6,12 @@
 //!
 //! Nothing here starts anything, or knows a price or a limit.
 
+mod claims;
 mod estimate;
 mod gate;
 mod order;
 
+pub use claims::{Claim, Whose, whose};
 pub use estimate::{call_ms, calls_expected, estimate};
 pub use gate::{Gate, Passed};
 pub use order::{Graph, Timetable, best_ranks, run};

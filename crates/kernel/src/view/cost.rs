@@ -33,6 +33,12 @@ impl Spent {
         self.all_flagship += flagship;
     }
 
+    /// The share of its input that came from the provider's cache; `None` without input.
+    pub fn cached_share(&self) -> Option<f64> {
+        let (cached, input) = (self.tokens.cached_tokens as f64, self.tokens.input_tokens as f64);
+        (input > 0.0).then(|| cached / input)
+    }
+
     /// The saving as a share of the flagship's bill, negative when there was none; `None` without a bill.
     pub fn saving(&self) -> Option<f64> {
         saving(self.cost, self.all_flagship)
@@ -101,10 +107,11 @@ impl Serialize for Spent {
             calls: u64,
             #[serde(flatten)]
             tokens: &'a Usage,
+            cached_share: Option<f64>,
             cost_usd: serde_json::Value,
             all_flagship_cost_usd: serde_json::Value,
         }
         let (cost_usd, all_flagship_cost_usd) = (super::usd(self.cost), super::usd(self.all_flagship));
-        Shown { calls: self.calls, tokens: &self.tokens, cost_usd, all_flagship_cost_usd }.serialize(to)
+        Shown { calls: self.calls, tokens: &self.tokens, cached_share: self.cached_share(), cost_usd, all_flagship_cost_usd }.serialize(to)
     }
 }

@@ -42,6 +42,7 @@ fn called(call: u64, caller: Caller, tier: &str) -> Event {
         max_output_tokens: 5,
         units: QuotaUnits::default(),
         home: None,
+        hedge_of: None,
         opening: Vec::new(),
     }
 }
@@ -183,8 +184,9 @@ fn worked(contexts: &mut Contexts, call: u64, name: &str, row: Option<u64>, file
     opening.extend(files.iter().map(|(path, _, bytes)| part(&format!("file {path}"), bytes / 2, bytes / 2)));
     let caller = Caller::Executor { unit: unit.clone(), attempt: 1 };
     let started = |n: u64, parts: Vec<PartReceipt>| match called(n, caller.clone(), "mini") {
-        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, .. } => {
-            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, opening: parts }
+        Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, .. } => {
+            let opening = parts;
+            Event::CallStarted { call, caller, tier, model, lease_usd, lease_tokens, max_output_tokens, units, home, hedge_of, opening }
         }
         other => other,
     };

@@ -3,7 +3,7 @@
 //! Stateless: `store: false`, the whole input, no item ids. Fields in fixed order, so that siblings
 //! share a cached prefix byte for byte.
 
-use brigade_kernel::call::{Call, Effort, Item, Service, Speaker};
+use brigade_kernel::call::{Call, Effort, Item, Retention, Service, Speaker};
 use brigade_kernel::image::Image;
 use serde::Serialize;
 use serde_json::Value;
@@ -35,6 +35,8 @@ struct Request<'a> {
     max_output_tokens: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_cache_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_retention: Option<Retention>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<Service>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -191,6 +193,7 @@ pub(crate) fn body(call: &Call, can: &Capabilities) -> Vec<u8> {
         include: effort.filter(|effort| *effort != Effort::None).map(|_| ["reasoning.encrypted_content"]),
         max_output_tokens: call.max_output_tokens.max(LEAST_OUTPUT_TOKENS),
         prompt_cache_key: call.cache_key.as_deref().filter(|_| can.cache_key).map(cache_key),
+        prompt_cache_retention: call.cache_retention.filter(|_| can.cache_key),
         service_tier: Some(call.service).filter(|service| can.service_tier && *service != Service::Default),
         instructions: &call.instructions,
         input: input(call),

@@ -1,7 +1,8 @@
 //! Model calls begun: prepared, leased by the run and, where runs share a cap, by the home first.
 
 use brigade_kernel::budget::{Amounts, HomeLease};
-use brigade_kernel::run::{Caller, CompactBy, Fact};
+use brigade_kernel::ids::ModelRef;
+use brigade_kernel::run::{CallNo, Caller, CompactBy, Fact, Prepared};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, EngineError};
@@ -44,8 +45,7 @@ impl Engine {
         }
     }
 
-    /// Makes a job of a call, or a fact where the answer is at hand. Where runs share a cap it needs a lease of the home, and
-    /// asks for one that covers it. Whether it was begun.
+    /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
     pub(super) fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
@@ -56,11 +56,29 @@ impl Engine {
                 return false;
             }
         };
-        let model = prepared.call.model.clone();
         if self.looks(&caller, &prepared, jobs) {
-            self.world.gates.give_back(&model, now);
+            self.world.gates.give_back(&prepared.call.model, now);
             return false;
         }
+        self.begin(prepared, lease, jobs)
+    }
+
+    /// Makes a job of the second request for a slow call. Where runs share a cap there is none.
+    pub(super) fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
+        let fetched = self.fetched(caller);
+        match self.run.prepare_hedge(of, caller, model, &fetched) {
+            Ok(prepared) if self.run.home_caps().is_empty() => {
+                self.begin(prepared, None, jobs);
+            }
+            // Or the other model may not be called: the first request stands alone.
+            Ok(_) | Err(_) => self.world.gates.give_back(model, self.world.clock.now()),
+        }
+    }
+
+    /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
+    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+        let now = self.world.clock.now();
+        let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
             Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),

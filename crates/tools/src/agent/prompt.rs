@@ -48,6 +48,7 @@ mod tests {
             effort: None,
             verbosity: None,
             cache_key: None,
+            cache_retention: None,
             service: Default::default(),
             request_id: String::new(),
             deadlines: Default::default(),

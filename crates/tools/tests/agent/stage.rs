@@ -74,6 +74,7 @@ impl Stage {
             effort: None,
             verbosity: None,
             cache_key: None,
+            cache_retention: None,
             service: Default::default(),
             request_id: String::new(),
             deadlines: Deadlines { total: self.deadline, ..Deadlines::default() },

@@ -162,7 +162,7 @@ fn spans(events: &str, call_ms: f64) -> Result<(f64, f64), String> {
 }
 
 /// Milliseconds of the day of an RFC 3339 time.
-fn millis(at: &str) -> f64 {
+pub fn millis(at: &str) -> f64 {
     let part = |range: std::ops::Range<usize>| at.get(range).and_then(|s| s.parse::<f64>().ok()).unwrap_or_default();
     part(11..13) * 3_600_000.0 + part(14..16) * 60_000.0 + part(17..19) * 1_000.0 + part(20..23)
 }

@@ -7,6 +7,7 @@ mod brigade;
 mod bulk;
 mod context;
 mod engine;
+mod hedge;
 mod latency;
 mod wire;
 
@@ -51,10 +52,11 @@ struct Whole {
     run: fn() -> Result<(), String>,
 }
 
-const WHOLE: [Whole; 4] = [
+const WHOLE: [Whole; 5] = [
     Whole { name: bulk::NAME, measures: bulk::MEASURES, run: bulk::run },
     Whole { name: context::NAME, measures: context::MEASURES, run: context::run },
     Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
+    Whole { name: hedge::NAME, measures: hedge::MEASURES, run: hedge::run },
     Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
 ];
 

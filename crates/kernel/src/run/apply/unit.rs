@@ -99,13 +99,18 @@ impl State {
         }
     }
 
-    pub(super) fn answered(&mut self, key: Key, result: &CallResult, cost: NanoUsd, usage: Usage) {
+    pub(super) fn spent_on(&mut self, key: Key, cost: NanoUsd, usage: Usage) {
         self.tasks[key.task as usize].cost += cost;
         let Some(work) = self.work.get_mut(&key) else { return };
         work.cost += cost;
         let Some(attempt) = &mut work.attempt else { return };
         attempt.cost += cost;
         attempt.usage += usage;
+    }
+
+    pub(super) fn answered(&mut self, key: Key, result: &CallResult) {
+        let Some(work) = self.work.get_mut(&key) else { return };
+        let Some(attempt) = &mut work.attempt else { return };
         let stage = match result {
             CallResult::Answered { text, items, end, .. } => {
                 work.trouble = 0;

@@ -68,7 +68,8 @@ impl Run {
     /// Whether a refusal may be answered by a cheaper tier: a subtask's own cap always, any other where that was asked for.
     pub(in crate::run) fn may_go_cheaper(&self, refused: &Refused) -> bool {
         let asked_for = self.state.start().policy.budget.on_exhausted == OnExhausted::Cheaper;
-        !refused.may_fit_later() && !refused.frozen && (asked_for || refused.scope.is_of_subtask())
+        let paced = matches!(refused.scope, Scope::Window { .. });
+        !refused.may_fit_later() && !refused.frozen && !paced && (asked_for || refused.scope.is_of_subtask())
     }
 
     /// The highest rung below a tier that a unit may use, has not failed on, and has room for.

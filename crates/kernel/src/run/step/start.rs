@@ -80,6 +80,9 @@ impl Run {
         if turn == Turn::Wait {
             return false;
         }
+        if self.is_used_up(model) {
+            return false;
+        }
         let mut cheaper = false;
         match self.afford(key, &route, &tier, model) {
             Afford::Yes => {}

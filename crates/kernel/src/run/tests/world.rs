@@ -175,8 +175,12 @@ pub struct World {
     pub on_check: CheckScript,
     /// What an agent writes in an attempt: path and text.
     pub on_errand: ErrandScript,
+    /// What an agent's account tells after each errand.
+    pub on_report: Box<dyn FnMut(Timestamp) -> Vec<ReportedWindow>>,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
+    /// Calls are not cut in time: what they bring still comes.
+    pub late: bool,
     pub rows: Vec<Value>,
     pub slots: Option<u32>,
     /// The account all models are on, when all errors are its refusals.
@@ -280,6 +284,7 @@ impl World {
             continues: None,
             offline: None,
             reuse: false,
+            wait: false,
         };
         alter(&mut start);
         run.start(start, START);
@@ -291,7 +296,9 @@ impl World {
             durable: Vec::new(),
             script: Box::new(usual),
             mute: Vec::new(),
+            late: false,
             on_errand: Box::new(|_, _| Vec::new()),
+            on_report: Box::new(|_| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -438,11 +445,15 @@ impl World {
                 break;
             }
             for action in actions {
-                let Action::Call { caller } = action else {
-                    jobs.push(Ok(action));
-                    continue;
+                let prepared = match &action {
+                    Action::Call { caller } => self.run.prepare(caller, &Fetched::default()),
+                    Action::Hedge { of, caller, model } => self.run.prepare_hedge(*of, caller, model, &Fetched::default()),
+                    _ => {
+                        jobs.push(Ok(action));
+                        continue;
+                    }
                 };
-                let prepared = match self.run.prepare(&caller, &Fetched::default()) {
+                let prepared = match prepared {
                     Ok(prepared) => prepared,
                     Err(why) => {
                         self.in_flight -= 1;
@@ -468,6 +479,15 @@ impl World {
             match job {
                 Ok(action) => self.act(action),
                 Err((no, prepared)) => self.ask(no, &prepared),
+            }
+        }
+        let outrun: Vec<CallNo> = self.run.outrun().collect();
+        for call in if self.late { Vec::new() } else { outrun } {
+            let of = |fact: &Option<Fact>| matches!(fact, Some(Fact::Answered { call: no, .. }) if *no == call);
+            if let Some(n) = self.facts.iter().position(of) {
+                self.facts[n] = None;
+                let answer = error(ErrorClass::Cancelled).answer;
+                self.later(1, Fact::Answered { call, answer, ms: Millis(1), first_ms: None, worked: None });
             }
         }
         (self.watch)(self);
@@ -520,6 +540,7 @@ impl World {
         self.run.state().start().policy.agent(&prepared.call.model)?;
         let mut worked =
             Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        worked.quota = (self.on_report)(self.now);
         let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
         self.views.remove(unit);
         for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
@@ -615,7 +636,7 @@ impl World {
                 self.later(1, Fact::PatchStored { blob: "blob".to_owned(), files: names });
             }
             Action::ApplyPatch { .. } => self.later(1, Fact::PatchApplied { error: None }),
-            Action::Call { .. } => unreachable!("calls are asked"),
+            Action::Call { .. } | Action::Hedge { .. } => unreachable!("calls are asked"),
         }
     }
 
@@ -650,7 +671,8 @@ impl World {
         {
             let n = *n;
             self.queue.pop();
-            let fact = self.facts[n].take().expect("each fact is delivered once");
+            // Calls that were cut have said so already.
+            let Some(fact) = self.facts[n].take() else { continue };
             if let Fact::Answered { answer, .. } = &fact {
                 self.in_flight -= 1;
                 let passed = match answer {

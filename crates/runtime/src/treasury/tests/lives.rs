@@ -144,6 +144,7 @@ impl Lives {
             max_output_tokens: 1,
             units: QuotaUnits::default(),
             home: Some(lease),
+            hedge_of: None,
             opening: Vec::new(),
         };
         self.record(who, event, None);
