@@ -199,6 +199,9 @@ fn finish(shared: &Shared, id: &RunId, summary: &RunSummary, interrupted: bool, 
             crate::commands::apply::offer(shared, id)?;
         }
     }
+    if summary.short_of.as_ref().is_some_and(|short| short.partial) {
+        give(summary, shared, id, output)?;
+    }
     if output.quiet && !output.json && exit != Exit::Done {
         // Only the result was asked for, and there is none: why not is all there is to say.
         let _ = write!(std::io::stderr(), "{}", crate::screen::next(id, summary));

@@ -6,6 +6,8 @@
 mod agents;
 #[path = "seeing/batches.rs"]
 mod batches;
+#[path = "seeing/books.rs"]
+mod books;
 #[path = "seeing/browser.rs"]
 mod browser;
 #[path = "seeing/budgets.rs"]

@@ -7,6 +7,7 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
+mod ask;
 mod works;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -17,11 +18,8 @@ use brigade_journal::{AppendError, Batch, Journal, ReadError, RunLock, Stream, T
 use brigade_kernel::budget::{Amounts, HomeLease};
 use brigade_kernel::call::{ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
-use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
-use brigade_kernel::run::{
-    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stop, Unit, Work,
-};
-use brigade_kernel::time::Millis;
+use brigade_kernel::ids::{RunId, SubtaskId};
+use brigade_kernel::run::{Action, CallNo, Caller, Event, Fact, Fetched, RowRead, Run, RunSummary, Sees, Stop, Unit, Work};
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
@@ -31,18 +29,18 @@ use crate::accounts;
 use crate::batches::Travel;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
-use crate::errand::{Agents, Place};
+use crate::errand::Agents;
 use crate::failpoint::hit;
 use crate::gates::{self, Gates, Seat};
 use crate::hands::SharedHands;
 use crate::home::{Home, events_of};
 use crate::input::Rows;
-use crate::perform::{self, Answerer, Job, Way};
+use crate::perform::{self, Job};
 use crate::price;
 use crate::record::{LoadError, Recorded, encode};
 use crate::reuse::{self, Fresh};
 use crate::rows::{self, key_of};
-use crate::treasury::{self, Answer, Asked, Treasury, TreasuryError};
+use crate::treasury::{self, Answer, Treasury, TreasuryError};
 
 /// How soon a word from another process is heard (design.md: within 200 ms).
 const COMMANDS_EVERY: Duration = Duration::from_millis(150);
@@ -356,143 +354,6 @@ impl Engine {
         hit("after-append");
         self.commits.push_back(Commit { ticket, jobs, events: shown, fresh });
         more
-    }
-
-    /// The treasury has answered. What was granted is used in the next turn.
-    fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
-        match answer {
-            Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
-            Answer::Refused(refused) => {
-                let now = self.world.clock.now();
-                let ticket = self.asking.remove(&caller).flatten();
-                self.give_back(ticket);
-                self.run.hear(Fact::HomeRefused { caller, refused }, now);
-            }
-            Answer::Failed(error) => return Err(EngineError::Treasury(error)),
-        }
-        Ok(())
-    }
-
-    /// Makes the call whose lease was granted, if it is still wanted.
-    fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
-        let used = match self.asking.remove(&caller) {
-            Some(ticket) if !self.run.may_send(&caller) => {
-                self.give_back(ticket);
-                false
-            }
-            ticket => self.call(caller, Some((lease, most)), ticket.flatten(), jobs),
-        };
-        if !used {
-            self.world.treasury.give_back(lease);
-        }
-    }
-
-    /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
-    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, ticket: Option<gates::Ticket>, jobs: &mut Vec<Job>) -> bool {
-        let now = self.world.clock.now();
-        let fetched = self.fetched(&caller);
-        let prepared = match self.run.prepare(&caller, &fetched) {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                self.give_back(ticket);
-                self.run.cannot_call(refusal.to_string(), now);
-                return false;
-            }
-        };
-        let ticket = match ticket {
-            // What goes into a batch passes no gate.
-            None if prepared.call.service == Service::Batch => None,
-            None => match self.seat.claim(&prepared.call.model) {
-                None => return false,
-                claimed => claimed,
-            },
-            held => held,
-        };
-        if self.looks(&caller, &prepared, jobs) {
-            self.give_back(ticket);
-            return false;
-        }
-        self.begin(prepared, lease, ticket, jobs)
-    }
-
-    /// Makes a job of the second request for a slow call.
-    fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
-        let fetched = self.fetched(caller);
-        let Some(ticket) = self.seat.claim(model) else { return };
-        match self.run.prepare_hedge(of, caller, model, &fetched) {
-            Ok(prepared) => {
-                self.begin(prepared, None, Some(ticket), jobs);
-            }
-            // The other model may not be called: the first request stands alone.
-            Err(_) => self.seat.give_back(ticket),
-        }
-    }
-
-    /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
-    fn begin(
-        &mut self,
-        prepared: Prepared,
-        lease: Option<(HomeLease, Amounts)>,
-        mut ticket: Option<gates::Ticket>,
-        jobs: &mut Vec<Job>,
-    ) -> bool {
-        let now = self.world.clock.now();
-        let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
-        let agent = self.world.agents.get(model.provider()).cloned();
-        let answerer = match agent {
-            Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
-            None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
-        };
-        let Some(answerer) = answerer else {
-            self.give_back(ticket);
-            let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
-            self.run.cannot_call(why, now);
-            return false;
-        };
-        if !ticket.as_mut().is_none_or(|ticket| self.seat.weigh(ticket, prepared.tokens())) {
-            self.give_back(ticket);
-            self.run.put_off(&caller);
-            return false;
-        }
-        let caps = self.run.home_caps();
-        if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
-            match self.run.ask_home(&prepared, now) {
-                Some(ask) => {
-                    self.asking.insert(caller.clone(), ticket);
-                    self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
-                }
-                None => self.give_back(ticket),
-            }
-            return false;
-        }
-        let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
-            self.give_back(ticket);
-            return false;
-        };
-        let Some(ticket) = ticket else {
-            if let Err(error) = self.batches.join(no, &prepared.call, &self.world.models) {
-                let answer = Err(error);
-                self.run.hear(Fact::Answered { call: no, answer, ms: Millis(0), first_ms: None, worked: None }, now);
-            }
-            return true;
-        };
-        let cancel = CancellationToken::new();
-        self.calls.insert(no, (cancel.clone(), ticket));
-        let how = match caller {
-            Caller::Planner => Way::Streamed,
-            Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
-            _ if self.run.is_awaited(no) => Way::Awaited,
-            _ => Way::Whole,
-        };
-        jobs.push(Job::Call { no, call: Box::new(prepared.call), answerer, cancel, how });
-        true
-    }
-
-    /// A call is not made after all: its slot is free again, if it had one.
-    fn give_back(&mut self, ticket: Option<gates::Ticket>) {
-        if let Some(ticket) = ticket {
-            self.seat.give_back(ticket);
-        }
     }
 
     fn fetched(&mut self, caller: &Caller) -> Fetched {

@@ -15,8 +15,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_journal::{AppendError, Batch, Journal, ReadError};
-use brigade_kernel::budget::home::{Open, Promise, Promised, RunMark, Spent};
-use brigade_kernel::budget::{Amounts, HomeAsk, HomeCap, HomeLease, Refused};
+use brigade_kernel::budget::home::Spent;
+use brigade_kernel::budget::{Amounts, HomeAsk, HomeCap, HomeLease, Near, Refused};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Caller;
 use tokio::sync::mpsc::UnboundedSender;
@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::clock::Clock;
 use crate::home::Home;
 use crate::record::LoadError;
-pub use book::{Book, leases, spending, spending_of};
+pub use book::{Book, Judged, leases, spending, spending_of};
 pub use reap::reap;
 
 /// Asks that are judged together at most: what one record of `leases` holds.
@@ -88,8 +88,8 @@ pub struct Asked {
 /// What the treasury says.
 #[derive(Debug)]
 pub enum Answer {
-    /// The lease is durable.
-    Granted(HomeLease, Amounts),
+    /// The lease is durable; it covers so much. Caps that are nearly spent.
+    Granted(HomeLease, Amounts, Vec<Near>),
     /// A cap has no room.
     Refused(Refused),
     /// The ledger cannot be used.
@@ -212,7 +212,7 @@ impl Inner {
             }
         };
         for (asked, answer) in asks.into_iter().zip(answers) {
-            let granted = if let Answer::Granted(lease, _) = &answer { Some(*lease) } else { None };
+            let granted = if let Answer::Granted(lease, ..) = &answer { Some(*lease) } else { None };
             let gone = asked.answer.send((asked.caller, answer)).is_err();
             if let Some(lease) = granted.filter(|_| gone) {
                 self.give_back(vec![lease]).await;
@@ -236,27 +236,11 @@ impl Inner {
             let book = self.current(held)?;
             let now = self.clock.now();
             book.ledger.seen(now);
-            let seq = book.next_lease();
-            let mut record = Promised { at: now, calls: Vec::new() };
-            let mut answers = Vec::with_capacity(asks.len());
-            for asked in asks {
-                let answer = match book.ledger.admit(&asked.caps, &asked.ask, now) {
-                    Ok(()) => {
-                        let lease = HomeLease { seq, n: record.calls.len() as u32 };
-                        let most = asked.ask.most;
-                        let run = RunMark::of(&asked.run);
-                        book.ledger.promise(lease, Open { run, at: now, most });
-                        record.calls.push(Promise { run, most });
-                        Answer::Granted(lease, most)
-                    }
-                    Err(refused) => Answer::Refused(refused),
-                };
-                answers.push(answer);
-            }
+            let Judged { record, answers } = book.judge(asks, now);
             let waits = answers.iter().any(|answer| matches!(answer, Answer::Refused(refused) if refused.may_fit_later()));
             if waits && book.may_reap(now) {
                 // Perhaps it is the dead whom they wait for.
-                book.ledger.unpromised(seq, &record);
+                book.unwritten(&record);
                 for batch in reap(&*self.journal, &book.ledger, &*self.alive)? {
                     match self.journal.append(batch).await {
                         Ok(_) | Err(AppendError::Conflict { .. }) => {}
@@ -268,16 +252,14 @@ impl Inner {
             if record.calls.is_empty() {
                 return Ok(answers);
             }
-            let bytes = serde_json::to_vec(&record).expect("plain values");
-            let batch = Batch::new().expect(&leases(), seq - 1).record(&leases(), bytes);
-            match self.journal.append(batch).await {
+            match self.journal.append(book.batch(&record)).await {
                 Ok(_) => {
-                    book.appended();
+                    book.written();
                     return Ok(answers);
                 }
-                Err(AppendError::Conflict { .. }) => book.ledger.unpromised(seq, &record),
+                Err(AppendError::Conflict { .. }) => book.unwritten(&record),
                 Err(error) => {
-                    book.ledger.unpromised(seq, &record);
+                    book.unwritten(&record);
                     return Err(error.into());
                 }
             }
@@ -295,3 +277,6 @@ impl Inner {
         let _ = self.journal.append(Batch::new().record(&spending(), spending_of(calls))).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

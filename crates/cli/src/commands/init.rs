@@ -108,6 +108,9 @@ const TAIL: &str = r#"
 
 # [budget]
 # run_usd = 5.0                       # a run pauses here; raise it with resume --max-budget-usd
+# day_usd = 20.0                      # so do all runs together that day
+# preset = "small"                    # 100,000 planner and 50,000 executor tokens a run
+# on_exhausted = "finish_partial"     # or pause, cheaper: what happens when a cap has no room
 
 # MCP servers that subtasks may join by name are sections [mcp_servers.NAME] with command and args, or url;
 # `brigade mcp trust NAME` pins one as it is.

@@ -1,9 +1,13 @@
 //! `brigade resume`: a run that stands still goes on where it stopped; nothing finished is paid again.
 
+use std::io::Write as _;
+
 use brigade_kernel::budget::parse_usd_cap;
 use brigade_kernel::catalog::Day;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::Fact;
+
+use brigade_runtime::commands::{self, Command};
 
 use crate::commands::run::run_id;
 use crate::config::Flag;
@@ -56,7 +60,24 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         Some(id) => run_id(id)?,
         None => session::last_run(&*wiring::open_home(&wiring::env())?.journal())?.ok_or_else(|| Failure::usage("there is no run yet"))?,
     };
-    go_on(&id, &args.how, Vec::new())
+    match tell_engine(&id, &args.how)? {
+        Some(exit) => Ok(exit),
+        None => go_on(&id, &args.how, Vec::new()),
+    }
+}
+
+/// A new cap for a run that an engine works on: said to that engine, which needs no other to go on.
+fn tell_engine(id: &RunId, how: &How) -> Result<Option<Exit>, Failure> {
+    let Some(value) = &how.max_budget_usd else { return Ok(None) };
+    let cap = parse_usd_cap("--max-budget-usd", value).map_err(|e| Failure::usage(e.to_string()))?;
+    let home = wiring::open_home(&wiring::env())?;
+    let Some(pid) = home.engine_of(id) else { return Ok(None) };
+    commands::send(&*home.journal(), id, &Command::Cap { run_usd: cap })?;
+    if !how.quiet {
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(std::io::stderr(), "run {id} is at work (pid {pid}): it may spend {cap} from here on");
+    }
+    Ok(Some(Exit::Done))
 }
 
 /// Works a run in the foreground from where it stands; `facts` are taken in first.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use brigade_kernel::catalog::{Catalog, Day};
-use brigade_kernel::policy::{BudgetPolicy, Fault, Rung, Setting, Settings};
+use brigade_kernel::policy::{BudgetPolicy, Fault, Preset, Rung, Setting, Settings};
 
 use super::agents::{Effect, Ground, Line};
 use super::repository::{Repository, about};
@@ -354,8 +354,10 @@ fn raises(key: &str, value: &Setting, rungs: &[Rung], now: &BudgetPolicy) -> boo
     let mut asked = Settings::default();
     let Some(asked) = asked.set(key, value).ok().and_then(|_| asked.finish(rungs).ok()).map(|policy| policy.budget) else { return false };
     let field = key.strip_prefix("budget.").unwrap_or(key);
-    if field == "run_usd" {
-        return asked.run_usd > now.run_usd;
+    match field {
+        "run_usd" => return asked.run_usd > now.run_usd,
+        "preset" => return asked.preset == Preset::None && now.preset != Preset::None,
+        _ => {}
     }
     now.cap(field).is_some_and(|now| asked.cap(field).is_none_or(|asked| asked > now))
 }

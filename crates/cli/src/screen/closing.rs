@@ -122,7 +122,11 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     let next = match summary.status {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
-        RunStatus::BudgetReached => format!("budget reached ({}): {}", summary.output, after_budget(id, summary.short_of.as_ref())),
+        RunStatus::BudgetReached => {
+            let short = summary.short_of.as_ref();
+            let why = short.map_or(summary.output.as_str(), |short| &short.message);
+            format!("budget reached ({why}): {}", after_budget(id, short.map(|short| &short.scope)))
+        }
         RunStatus::QuotaParked => match summary.retry_at {
             Some(at) => {
                 format!("parked until {} ({}): brigade resume {id} then, or brigade resume {id} --wait now", instant(at), summary.output)

@@ -287,6 +287,7 @@ impl Progress {
                 self.line("batch", "36", &format!("{} calls of {model} go as one batch; it may take hours", calls.len()));
             }
             Event::BatchEnded { status, .. } => self.line("batch", "36", status),
+            Event::BudgetWarning { near } => self.line("budget", "33", &near.to_string()),
             Event::BudgetAlarm { message, .. } => self.line("alarm", "31", message),
             Event::Reviewed { verdict, summary, reused_from, .. } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -9,6 +9,7 @@ mod amount;
 mod caps;
 pub mod home;
 mod ledger;
+mod near;
 mod spend;
 mod window;
 
@@ -25,6 +26,7 @@ pub use amount::{BadAmount, Why, parse_tokens_cap, parse_usd_cap};
 pub use caps::{CapChange, Caps, RoleCaps};
 pub use home::{HomeAsk, HomeCap, HomeLease, HomeLedger};
 pub use ledger::{Charge, Lease, LeaseId, Ledger, LedgerError, Overrun, Settled};
+pub use near::Near;
 pub use spend::{Comparison, TierUsage, UsageByTier, all_flagship};
 pub use window::{Rolling, Window};
 
@@ -71,9 +73,9 @@ pub enum Measure {
 }
 
 impl Scope {
-    /// Whether the cap is shared by the runs of the home.
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Day | Self::Window { .. } | Self::Home)
+    /// Whether the cap is one subtask's matter: the rest of the run goes on.
+    pub fn is_of_subtask(&self) -> bool {
+        matches!(self, Self::Call | Self::Attempt | Self::Subtask(_))
     }
 
     /// The cap by name, for people: `run budget`, `planner token budget`.

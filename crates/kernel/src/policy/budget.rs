@@ -38,7 +38,38 @@ pub struct BudgetPolicy {
     pub day_tokens: Option<u64>,
     /// Money of all runs of the home, ever.
     pub home_usd: Option<NanoUsd>,
+    /// Caps that come together, where none of their own is set.
+    pub preset: Preset,
+    /// What happens when a cap of a role, the run or the home has no room.
+    pub on_exhausted: OnExhausted,
 }
+
+/// Caps that come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// No caps but those that are set.
+    #[default]
+    None,
+    /// For a request that one person makes: 100,000 tokens for the planner, 50,000 for the executors.
+    Small,
+}
+
+/// What happens when a cap has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExhausted {
+    /// The run pauses.
+    #[default]
+    Pause,
+    /// Attempts go to a cheaper tier that has room, while there is one.
+    Cheaper,
+    /// The run pauses and gives what is done, naming what is missing.
+    FinishPartial,
+}
+
+/// Planner and executor tokens of [`Preset::Small`].
+const SMALL: [(&str, u64); 2] = [("planner_tokens", 100_000), ("executor_tokens", 50_000)];
 
 impl Default for BudgetPolicy {
     fn default() -> Self {
@@ -58,6 +89,8 @@ impl Default for BudgetPolicy {
             day_usd: None,
             day_tokens: None,
             home_usd: None,
+            preset: Preset::None,
+            on_exhausted: OnExhausted::Pause,
         }
     }
 }
@@ -91,6 +124,19 @@ impl BudgetPolicy {
             ("day_tokens", Tokens(&mut self.day_tokens)),
             ("home_usd", Usd(&mut self.home_usd)),
         ]
+    }
+
+    /// Sets the caps of the preset, but for those that have a setting of their own.
+    pub fn complete(&mut self, is_set: impl Fn(&str) -> bool) {
+        let preset = match self.preset {
+            Preset::None => &[][..],
+            Preset::Small => &SMALL,
+        };
+        for (field, tokens) in preset.iter().filter(|(field, _)| !is_set(field)) {
+            if let Some((_, Cap::Tokens(cap))) = self.caps().into_iter().find(|(name, _)| name == field) {
+                *cap = Some(*tokens);
+            }
+        }
     }
 
     /// A cap as a plain number; `None` where there is none of that name, or it is not set.

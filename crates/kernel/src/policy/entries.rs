@@ -126,6 +126,8 @@ impl Policy {
             row(format!("limits.{field}"), span.map_or_else(|| "none".to_owned(), write_span));
         }
         row("budget.run_usd".into(), self.budget.run_usd.usd());
+        row("budget.preset".into(), word(&self.budget.preset));
+        row("budget.on_exhausted".into(), word(&self.budget.on_exhausted));
         for (field, cap) in self.budget.clone().caps() {
             let value = match cap {
                 Cap::Usd(usd) => or_none(usd.map(NanoUsd::usd)),

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub use crate::role::Role;
 pub use agents::{AgentPolicy, Billing};
-pub use budget::{BudgetPolicy, Cap};
+pub use budget::{BudgetPolicy, Cap, OnExhausted, Preset};
 pub use escalation::{Escalation, Ground};
 pub use hedging::{Hedging, Share};
 pub use keys::{KEYS, Key, Kind, distance};

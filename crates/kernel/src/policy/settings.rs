@@ -137,6 +137,7 @@ pub(super) enum Value {
     MaybeTier(Option<Tier>),
     Grounds(Option<BTreeSet<Ground>>),
     Switch(bool),
+    Word(String),
     Units(Option<QuotaUnits>),
     Share(Share),
     Retention(Option<Retention>),
@@ -213,6 +214,7 @@ impl Settings {
         for (key, value) in &self.values {
             apply(&mut policy, key, value)?;
         }
+        policy.budget.complete(|field| self.values.contains_key(&format!("budget.{field}")));
         fits(&policy)?;
         Ok(policy)
     }
@@ -434,6 +436,17 @@ fn apply_budget(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
         budget.run_usd = *usd;
         return Some(());
     }
+    match (field, value) {
+        ("preset", Value::Word(word)) => {
+            budget.preset = named(word)?;
+            return Some(());
+        }
+        ("on_exhausted", Value::Word(word)) => {
+            budget.on_exhausted = named(word)?;
+            return Some(());
+        }
+        _ => {}
+    }
     let (_, cap) = budget.caps().into_iter().find(|(name, _)| *name == field)?;
     match (cap, value) {
         (Cap::Usd(cap), Value::Usd(usd)) => *cap = *usd,
@@ -497,6 +510,10 @@ fn read(name: &str, kind: Kind, value: &Setting) -> Result<Value, String> {
             "false" => Ok(Value::Switch(false)),
             _ => Err(wrong()),
         },
+        Kind::OneOf(words) => {
+            let text = text()?;
+            words.contains(&text).then(|| Value::Word(text.to_owned())).ok_or_else(wrong)
+        }
         Kind::MaybeRetention => match text()? {
             text if absent(text) => Ok(Value::Retention(None)),
             text => named::<Retention>(text).map(|retention| Value::Retention(Some(retention))).ok_or_else(wrong),

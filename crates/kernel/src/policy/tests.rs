@@ -54,6 +54,7 @@ fn sample(kind: Kind) -> &'static str {
         Kind::MaybeTier => "mini",
         Kind::Grounds => "check,conflict",
         Kind::Switch => "false",
+        Kind::OneOf(words) => words.last().copied().unwrap_or_default(),
         Kind::Share => "0.125",
         Kind::MaybeRetention => "24h",
         Kind::MaybeUnits | Kind::Weight => "7.5",

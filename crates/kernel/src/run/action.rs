@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::event::{
     Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, ReportedWindow, Saved, Side, SubtaskStatus, Unit, Verdict,
 };
-use crate::budget::Refused;
+use crate::budget::{Near, Refused};
 use crate::call::{Answer, CallError};
 use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
@@ -457,6 +457,8 @@ pub enum Fact {
         /// By which cap.
         refused: Refused,
     },
+    /// Caps of the home that are nearly spent.
+    HomeNear(Vec<Near>),
     /// A person steers.
     Told(String),
     /// A person answers an inbox item.

@@ -14,7 +14,7 @@ pub use graph::waits_for;
 use std::sync::Arc;
 
 use super::caps;
-use super::event::{Ask as AskFor, CallResult, Caller, Event, Stamped};
+use super::event::{Ask as AskFor, CallResult, Caller, Ending, Event, Stamped};
 use super::state::{
     Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
     Starved, State, Stop, Task, Tried,
@@ -92,6 +92,7 @@ impl State {
                 start.policy = policy.clone();
                 self.started = Some(Arc::new(start));
                 self.cap_subtasks();
+                self.work.values_mut().for_each(|work| work.below = None);
             }
             Event::PlanSubtask { subtask, .. } => self.add_task((**subtask).clone()),
             Event::PlanFaulted { faults, mend } => {
@@ -236,10 +237,10 @@ impl State {
                     self.leaves_batch(*call, &flight);
                 }
                 let lease = LeaseId(call.0);
+                let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 let leased = self.ledger.in_flight(lease).map_or(0, |lease| lease.most.tokens);
                 let tokens = if *sent { usage.map(|usage| usage.input_tokens + usage.output_tokens) } else { Some(0) };
                 self.waiting.ended(*call, tokens, leased);
-                let units = self.ledger.in_flight(lease).map_or(QuotaUnits::default(), |lease| lease.most.units);
                 // An unknown lease cannot be: `call.started` made it. Nothing is left to book then.
                 let _ = match usage {
                     _ if !sent => self.ledger.release(lease),
@@ -341,6 +342,11 @@ impl State {
                 }
                 self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
+                if *ending == Ending::Unaffordable
+                    && let Some(work) = self.work.get_mut(&key)
+                {
+                    work.below = Some(tier.clone());
+                }
             }
             Event::Escalated { unit, .. } => {
                 self.tally.escalations += 1;
@@ -376,6 +382,7 @@ impl State {
                 let starved = Starved { scope: scope.clone(), message: message.clone(), retry_at: *retry_at, units: *units };
                 self.starved.insert(*role, starved);
             }
+            Event::BudgetWarning { near } => drop(self.warned.insert((near.scope.clone(), near.measure), near.cap)),
             Event::Reserved { review_usd } => {
                 self.reserve = *review_usd;
                 self.ledger.hold_back(*review_usd);
@@ -384,6 +391,7 @@ impl State {
             Event::CapRaised { run_usd } => {
                 self.ledger.set_run_cap(*run_usd);
                 self.starved.clear();
+                self.work.values_mut().for_each(|work| work.below = None);
             }
             Event::BudgetAlarm { .. } => {}
             Event::InboxOpened { item, ask, unit, call_id, question, evidence } => {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{HomeLease, Role, Scope};
+use crate::budget::{HomeLease, Near, Role, Scope};
 use crate::call::{End, ErrorClass, Item, Service};
 use crate::context::PartReceipt;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -421,6 +421,12 @@ pub enum Event {
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
     Reserved { review_usd: NanoUsd },
+    /// Four fifths of a cap are spent.
+    #[serde(rename = "budget.warning")]
+    BudgetWarning {
+        #[serde(flatten)]
+        near: Near,
+    },
     #[serde(rename = "budget.raised")]
     CapRaised { run_usd: NanoUsd },
     /// The provider reported more than was allowed: the scope takes no more calls.

@@ -117,6 +117,7 @@ impl Run {
                 self.session.applying = false;
                 self.record(Event::PatchApplied { error });
             }
+            Fact::HomeNear(near) => self.warn_of(near),
             Fact::HomeRefused { caller, refused } => self.home_refused(&caller, &refused),
             Fact::Told(text) => self.record(Event::Told { text }),
             Fact::Replied { item, reply } => self.replied(item, reply),
@@ -199,6 +200,7 @@ impl Run {
             let message = format!("call {} was charged {cost}, above its lease of {lease}: no new calls until the cap is raised", call.0);
             self.record(Event::BudgetAlarm { call, message });
         }
+        self.watch_caps(&flight.caller);
         if let Some(key) = flight.key {
             self.session.leased_out.remove(&key.task);
         }

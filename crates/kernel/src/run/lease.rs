@@ -1,9 +1,9 @@
 //! Leases of calls: taken before a call is sent, from the run and, where runs share a cap, from the home first; and what
 //! calls took, for the home's book.
 
-use super::event::{Caller, Event};
+use super::event::{Caller, Ending, Event};
 use super::prepare::Prepared;
-use super::state::Stage;
+use super::state::{Key, Stage};
 use super::{CallNo, DeskStage, Run, caps};
 use crate::budget::home::Spent;
 use crate::budget::{Amounts, HomeAsk, HomeCap, HomeLease, LeaseId, Measure, Refused, Scope};
@@ -149,8 +149,12 @@ impl Run {
     /// A lease was refused. A subtask's own cap is that subtask's matter; any other stops the role.
     pub(super) fn refused(&mut self, caller: &Caller, refused: &Refused) {
         let key = self.state.key_of(caller);
-        let own = matches!(refused.scope, Scope::Subtask(_) | Scope::Attempt | Scope::Call);
-        if let (true, Some(key)) = (own, key) {
+        if let Some(key) = key
+            && self.goes_cheaper(key, refused)
+        {
+            return;
+        }
+        if let (true, Some(key)) = (refused.scope.is_of_subtask(), key) {
             if refused.leased > 0 && !refused.frozen && matches!(refused.scope, Scope::Subtask(_)) {
                 self.session.leased_out.insert(key.task);
             } else {
@@ -161,6 +165,16 @@ impl Run {
         let (scope, retry_at) = (refused.scope.clone(), refused.retry_at);
         let units = (refused.measure == Measure::Units).then(|| (QuotaUnits(refused.needed), QuotaUnits(refused.left())));
         self.record(Event::LeaseRefused { role: caller.role(), scope, message: refused.to_string(), retry_at, units });
+    }
+
+    /// Ends an attempt whose next call has no room, if a cheaper tier has room for another one.
+    fn goes_cheaper(&mut self, key: Key, refused: &Refused) -> bool {
+        let Some(tier) = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).map(|a| a.tier.clone()) else { return false };
+        if !self.may_go_cheaper(refused) || self.route(key).ok().and_then(|route| self.cheaper(key, &route, &tier)).is_none() {
+            return false;
+        }
+        self.end_attempt(key, Ending::Unaffordable, None, false, format!("{refused}; a cheaper tier has room"));
+        true
     }
 
     /// Notes what a call took, before its end is folded.

@@ -37,6 +37,7 @@ mod simulate;
 mod state;
 mod step;
 mod turn;
+mod warn;
 mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};

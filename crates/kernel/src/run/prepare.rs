@@ -163,13 +163,13 @@ impl Run {
         self.priced(caller, shape)
     }
 
-    /// The worst case of the first call of an attempt that has not begun; file excerpts aside.
-    pub(super) fn first_ask(&self, key: Key, tier: &Tier, model: &ModelRef) -> Option<Ask> {
+    /// The first call of an attempt that has not begun; file excerpts aside.
+    pub(super) fn first_call(&self, key: Key, tier: &Tier, model: &ModelRef) -> Option<Prepared> {
         let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
         let turn = Turn { tier, model: model.clone(), items: &[], doubled: false, omit: &[] };
         let shape = self.executor_call(key, &turn, &Fetched::default());
         // A model that may not be called is refused when it is.
-        self.priced(&caller, shape).ok().map(|p| p.ask)
+        self.priced(&caller, shape).ok()
     }
 
     fn priced(&self, caller: &Caller, shape: Shape) -> Result<Prepared, catalog::Refusal> {
@@ -502,7 +502,7 @@ pub(super) fn replan_packed(state: &State) -> context::Packed {
     })
 }
 
-fn state_word(state: &State, task: &super::Task) -> String {
+pub(super) fn state_word(state: &State, task: &super::Task) -> String {
     match task.status {
         Some(SubtaskStatus::Done) => "done".to_owned(),
         Some(SubtaskStatus::Failed) => "failed".to_owned(),

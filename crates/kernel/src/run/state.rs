@@ -15,7 +15,7 @@ use super::event::{
     Touched,
 };
 use super::hedge::Latencies;
-use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
+use crate::budget::{HomeLease, Ledger, Measure, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item, Service};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -94,6 +94,8 @@ pub struct State {
     pub ledger: Ledger,
     /// Leases refused since the last settlement, by the role that asked.
     pub starved: BTreeMap<Role, Starved>,
+    /// Caps that a person was warned of, as they stood then.
+    pub warned: BTreeMap<(Scope, Measure), u64>,
     /// Worst case of the review still to come, closed to executors.
     pub reserve: NanoUsd,
     /// Usage of every call, by tier.
@@ -388,6 +390,8 @@ pub struct Work {
     pub until: Option<Timestamp>,
     /// It left its start tier.
     pub escalated: bool,
+    /// There was no room for the rest of an attempt on this tier: the next one is on a cheaper tier.
+    pub below: Option<Tier>,
 }
 
 /// Where a unit stands.

@@ -1,9 +1,11 @@
 //! What should be in flight and is not. Costs what changed, not what there is.
 
+mod afford;
 mod batches;
 mod close;
 mod compose;
 mod doors;
+mod partial;
 mod price;
 mod rows;
 mod start;

@@ -6,10 +6,11 @@
 use serde_json::{Map, Number, Value, json};
 
 use super::worth::Worth;
+use crate::budget::Measure;
 use crate::ids::RunId;
 use crate::run::{Event, RunSummary, Stamped, Unit};
 use crate::time::Timestamp;
-use crate::units::NanoUsd;
+use crate::units::{NanoUsd, QuotaUnits};
 
 /// The public form of a recorded event; `None` for what stays inside.
 pub fn public(run: &RunId, seq: u64, stamped: &Stamped) -> Option<Value> {
@@ -105,6 +106,21 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
         }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
+        Event::BudgetWarning { near } => {
+            let shown = |amount: u64| match near.measure {
+                Measure::NanoUsd => usd(NanoUsd(amount)),
+                Measure::Tokens => amount.into(),
+                Measure::Units => f64::from(QuotaUnits(amount)).into(),
+            };
+            let (spent, cap) = match near.measure {
+                Measure::NanoUsd => ("spent_usd", "cap_usd"),
+                Measure::Tokens => ("spent_tokens", "cap_tokens"),
+                Measure::Units => ("spent_units", "cap_units"),
+            };
+            let fields =
+                json!({ "scope": near.scope.to_string(), "message": near.to_string(), spent: shown(near.spent), cap: shown(near.cap) });
+            ("budget.warning", fields)
+        }
         Event::QuotaParked { window, until, needed, left, message, waits } => {
             let fields = json!({
                 "window": window, "until": until.map(rfc3339), "needed": needed, "left": left, "message": message, "waits": waits,

@@ -2,12 +2,12 @@
 
 use brigade_journal::{Batch, Journal, Stream};
 use brigade_kernel::budget::HomeLease;
-use brigade_kernel::budget::home::{Ended, HomeLedger, Promised, RunMark, Spent};
+use brigade_kernel::budget::home::{Ended, HomeLedger, Open, Promise, Promised, RunMark, Spent};
 use brigade_kernel::ids::RunId;
 use brigade_kernel::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::TreasuryError;
+use super::{Answer, Asked, TreasuryError};
 
 /// Records read at a time.
 const PAGE: usize = 4_096;
@@ -33,6 +33,15 @@ fn checkpoints() -> Stream {
 /// A record of `spending`.
 pub fn spending_of(calls: Vec<Spent>) -> Vec<u8> {
     serde_json::to_vec(&Ended { calls }).expect("plain values")
+}
+
+/// Asks that were judged together.
+#[derive(Debug)]
+pub struct Judged {
+    /// What is to be written.
+    pub record: Promised,
+    /// One for each ask, good once the record is written.
+    pub answers: Vec<Answer>,
 }
 
 /// The ledger, and how far both streams are in it.
@@ -106,15 +115,39 @@ impl Book {
         Ok(())
     }
 
-    /// Where the next record of promises will stand.
-    pub(super) fn next_lease(&self) -> u64 {
-        self.leases + 1
+    /// Judges asks one after another. What is granted is in the fold from here on: say whether it was written.
+    pub fn judge(&mut self, asks: &[Asked], now: Timestamp) -> Judged {
+        let seq = self.leases + 1;
+        let mut record = Promised { at: now, calls: Vec::new() };
+        let mut answer = |asked: &Asked| {
+            if let Err(refused) = self.ledger.admit(&asked.caps, &asked.ask, now) {
+                return Answer::Refused(refused);
+            }
+            let lease = HomeLease { seq, n: record.calls.len() as u32 };
+            let (run, most) = (RunMark::of(&asked.run), asked.ask.most);
+            self.ledger.promise(lease, Open { run, at: now, most });
+            record.calls.push(Promise { run, most });
+            Answer::Granted(lease, most, self.ledger.near(&asked.caps, now))
+        };
+        let answers = asks.iter().map(&mut answer).collect();
+        Judged { record, answers }
     }
 
-    /// That record is written.
-    pub(super) fn appended(&mut self) {
+    /// What writes a record that was judged, if nobody else has promised anything since.
+    pub fn batch(&self, record: &Promised) -> Batch {
+        let bytes = serde_json::to_vec(record).expect("plain values");
+        Batch::new().expect(&leases(), self.leases).record(&leases(), bytes)
+    }
+
+    /// The record that was judged last is written.
+    pub fn written(&mut self) {
         self.leases += 1;
         self.fresh += 1;
+    }
+
+    /// The record that was judged last is not written: nothing of it holds.
+    pub fn unwritten(&mut self, record: &Promised) {
+        self.ledger.unpromised(self.leases + 1, record);
     }
 
     /// Leases of a run that have not ended.

@@ -24,7 +24,7 @@ struct Bench {
     target: &'static str,
 }
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     Bench {
         name: "journal-append",
         measures: "CPU, time and bytes per record appended, read, and watched",
@@ -32,6 +32,12 @@ const BENCHES: [Bench; 3] = [
         target: "append",
     },
     Bench { name: "models-decode", measures: "CPU per streamed answer decoded", package: "brigade-models", target: "decode" },
+    Bench {
+        name: "leases",
+        measures: "leases of a home taken and ended a second, in group commits with full sync",
+        package: "brigade-runtime",
+        target: "leases",
+    },
     Bench {
         name: "views",
         measures: "a repository of 50,000 files: set-up, disk, commands and search in views",

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Measure, Refused, Rolling, Scope, Window};
+use super::{Amounts, Measure, Near, Refused, Rolling, Scope, Window};
 use crate::catalog::Day;
 use crate::time::{Millis, Timestamp};
 
@@ -86,23 +86,38 @@ impl HomeLedger {
     /// [`Refused`] by the first cap, in the order given, that has no room.
     pub fn admit(&self, caps: &[HomeCap], ask: &HomeAsk, now: Timestamp) -> Result<(), Refused> {
         caps.iter().try_for_each(|cap| {
-            let (standing, retry_at) = match &cap.scope {
-                Scope::Day => (self.day(Day::of(now)), Some(end_of_day(now))),
-                _ => (self.total, None),
-            };
             if let Scope::Window { span, .. } = &cap.scope {
                 return self.admit_to(Window { span: *span, cap: cap.cap }, cap, ask, now);
             }
+            let (standing, retry_at) = self.standing(&cap.scope, now);
             let measure = cap.measure;
             let of = |amounts: &Amounts| amounts.of(measure);
             let (settled, leased, needed) = (of(&standing.settled), of(&standing.leased), of(&ask.most));
-            let held_back = of(&ask.held_back);
+            // A small cap still starts work.
+            let held_back = of(&ask.held_back).min(cap.cap / 4);
             let total = [settled, leased, held_back, needed].into_iter().map(u128::from).sum::<u128>();
             if total <= u128::from(cap.cap) {
                 return Ok(());
             }
             Err(Refused { scope: cap.scope.clone(), measure, cap: cap.cap, settled, leased, held_back, needed, frozen: false, retry_at })
         })
+    }
+
+    /// Caps that are nearly spent. A window paces; it is not spent.
+    pub fn near(&self, caps: &[HomeCap], now: Timestamp) -> Vec<Near> {
+        let near = |cap: &HomeCap| {
+            let (standing, _) = self.standing(&cap.scope, now);
+            Near::of(&cap.scope, cap.measure, standing.settled.of(cap.measure), cap.cap)
+        };
+        caps.iter().filter(|cap| !matches!(cap.scope, Scope::Window { .. })).filter_map(near).collect()
+    }
+
+    /// How a scope stands, and when time alone changes that.
+    fn standing(&self, scope: &Scope, now: Timestamp) -> (Standing, Option<Timestamp>) {
+        match scope {
+            Scope::Day => (self.day(Day::of(now)), Some(end_of_day(now))),
+            _ => (self.total, None),
+        }
     }
 
     /// A rolling window's part of [`HomeLedger::admit`]. What is held back never keeps a call out of an empty window.

@@ -34,6 +34,8 @@ pub enum Ending {
     Failed,
     /// Cut short by a plan patch, a cancel, or a restart that could not go on.
     Abandoned,
+    /// Its next call had no room under a cap; a cheaper tier takes over.
+    Unaffordable,
 }
 
 /// A verdict of a check.

@@ -39,7 +39,7 @@ pub struct RunSummary {
     pub output: String,
     /// Whose cap is reached, when that is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub short_of: Option<Scope>,
+    pub short_of: Option<ShortOf>,
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,
@@ -69,4 +69,16 @@ pub struct RunSummary {
     pub waited: Waited,
     /// Calls and tokens by tier.
     pub usage: UsageByTier,
+}
+
+/// A cap that is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShortOf {
+    /// Whose.
+    pub scope: Scope,
+    /// What is missing, in words.
+    pub message: String,
+    /// The output is a part of the result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }

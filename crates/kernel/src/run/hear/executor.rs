@@ -275,7 +275,7 @@ impl Run {
         (attempt.tier.clone(), attempt.model.clone())
     }
 
-    pub(super) fn end_attempt(&mut self, key: Key, ending: Ending, failure: Option<Failure>, accepted: bool, reason: String) {
+    pub(in crate::run) fn end_attempt(&mut self, key: Key, ending: Ending, failure: Option<Failure>, accepted: bool, reason: String) {
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt ends one");
         self.record(Event::AttemptEnded {
             unit: self.state.unit(key),

@@ -5,10 +5,10 @@ use crate::call::ErrorClass;
 use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
-use crate::policy::Slots;
-use crate::run::event::{Basis, Event, RunStatus, RunSummary, SubtaskStatus};
+use crate::policy::{OnExhausted, Slots};
+use crate::run::event::{Basis, Event, RunStatus, RunSummary, ShortOf, SubtaskStatus};
 use crate::run::park::Parking;
-use crate::run::state::{DeskStage, Key, Phase, Stop};
+use crate::run::state::{DeskStage, Key, Phase, Starved, Stop};
 use crate::run::{Action, Run, rows};
 
 impl Run {
@@ -59,7 +59,11 @@ impl Run {
                 let (until, units, message) = (starved.retry_at, starved.units, starved.message);
                 return self.park(Parking { window, until, units, message, error: None });
             }
-            let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
+            let Starved { scope, message, .. } = starved;
+            let partial = self.state.start().policy.budget.on_exhausted == OnExhausted::FinishPartial && !self.state.tasks.is_empty();
+            let output = if partial { self.partial_result() } else { message.clone() };
+            let short_of = Some(ShortOf { scope, message, partial });
+            let summary = RunSummary { short_of, ..summary(RunStatus::BudgetReached, output) };
             return self.record(Event::RunPaused(summary));
         }
         if self.state.parked.is_empty()

@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::afford::Afford;
 use super::warm::Turn;
 use super::{AT_ONCE, Doors, LOOK_AT, next_in};
-use crate::budget::{Measure, Role, Scope};
-use crate::ids::{ModelRef, SubtaskId, Tier};
+use crate::budget::Role;
+use crate::ids::{SubtaskId, Tier};
 use crate::plan;
 use crate::plan::reference::{Reference, lookup, outputs};
 use crate::route::{self, Next, Route};
 use crate::run::event::{Caller, Event, SubtaskStatus};
 use crate::run::state::Key;
 use crate::run::{Action, Run, Tried, sight, uses_view};
-use crate::units::NanoUsd;
-
-/// With room for fewer worst cases than this, each start is priced before it is begun.
-const TIGHT: u64 = 64;
 
 impl Run {
     pub(in crate::run) fn room(&self) -> u32 {
@@ -79,24 +76,31 @@ impl Run {
                 return true;
             }
         };
-        let (tier, why) = self.next_tier(key, &route);
+        let (mut tier, mut why) = self.next_tier(key, &route);
         let policy = self.state.start().policy.clone();
-        let (model, _) = route.models(&tier, &policy);
+        let (mut model, _) = route.models(&tier, &policy);
         let batched = self.goes_by_batch(key, model);
         let direct = !self.state.must_gather(key);
         // What is to be shown first takes a slot until it is gathered.
         if (batched && !self.batch_room()) || !(room || batched && direct) {
             return false;
         }
-        let turn = if direct && !batched { self.turn_of(key, &tier, model) } else { Turn::Go };
+        let mut turn = if direct && !batched { self.turn_of(key, &tier, model) } else { Turn::Go };
         if turn == Turn::Wait {
             return false;
         }
         if self.is_used_up(model) {
             return false;
         }
-        if let Some(started) = self.unaffordable(key, &tier, model) {
-            return started;
+        let mut cheaper = false;
+        match self.afford(key, &route, &tier, model) {
+            Afford::Yes => {}
+            Afford::Cheaper(rung, words) => {
+                cheaper = true;
+                (tier, why, turn) = (rung, words, Turn::Go);
+                model = &policy.tier(&tier).expect("a rung of the policy's ladder").model;
+            }
+            Afford::No { ended } => return ended,
         }
         self.session.spilled.remove(&key);
         if direct && !batched && !self.enters(gate, key, &tier, model) {
@@ -110,7 +114,7 @@ impl Run {
         let before = if key.row.is_none() { self.state.task(key).attempts } else { work.map_or(0, |w| w.tried.len() as u32) };
         let no = before + 1;
         let unit = self.state.unit(key);
-        if let Some(from) = last.filter(|from| *from != tier) {
+        if let Some(from) = last.filter(|from| *from != tier && !cheaper) {
             self.record(Event::Escalated { unit: unit.clone(), from, to: tier.clone(), why: why.clone() });
         }
         self.record(Event::AttemptStarted { unit: unit.clone(), attempt: no, tier, model: model.clone(), why });
@@ -119,42 +123,6 @@ impl Run {
             actions.push(Action::Call { caller: Caller::Executor { unit, attempt: no } });
         }
         true
-    }
-
-    /// Whether there is money for the first call of an attempt, looked at only where it runs short.
-    /// `Some(false)`: not now; `Some(true)`: the unit's own cap ended it.
-    fn unaffordable(&mut self, key: Key, tier: &Tier, model: &ModelRef) -> Option<bool> {
-        let balance = self.state.ledger.balance(&Scope::Run, Measure::NanoUsd)?;
-        let left = balance.left().saturating_sub(balance.held_back).saturating_sub(self.session.promised.0);
-        let usual = self.session.usual;
-        if !self.tightly_capped(key) && usual.0 > 0 && left / usual.0 >= TIGHT {
-            self.session.promised += usual;
-            return None;
-        }
-        let mut ask = self.first_ask(key, tier, model)?;
-        let worst = ask.money;
-        self.session.usual = self.session.usual.max(worst);
-        ask.money = NanoUsd(worst.0.saturating_add(self.session.promised.0));
-        let alone = crate::budget::Ask { money: worst, ..ask.clone() };
-        if let Err(refused) = self.state.ledger.admit(&alone) {
-            let caller = Caller::Executor { unit: self.state.unit(key), attempt: 1 };
-            let own = matches!(refused.scope, Scope::Subtask(_) | Scope::Attempt | Scope::Call);
-            self.refused(&caller, &refused);
-            return Some(own && !self.session.leased_out.contains(&key.task));
-        }
-        // With what this step has handed out already it may be too much: the next step knows better.
-        if self.session.promised > NanoUsd::ZERO && worst.0 > left {
-            return Some(false);
-        }
-        self.session.promised += worst;
-        None
-    }
-
-    /// Whether a cap other than the run's dollars bounds a unit.
-    fn tightly_capped(&self, key: Key) -> bool {
-        let budget = &self.state.start().policy.budget;
-        let caps = [budget.call_usd, budget.attempt_usd, budget.subtask_usd, budget.executor_usd, self.state.task(key).spec.max_cost_usd];
-        caps.iter().any(Option::is_some) || budget.executor_tokens.is_some() || budget.run_tokens.is_some()
     }
 
     /// Whether a unit may start while the plan is still arriving.

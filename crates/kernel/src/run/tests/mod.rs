@@ -4,6 +4,7 @@
 
 mod attempts;
 mod batches;
+mod budgets;
 mod bulk;
 mod compaction;
 mod errands;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::budget::home::{Ended, Open, RunMark};
+use crate::budget::{HomeLease, HomeLedger};
 use crate::call::{Answer, Call, CallError, End, ErrorClass, Item, Service, Speaker};
 use crate::catalog::Catalog;
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
@@ -193,6 +195,9 @@ pub struct World {
     passes: HashMap<CallNo, Pass>,
     /// Providers whose account is closed.
     pub closed: BTreeSet<String>,
+    /// What all runs of the home spent.
+    pub home: HomeLedger,
+    leases: u64,
     pub most_in_flight: u32,
     in_flight: u32,
     queue: BinaryHeap<Reverse<(Due, usize)>>,
@@ -323,6 +328,8 @@ impl World {
             account: None,
             passes: HashMap::new(),
             closed: BTreeSet::new(),
+            home: HomeLedger::default(),
+            leases: 0,
             most_in_flight: 0,
             in_flight: 0,
             queue: BinaryHeap::new(),
@@ -494,13 +501,19 @@ impl World {
                     }
                 };
                 if prepared.call.service == Service::Batch {
-                    if let Some(no) = self.run.begin_call(&prepared, None, self.now) {
+                    let Ok(lease) = self.lease(&prepared) else { continue };
+                    if let Some(no) = self.run.begin_call(&prepared, lease, self.now) {
                         self.calls.push((no, prepared.caller.clone(), prepared.tier.clone(), prepared.call.clone()));
                         self.lines.insert(no, prepared);
                     }
                     continue;
                 }
-                match self.run.begin_call(&prepared, None, self.now) {
+                let Ok(lease) = self.lease(&prepared) else {
+                    self.in_flight -= 1;
+                    self.leave(pass, Passed::Unsent);
+                    continue;
+                };
+                match self.run.begin_call(&prepared, lease, self.now) {
                     Some(no) => {
                         self.passes.extend(pass.map(|pass| (no, pass)));
                         jobs.push(Err((no, prepared)));
@@ -515,6 +528,7 @@ impl World {
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
         let events = self.run.take_events();
         self.durable.extend(events);
+        self.home.ended(&Ended { calls: self.run.take_spending() });
         if self.dies_at == Some(self.turns) {
             return;
         }
@@ -569,6 +583,28 @@ impl World {
             self.later(at, Fact::Answered { call, answer, ms: Millis(at), first_ms: None, worked: None });
         }
         self.later(ms + 10_000, Fact::BatchOver { batch, end: BatchEnd::Over { status: "completed".to_owned() } });
+    }
+
+    /// A lease of the home, where the run shares a cap; the answer comes at once.
+    fn lease(&mut self, prepared: &Prepared) -> Result<Option<HomeLease>, ()> {
+        let caps = self.run.home_caps();
+        if caps.is_empty() {
+            return Ok(None);
+        }
+        let ask = self.run.ask_home(prepared, self.now).ok_or(())?;
+        if let Err(refused) = self.home.admit(&caps, &ask, self.now) {
+            let caller = prepared.caller.clone();
+            self.run.hear(Fact::HomeRefused { caller, refused }, self.now);
+            return Err(());
+        }
+        let near = self.home.near(&caps, self.now);
+        self.run.hear(Fact::HomeNear(near), self.now);
+        self.leases += 1;
+        let lease = HomeLease { seq: self.leases, n: 0 };
+        let run = RunMark::of(self.run.state().run());
+        self.home.promise(lease, Open { run, at: self.now, most: ask.most });
+        assert!(self.run.may_send(&prepared.caller), "nothing happened meanwhile");
+        Ok(Some(lease))
     }
 
     fn ask(&mut self, no: CallNo, prepared: &Prepared) {
