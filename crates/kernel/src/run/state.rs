@@ -5,6 +5,7 @@
 mod batches;
 mod desk;
 mod files;
+mod storm;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +30,7 @@ use crate::usage::Usage;
 pub use batches::*;
 pub use desk::*;
 pub use files::*;
+pub use storm::Storm;
 pub use waiting::{Waited, Waiting};
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
@@ -237,23 +239,6 @@ impl Starved {
     /// Whether only time makes room: calls that end do not.
     pub(super) fn lasts(&self, now: Timestamp) -> bool {
         matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
-    }
-}
-
-/// Refusals of one account (429, overloaded) with no answer between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Storm {
-    /// The last of them.
-    pub last: Timestamp,
-    /// How often the line waited and was refused again; all calls on the wire at once count as one.
-    pub windows: u32,
-}
-
-impl Storm {
-    /// The storm after a refusal of a call sent at `since`.
-    pub fn after(self, since: Timestamp, refused: Timestamp) -> Self {
-        let again = self.windows == 0 || since > self.last;
-        Self { last: refused, windows: self.windows + u32::from(again) }
     }
 }
 
