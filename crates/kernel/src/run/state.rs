@@ -13,7 +13,6 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
@@ -79,7 +78,7 @@ pub struct State {
     /// The highest call number given out.
     pub last_call: u64,
     /// How long executors' calls take, by tier and model.
-    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
+    pub latencies: BTreeMap<(Tier, ModelRef), super::Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
