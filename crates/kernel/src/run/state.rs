@@ -15,7 +15,6 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use super::hedge::Latencies;
 use crate::budget::{HomeLease, Ledger, Measure, Scope, UsageByTier};
 use crate::call::{ErrorClass, Item, Service};
 use crate::context::{CheckLine, Wanted};
@@ -89,7 +88,7 @@ pub struct State {
     /// The highest batch number given out.
     pub last_batch: u32,
     /// How long executors' calls take, by tier and model.
-    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
+    pub latencies: BTreeMap<(Tier, ModelRef), super::Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
