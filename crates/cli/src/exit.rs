@@ -98,7 +98,7 @@ impl From<brigade_runtime::StartError> for Failure {
     fn from(error: brigade_runtime::StartError) -> Self {
         use brigade_runtime::StartError as E;
         let exit = match error {
-            E::Journal(_) | E::Lock(brigade_journal::LockError::Unreachable { .. }) => Exit::Failed,
+            E::Journal(_) | E::Read(_) | E::Lock(brigade_journal::LockError::Unreachable { .. }) => Exit::Failed,
             E::Lock(_) | E::Load(_) | E::Input(_) | E::Over { .. } => Exit::Usage,
         };
         Self { exit, message: chain(&error) }

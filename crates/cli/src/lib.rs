@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod config;
 pub mod exit;
+mod notify;
 pub mod offline;
 pub mod pricing;
 pub mod screen;

@@ -16,7 +16,9 @@ use brigade_runtime::{Engine, Leave, Shared, StartError};
 use brigade_tools::sandbox::{Profile, Sandbox};
 use tokio::sync::{mpsc, watch};
 
+use crate::config::Notify;
 use crate::exit::{Exit, Failure, chain};
+use crate::notify::Notifier;
 use crate::screen::{Failures, Progress, Results};
 use crate::standing::Standing;
 
@@ -35,6 +37,8 @@ pub struct Output {
     pub ask_to_apply: bool,
     /// What a person should know, one line each.
     pub notices: Vec<String>,
+    /// Who is told when it pauses, goes on by itself, or ends.
+    pub notify: Notify,
 }
 
 /// Opens the engine that is driven.
@@ -61,7 +65,9 @@ pub fn drive(
         let (ended, interrupted, written) = {
             let mut screen = Screen::new(shared, engine.run().state(), output);
             let (ended, ()) = tokio::join!(engine.drive(left.clone()), screen.follow(shown));
-            (ended, *left.borrow() > Leave::No, screen.close())
+            let written = screen.close();
+            screen.notifier.close().await;
+            (ended, *left.borrow() > Leave::No, written)
         };
         signals.abort();
         let exit = match ended {
@@ -120,6 +126,7 @@ struct Screen<'a> {
     json: bool,
     progress: Progress,
     results: Option<Results<'a>>,
+    notifier: Notifier,
 }
 
 impl<'a> Screen<'a> {
@@ -136,7 +143,8 @@ impl<'a> Screen<'a> {
         }
         let rows = !output.json || output.file.is_some();
         let results = rows.then(|| Results::new(shared.home.journal(), state, output.file.as_deref()));
-        Self { id: state.run().clone(), json: output.json, progress, results }
+        let notifier = Notifier::new(state.run(), &output.notify);
+        Self { id: state.run().clone(), json: output.json, progress, results, notifier }
     }
 
     async fn follow(&mut self, mut shown: mpsc::UnboundedReceiver<Recorded>) {
@@ -149,6 +157,7 @@ impl<'a> Screen<'a> {
                 if let Some(results) = &mut self.results {
                     results.saw(&recorded.stamped.event);
                 }
+                self.notifier.saw(&recorded.stamped.event);
                 self.progress.saw(&recorded);
             }
             if let Some(results) = &mut self.results {

@@ -117,6 +117,11 @@ pub fn mcp(config: &Config, env: &Env, workspace: Option<&Path>) -> Result<Mcp, 
 /// As [`models`] and [`open_home`].
 pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<Shared, Failure> {
     let (home, clock) = (open_home(env)?, Clock::start());
+    // One address and one key are one account, whatever the provider is called.
+    let account = |(name, provider): (&String, &config::Provider)| {
+        (name.clone(), format!("{}\n{}", provider.base_url, provider.env_key.as_deref().unwrap_or_default()))
+    };
+    let gates = Gates::shared(&home.dir().join("gates"), config.providers.iter().map(account).collect());
     Ok(Shared {
         mcp,
         models: Arc::new(models(config, env)?),
@@ -124,7 +129,7 @@ pub fn shared(config: &Config, catalog: Catalog, env: &Env, mcp: Mcp) -> Result<
         treasury: Treasury::of(&home, clock),
         home,
         catalog: Arc::new(catalog),
-        gates: Gates::default(),
+        gates,
         clock,
     })
 }

@@ -28,6 +28,8 @@ mod images;
 mod looking;
 #[path = "seeing/prefixes.rs"]
 mod prefixes;
+#[path = "seeing/quota.rs"]
+mod quota;
 #[path = "seeing/rows.rs"]
 mod rows;
 #[path = "seeing/servers.rs"]

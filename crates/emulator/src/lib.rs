@@ -14,6 +14,7 @@ mod chat;
 mod fault;
 mod json;
 mod ledger;
+mod limits;
 mod lookup;
 mod picture;
 mod play;

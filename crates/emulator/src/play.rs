@@ -244,11 +244,13 @@ pub(crate) struct Bill {
     pub(crate) usage: Option<Spent>,
     sent: u64,
     outcome: Option<Outcome>,
+    /// What is held until the answer has gone.
+    pub(crate) slot: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
 impl Bill {
     pub(crate) fn new(ledger: Arc<Ledger>, seq: u64, planned: Outcome, usage: Option<Spent>) -> Self {
-        Self { ledger, seq, planned, usage, sent: 0, outcome: None }
+        Self { ledger, seq, planned, usage, sent: 0, outcome: None, slot: None }
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::catalog::{Catalog, EFFORTS, Model, Pattern};
 use crate::fault::Faults;
+use crate::limits::Limits;
 use crate::lookup::Lookup;
 use crate::rules::{Call, Error, Payload, Pick, Reply, Rule, Rules, UsageScript};
 use file::{OneOrMany, ReplyToml, RuleToml};
@@ -61,6 +62,7 @@ pub struct Scenario {
     pub(crate) catalog: Catalog,
     pub(crate) server: ServerSettings,
     pub(crate) batches: BatchSettings,
+    pub(crate) limits: Limits,
     /// Of the file's text, so that a ledger knows whether its counts belong to this script.
     pub(crate) fingerprint: u64,
 }
@@ -165,6 +167,7 @@ impl Scenario {
             }
         }
 
+        let limits = file.limits.unwrap_or_default().check().map_err(value(1))?;
         let mut models = BTreeMap::new();
         for (name, model) in file.models {
             let line = line_of(model.span().start);
@@ -189,6 +192,7 @@ impl Scenario {
         Ok(Self {
             rules: Rules::new(rules, server_pace),
             catalog,
+            limits,
             server: ServerSettings {
                 api_key: server.api_key,
                 strict: server.strict,

@@ -289,6 +289,9 @@ pub struct CallError {
     pub sent: bool,
     /// The provider's `x-request-id`.
     pub provider_request_id: Option<String>,
+    /// Rate-limit headers, when sent.
+    #[serde(default)]
+    pub limits: Option<Box<RateLimits>>,
 }
 
 impl CallError {
@@ -304,6 +307,7 @@ impl CallError {
             usage: None,
             sent: true,
             provider_request_id: None,
+            limits: None,
         }
     }
 }

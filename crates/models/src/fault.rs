@@ -165,6 +165,7 @@ impl Fault {
             usage: None,
             sent: !refused || origin == Origin::Stream { content: true },
             provider_request_id: None,
+            limits: None,
         }
     }
 }

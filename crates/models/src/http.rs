@@ -179,7 +179,7 @@ impl Http {
         let outcome = self.read(call, &mut response, clock, sink).await;
         match outcome {
             Ok(answer) => Ok(Answer { provider_request_id, limits, ..answer }),
-            Err(error) => Err(CallError { provider_request_id, ..error }),
+            Err(error) => Err(CallError { provider_request_id, limits: limits.map(Box::new), ..error }),
         }
     }
 

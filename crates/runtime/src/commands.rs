@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brigade_journal::{AppendError, Batch, Journal, LockError, ReadError, Ticket, Watch};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
-use brigade_kernel::run::{Fact, Reply, Run, Unit};
+use brigade_kernel::run::{Door, Fact, Reply, Run, Unit};
 use brigade_kernel::units::NanoUsd;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +129,7 @@ pub fn deliver(
             }
             if cancelled {
                 // Nothing is in flight and nothing may start: this only ends it.
-                folded.step(now, &mut |_| false);
+                folded.step(now, &mut |_| Door::Wait);
             }
             record::append(&*journal, &mut folded, version)?;
             Ok(Delivered::Here(Box::new(folded)))

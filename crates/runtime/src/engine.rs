@@ -7,6 +7,8 @@
 //! Nothing is performed and nothing is shown before the events that decided it are durable. The loop itself
 //! never waits for the disk: it goes on deciding while a batch is being written.
 
+mod works;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +19,21 @@ use brigade_kernel::call::{ErrorClass, Service};
 use brigade_kernel::context::Excerpt;
 use brigade_kernel::ids::{ModelRef, RunId, SubtaskId};
 use brigade_kernel::run::{
-    Action, CallNo, Caller, Changed, CompactBy, Earlier, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stamped, Stop,
-    SubtaskStatus, Unit, Work,
+    Action, CallNo, Caller, CompactBy, Event, Fact, Fetched, Prepared, RowRead, Run, RunSummary, Sees, Stop, Unit, Work,
 };
-use brigade_kernel::time::{Millis, Timestamp};
+use brigade_kernel::time::Millis;
 use brigade_models::Model;
 use brigade_tools::mcp::Servers;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts;
 use crate::batches::Travel;
-use crate::claims;
 use crate::clock::Clock;
 use crate::commands::{Command, Inbound};
 use crate::errand::{Agents, Place};
 use crate::failpoint::hit;
-use crate::gates::Gates;
+use crate::gates::{self, Gates, Seat};
 use crate::hands::SharedHands;
 use crate::home::{Home, events_of};
 use crate::input::Rows;
@@ -125,10 +126,11 @@ pub struct Engine {
     answered: mpsc::UnboundedReceiver<(Caller, Answer)>,
     /// Leases of the home that were granted, for calls that are about to be made.
     granted: Vec<(Caller, HomeLease, Amounts)>,
-    /// Models whose gate a call has passed that waits for its lease of the home.
-    asking: HashMap<Caller, Option<ModelRef>>,
+    /// Slots of calls that wait for their lease of the home; what goes by batch has none.
+    asking: HashMap<Caller, Option<gates::Ticket>>,
     commits: VecDeque<Commit>,
-    calls: HashMap<CallNo, (CancellationToken, ModelRef)>,
+    calls: HashMap<CallNo, (CancellationToken, gates::Ticket)>,
+    seat: Seat,
     /// Excerpts of units in hand.
     excerpts: HashMap<Unit, Arc<Vec<Excerpt>>>,
     /// The patch under review.
@@ -171,6 +173,7 @@ impl Engine {
         Self {
             stream: events_of(&id),
             inbound: Inbound::new(id.clone(), run.state().commands),
+            seat: world.gates.seat(),
             run,
             id,
             world,
@@ -208,14 +211,14 @@ impl Engine {
     pub fn hear(&mut self, fact: Fact) {
         hit("before-hearing");
         let now = self.world.clock.now();
-        if let Fact::Answered { call, answer, .. } = &fact
-            && let Some((_, model)) = self.calls.remove(call)
+        if let Fact::Answered { call, answer, ms, first_ms, .. } = &fact
+            && let Some((_, ticket)) = self.calls.remove(call)
         {
             // No room for cheap calls says nothing of the others.
             let flex = self.run.state().calls.get(call).is_some_and(|flight| flight.service == Service::Flex);
             match answer {
-                Err(error) if flex && error.class == ErrorClass::Overloaded => self.world.gates.give_back(&model, now),
-                answer => self.world.gates.leave(&model, answer, now),
+                Err(error) if flex && error.class == ErrorClass::Overloaded => self.seat.give_back(ticket),
+                answer => self.seat.leave(ticket, answer, *ms, *first_ms),
             }
         }
         self.run.hear(fact, now);
@@ -288,8 +291,9 @@ impl Engine {
     fn turn(&mut self) -> bool {
         let now = self.world.clock.now();
         let mut jobs = Vec::new();
-        let gates = self.world.gates.clone();
-        let actions = self.run.step(now, &mut |model| gates.enter(model, now));
+        self.seat.begin(self.run.class());
+        let seat = &mut self.seat;
+        let actions = self.run.step(now, &mut |model| seat.knock(model));
         let more = !actions.is_empty();
         for (caller, lease, most) in std::mem::take(&mut self.granted) {
             self.granted(caller, lease, most, &mut jobs);
@@ -297,13 +301,14 @@ impl Engine {
         for action in actions {
             match action {
                 Action::Call { caller } => {
-                    self.call(caller, None, &mut jobs);
+                    self.call(caller, None, None, &mut jobs);
                 }
                 Action::Batch { .. } => jobs.extend(self.batches.trip(&self.run, action).map(Job::Follow)),
                 Action::Hedge { of, caller, model } => self.ask_again(of, &caller, &model, &mut jobs),
                 action => jobs.push(Job::Do(action)),
             }
         }
+        self.seat.give_back_rest();
         // Cut calls are charged in full: only where nobody wants their answers any more.
         match self.run.state().stop {
             Some(Stop::Cancel) => {
@@ -329,6 +334,7 @@ impl Engine {
         for stamped in events {
             self.version += 1;
             records.push(encode(&stamped, key_of(self.run.state(), &stamped)));
+            remembered.extend(accounts::report_of(&stamped));
             if let Some(ended) = self.forget(&stamped) {
                 match ended.work.sees {
                     Sees::Nothing => remembered.extend(reuse::remember(&self.id, &ended)),
@@ -352,132 +358,14 @@ impl Engine {
         more
     }
 
-    /// Lets go of what belongs to a unit that ended. Returns its work, if it was this run that did it.
-    fn forget(&mut self, stamped: &Stamped) -> Option<Fresh> {
-        let (me, bytes, stands, earlier) = match &stamped.event {
-            Event::AttemptEnded { unit, accepted, .. } => {
-                if *accepted {
-                    self.accepted.insert(unit.clone());
-                    return None;
-                }
-                // What a person takes in spite of its checks is theirs alone; and nobody waits for another try.
-                self.accepted.remove(unit);
-                let me = Some(unit.clone());
-                let work = self.works.get(&me)?.clone();
-                return self.lets_others(&me, &work, None).then_some(Fresh { work, seq: 0, at: stamped.at, bytes: 0, stands: false });
-            }
-            Event::SubtaskEnded { unit, status, output, reused_from, change, .. } => {
-                self.excerpts.remove(unit);
-                let done = *status == SubtaskStatus::Done && (self.accepted.remove(unit) || reused_from.is_some());
-                let run = reused_from.clone().unwrap_or_else(|| self.id.clone());
-                let (output, change) = (output.clone(), change.clone());
-                let bytes = output.len();
-                let earlier = done.then(|| Earlier::Result { run, output, change, changed: Changed::default() });
-                (Some(unit.clone()), bytes, done && reused_from.is_none(), earlier)
-            }
-            Event::Reviewed { review, reused_from, .. } => {
-                let stands = reused_from.is_none() && Earlier::of_review(self.id.clone(), review.clone()).is_some();
-                (None, review.final_output.len(), stands, None)
-            }
-            Event::ReviewFailed { .. } => (None, 0, false, None),
-            // Reviewed anew.
-            Event::PatchStored { .. } => {
-                self.diff = None;
-                return None;
-            }
-            _ => return None,
-        };
-        let work = self.works.remove(&me)?;
-        let taken =
-            matches!(&stamped.event, Event::SubtaskEnded { reused_from: Some(_), .. } | Event::Reviewed { reused_from: Some(_), .. });
-        self.lets_others(&me, &work, earlier);
-        (!taken).then_some(Fresh { work, seq: self.version, at: stamped.at, bytes: bytes as u64, stands })
-    }
-
-    /// Whoever waits for some work in this run gets its result, or one of them its turn. `true`: it was being done.
-    fn lets_others(&mut self, me: &Option<Unit>, work: &Work, earlier: Option<Earlier>) -> bool {
-        let Some((doer, waiting)) = self.doing.get_mut(work) else { return false };
-        waiting.retain(|caller| who(caller) != *me);
-        if doer != me && earlier.is_none() {
-            return false;
-        }
-        let told: Vec<Caller> = if earlier.is_some() { waiting.drain(..).collect() } else { waiting.pop_front().into_iter().collect() };
-        let next = told.first().filter(|_| earlier.is_none()).map(who);
-        match next {
-            Some(next) => {
-                // It looks once more, in its own name.
-                self.works.remove(&next);
-                if let Some((doer, _)) = self.doing.get_mut(work) {
-                    *doer = next;
-                }
-            }
-            None => drop(self.doing.remove(work)),
-        }
-        for caller in told {
-            // The receiver is this engine.
-            let _ = self.facts.send(Fact::LookedUp { caller, earlier: earlier.clone() });
-        }
-        true
-    }
-
-    /// Keeps the results at hand, unless some are being kept: then these are next.
-    fn keep(&mut self) {
-        if !self.fresh.is_empty() && self.keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let fresh = std::mem::take(&mut self.fresh);
-            self.keeping = Some(tokio::spawn(reuse::keep(self.world.clone(), self.id.clone(), fresh)));
-        }
-    }
-
-    async fn keep_all(&mut self) {
-        while !self.fresh.is_empty() || self.keeping.is_some() {
-            if let Some(keeping) = self.keeping.take() {
-                // It ends by itself, and panics for nobody.
-                let _ = keeping.await;
-            }
-            self.keep();
-        }
-        claims::tidy(&self.world.home, &self.id);
-    }
-
-    /// Looks for equal work before a call begins some. `true`: the call is not to be made now.
-    fn looks(&mut self, caller: &Caller, prepared: &Prepared, jobs: &mut Vec<Job>) -> bool {
-        let Some(work) = self.run.work_of(prepared) else { return false };
-        let me = who(caller);
-        if self.works.get(&me) == Some(&work) {
-            return false; // there was none
-        }
-        self.works.insert(me.clone(), work.clone());
-        let form = prepared.call.format.as_ref().map(|format| format.schema.clone()).filter(|_| work.kind != "review");
-        if work.sees == Sees::Nothing
-            && let Some(earlier) = reuse::recall(&*self.world.journal, &work, form.as_ref())
-        {
-            self.run.look(caller);
-            self.run.hear(Fact::LookedUp { caller: caller.clone(), earlier: Some(earlier) }, self.world.clock.now());
-            return true;
-        }
-        let may_wait = self.run.may_wait(caller);
-        self.run.look(caller);
-        if let Some((doer, waiting)) = self.doing.get_mut(&work).filter(|_| may_wait)
-            && *doer != me
-        {
-            waiting.push_back(caller.clone());
-            return true;
-        }
-        self.doing.entry(work.clone()).or_insert_with(|| (me, VecDeque::new()));
-        let most = self.run.state().start().policy.limits.call.total;
-        let patience = if may_wait { Duration::from(most) } else { Duration::ZERO };
-        jobs.push(Job::Look { caller: caller.clone(), work, form, patience });
-        true
-    }
-
     /// The treasury has answered. What was granted is used in the next turn.
     fn answered(&mut self, caller: Caller, answer: Answer) -> Result<(), EngineError> {
         match answer {
             Answer::Granted(lease, most) => self.granted.push((caller, lease, most)),
             Answer::Refused(refused) => {
                 let now = self.world.clock.now();
-                let slot = self.asking.remove(&caller).flatten();
-                self.give_back(slot, now);
+                let ticket = self.asking.remove(&caller).flatten();
+                self.give_back(ticket);
                 self.run.hear(Fact::HomeRefused { caller, refused }, now);
             }
             Answer::Failed(error) => return Err(EngineError::Treasury(error)),
@@ -488,11 +376,11 @@ impl Engine {
     /// Makes the call whose lease was granted, if it is still wanted.
     fn granted(&mut self, caller: Caller, lease: HomeLease, most: Amounts, jobs: &mut Vec<Job>) {
         let used = match self.asking.remove(&caller) {
-            Some(slot) if !self.run.may_send(&caller) => {
-                self.give_back(slot, self.world.clock.now());
+            Some(ticket) if !self.run.may_send(&caller) => {
+                self.give_back(ticket);
                 false
             }
-            _ => self.call(caller, Some((lease, most)), jobs),
+            ticket => self.call(caller, Some((lease, most)), ticket.flatten(), jobs),
         };
         if !used {
             self.world.treasury.give_back(lease);
@@ -500,75 +388,93 @@ impl Engine {
     }
 
     /// Makes a job of a call, or a fact where the answer is at hand. Whether it was begun.
-    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+    fn call(&mut self, caller: Caller, lease: Option<(HomeLease, Amounts)>, ticket: Option<gates::Ticket>, jobs: &mut Vec<Job>) -> bool {
         let now = self.world.clock.now();
         let fetched = self.fetched(&caller);
         let prepared = match self.run.prepare(&caller, &fetched) {
             Ok(prepared) => prepared,
             Err(refusal) => {
+                ticket.into_iter().for_each(|ticket| self.seat.give_back(ticket));
                 self.run.cannot_call(refusal.to_string(), now);
                 return false;
             }
         };
-        if self.looks(&caller, &prepared, jobs) {
-            self.give_back(slot_of(&prepared), now);
+        // What goes into a batch passed no gate.
+        let travels = prepared.call.service == Service::Batch;
+        let ticket = if travels { ticket } else { ticket.or_else(|| self.seat.claim(&prepared.call.model)) };
+        if ticket.is_none() && !travels {
             return false;
         }
-        self.begin(prepared, lease, jobs)
+        if self.looks(&caller, &prepared, jobs) {
+            self.give_back(ticket);
+            return false;
+        }
+        self.begin(prepared, lease, ticket, jobs)
     }
 
     /// Makes a job of the second request for a slow call.
     fn ask_again(&mut self, of: CallNo, caller: &Caller, model: &ModelRef, jobs: &mut Vec<Job>) {
         let fetched = self.fetched(caller);
+        let Some(ticket) = self.seat.claim(model) else { return };
         match self.run.prepare_hedge(of, caller, model, &fetched) {
             Ok(prepared) => {
-                self.begin(prepared, None, jobs);
+                self.begin(prepared, None, Some(ticket), jobs);
             }
             // The other model may not be called: the first request stands alone.
-            Err(_) => self.world.gates.give_back(model, self.world.clock.now()),
+            Err(_) => self.seat.give_back(ticket),
         }
     }
 
     /// Begins a call. Where runs share a cap it needs a lease of the home, and asks for one that covers it.
-    fn begin(&mut self, prepared: Prepared, lease: Option<(HomeLease, Amounts)>, jobs: &mut Vec<Job>) -> bool {
+    fn begin(
+        &mut self,
+        prepared: Prepared,
+        lease: Option<(HomeLease, Amounts)>,
+        mut ticket: Option<gates::Ticket>,
+        jobs: &mut Vec<Job>,
+    ) -> bool {
         let now = self.world.clock.now();
         let (caller, model) = (prepared.caller.clone(), prepared.call.model.clone());
-        let slot = slot_of(&prepared);
         let agent = self.world.agents.get(model.provider()).cloned();
         let answerer = match agent {
             Some(agent) => Some(Answerer::Agent(agent, Place::of(&caller, self.run.state()))),
             None => self.world.models.get(model.provider()).cloned().map(Answerer::Model),
         };
         let Some(answerer) = answerer else {
-            self.give_back(slot, now);
+            self.give_back(ticket);
             let why = format!("no provider is called {:?}: configure [providers.{}]", model.provider(), model.provider());
             self.run.cannot_call(why, now);
             return false;
         };
+        if ticket.as_mut().is_some_and(|ticket| !self.seat.weigh(ticket, prepared.tokens())) {
+            self.give_back(ticket);
+            self.run.put_off(&caller);
+            return false;
+        }
         let caps = self.run.home_caps();
         if !caps.is_empty() && !lease.is_some_and(|(_, most)| most.covers(&prepared.ask.amounts())) {
             match self.run.ask_home(&prepared, now) {
                 Some(ask) => {
-                    self.asking.insert(caller.clone(), slot);
+                    self.asking.insert(caller.clone(), ticket);
                     self.world.treasury.ask(Asked { run: self.id.clone(), caller, caps, ask, answer: self.answers.clone() });
                 }
-                None => self.give_back(slot, now),
+                None => self.give_back(ticket),
             }
             return false;
         }
         let Some(no) = self.run.begin_call(&prepared, lease.map(|(lease, _)| lease), now) else {
-            self.give_back(slot, now);
+            self.give_back(ticket);
             return false;
         };
-        if slot.is_none() {
+        let Some(ticket) = ticket else {
             if let Err(error) = self.batches.join(no, &prepared.call, &self.world.models) {
                 let answer = Err(error);
                 self.run.hear(Fact::Answered { call: no, answer, ms: Millis(0), first_ms: None, worked: None }, now);
             }
             return true;
-        }
+        };
         let cancel = CancellationToken::new();
-        self.calls.insert(no, (cancel.clone(), model));
+        self.calls.insert(no, (cancel.clone(), ticket));
         let how = match caller {
             Caller::Planner => Way::Streamed,
             Caller::Compactor { by: CompactBy::Endpoint } => Way::Condensed,
@@ -580,9 +486,9 @@ impl Engine {
     }
 
     /// Gives back the slot of a call that is not made, if it passed a gate.
-    fn give_back(&self, slot: Option<ModelRef>, now: Timestamp) {
-        if let Some(model) = slot {
-            self.world.gates.give_back(&model, now);
+    fn give_back(&mut self, ticket: Option<gates::Ticket>) {
+        if let Some(ticket) = ticket {
+            self.seat.give_back(ticket);
         }
     }
 
@@ -704,28 +610,9 @@ impl Engine {
 
     fn wake(&self) -> Duration {
         let now = self.world.clock.now();
-        let at = [self.run.wakes_at(), self.world.gates.opens_at()].into_iter().flatten().filter(|at| *at > now).min();
-        let due = self.run.wakes_at().is_some_and(|at| at <= now);
-        match at {
-            Some(at) => Duration::from(at - now),
-            // Due already, and the gate is the reason it has not happened.
-            None if due => Duration::from_millis(20),
-            None => Duration::MAX,
-        }
+        let due = self.run.wakes_at().filter(|at| *at > now).map(|at| Duration::from(at - now));
+        [due, self.seat.wakes_in()].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
-}
-
-/// The unit a caller works for; `None` is the flagship.
-fn who(caller: &Caller) -> Option<Unit> {
-    match caller {
-        Caller::Executor { unit, .. } => Some(unit.clone()),
-        _ => None,
-    }
-}
-
-/// The account whose gate a call passed: what goes into a batch passed none.
-fn slot_of(prepared: &Prepared) -> Option<ModelRef> {
-    Some(prepared.call.model.clone()).filter(|_| prepared.call.service != Service::Batch)
 }
 
 async fn next(commits: &mut VecDeque<Commit>) -> Result<brigade_journal::Appended, AppendError> {

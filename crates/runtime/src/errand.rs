@@ -58,8 +58,8 @@ impl Hands {
             let _ = std::fs::create_dir_all(above);
         }
         let errand = agent::Errand { call, view: view.clone(), writable: place.from.is_some(), private_dir };
-        let agent::Done { answer, deeds } = agent.run(&errand).await;
-        let mut work = Handiwork { tree: None, changed: None, deeds };
+        let agent::Done { answer, deeds, quota } = agent.run(&errand).await;
+        let mut work = Handiwork { tree: None, changed: None, deeds, quota };
         if let Some(name) = [DESK, BESIDE_DESK].into_iter().find(|name| *name == place.view) {
             self.forget_named(name).await;
         }

@@ -3,6 +3,7 @@
 //! It decides nothing: when a `match` here would choose a run's future, it belongs in `kernel`.
 //! Read first: [`engine`], then [`perform`].
 
+pub mod accounts;
 mod batches;
 mod claims;
 pub mod clock;

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use brigade_journal::{AppendError, Batch, Blob, LockError};
+use brigade_journal::{AppendError, Batch, Blob, LockError, ReadError};
 use brigade_kernel::catalog::Catalog;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::image::Pictures;
@@ -20,7 +20,7 @@ use crate::hands::Hands;
 use crate::home::{Home, events_of};
 use crate::input::{self, InputError};
 use crate::record::{self, LoadError, Recorded};
-use crate::{Clock, Mcp, Treasury, commands, failpoint};
+use crate::{Clock, Mcp, Treasury, accounts, commands, failpoint};
 
 /// Why a run could not be begun or taken up.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum StartError {
     /// The journal takes nothing.
     #[error(transparent)]
     Journal(#[from] AppendError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// It is over.
     #[error("run {run} is over: {how}")]
     Over {
@@ -125,10 +128,23 @@ impl Shared {
         run.compacts_at(self.compacting());
         run.start(start, self.clock.now());
         let mut engine = Engine::new(run, 0, world, lock, show);
+        for fact in self.told()? {
+            engine.hear(fact);
+        }
         if let Some(plan) = plan {
             engine.hear(plan);
         }
         Ok(engine)
+    }
+
+    /// What accounts of agents told earlier runs of their quota.
+    fn told(&self) -> Result<Vec<Fact>, ReadError> {
+        if self.agents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let latest = accounts::latest(&*self.home.journal())?.into_values();
+        let of_agents = latest.filter(|report| self.agents.contains_key(&report.provider));
+        Ok(of_agents.map(|report| Fact::QuotaKnown { provider: report.provider, windows: report.windows, at: report.at }).collect())
     }
 
     /// Takes a run up again. `policy`: today's configuration, pinned from here on.

@@ -235,6 +235,7 @@ impl Inner {
         loop {
             let book = self.current(held)?;
             let now = self.clock.now();
+            book.ledger.seen(now);
             let seq = book.next_lease();
             let mut record = Promised { at: now, calls: Vec::new() };
             let mut answers = Vec::with_capacity(asks.len());

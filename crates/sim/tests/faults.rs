@@ -4,6 +4,8 @@
 mod bench;
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/gate.rs"]
+mod gate;
 #[path = "faults/hostile.rs"]
 mod hostile;
 #[path = "faults/plans.rs"]

@@ -15,6 +15,7 @@ mod files;
 pub mod gate;
 pub mod instructions;
 pub mod mcp;
+pub mod notify;
 pub mod output;
 pub mod patch;
 mod picture;

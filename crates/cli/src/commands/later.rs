@@ -8,9 +8,9 @@ use clap::CommandFactory as _;
 use crate::exit::Failure;
 
 /// Said below the help.
-pub const HELP: &str = "Not supported yet: top, quota, report, route, eval, shadow, export, serve, worker, mcp-server";
+pub const HELP: &str = "Not supported yet: top, report, route, eval, shadow, export, serve, worker, mcp-server";
 
-const NAMES: [&str; 10] = ["top", "quota", "report", "route", "eval", "shadow", "export", "serve", "worker", "mcp-server"];
+const NAMES: [&str; 9] = ["top", "report", "route", "eval", "shadow", "export", "serve", "worker", "mcp-server"];
 
 /// What is said to a verb that is none, or none yet.
 pub fn refuse(words: &[OsString]) -> Failure {

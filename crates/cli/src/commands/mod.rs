@@ -20,6 +20,7 @@ pub mod models;
 pub mod plan;
 pub mod prune;
 pub mod ps;
+pub mod quota;
 pub mod resume;
 pub mod retry;
 pub mod run;
@@ -75,6 +76,8 @@ pub enum Verb {
     Plan(plan::Args),
     /// Play a plan through on a virtual clock
     Simulate(simulate::Args),
+    /// Show what is left of every quota window
+    Quota(quota::Args),
     /// Serve a scripted model API
     Emulate(emulate::Args),
     /// Decode a recorded answer of a model API
@@ -125,6 +128,7 @@ impl Verb {
             Self::Cache(args) => cache::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Simulate(args) => simulate::run(&args),
+            Self::Quota(args) => quota::run(&args),
             Self::Emulate(args) => emulate::run(&args),
             Self::Decode(args) => decode::run(&args),
             Self::Tool(args) => tool::run(&args),

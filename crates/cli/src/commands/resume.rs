@@ -30,6 +30,9 @@ pub struct How {
     /// Raise (or lower) the run's cap to this
     #[arg(long, value_name = "USD")]
     max_budget_usd: Option<String>,
+    /// Sit out a quota window: go on by itself when it opens
+    #[arg(long)]
+    wait: bool,
     /// One event per line on standard output
     #[arg(long)]
     json: bool,
@@ -82,6 +85,9 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
         }
         None => None,
     };
+    if how.wait {
+        facts.insert(0, Fact::WaitAsked);
+    }
     let workspace = std::path::PathBuf::from(&start.workspace);
     let (mut config, catalog) = wiring::configure(&flags, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     if let Some(example) = &example {
@@ -97,8 +103,10 @@ pub fn go_on(id: &RunId, how: &How, mut facts: Vec<Fact>) -> Result<Exit, Failur
     config.policy.service.fast = start.policy.service.fast;
     let policy = config.policy.clone();
     let notices = config.notices.clone();
+    let notify = config.notify.clone();
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let shared = wiring::shared(&config, catalog, &env, mcp)?;
-    let output = Output { json: how.json, quiet: how.quiet, verbose: how.verbose, file: how.output.clone(), ask_to_apply: false, notices };
+    let output =
+        Output { json: how.json, quiet: how.quiet, verbose: how.verbose, file: how.output.clone(), ask_to_apply: false, notices, notify };
     session::drive(&shared, |show| shared.resume(id, Some(policy), facts, show), &output)
 }

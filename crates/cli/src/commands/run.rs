@@ -53,7 +53,7 @@ pub struct Args {
     /// What becomes of the verified patch [default: ask on a terminal, never otherwise]
     #[arg(long, value_name = "MODE", value_parser = ["auto", "ask", "never", "branch"])]
     apply: Option<String>,
-    /// Sit out a quota window
+    /// Sit out a quota window: go on by itself when it opens
     #[arg(long)]
     wait: bool,
     /// Plan and price, run nothing; with --plan no model is asked and no key is needed
@@ -88,7 +88,7 @@ pub struct Args {
 impl Args {
     /// Flags whose machinery is not there yet refuse by name.
     fn refuse_what_is_missing(&self) -> Result<(), Failure> {
-        let missing = [(self.wait, "--wait"), (self.engine == "restate", "--engine restate")];
+        let missing = [(self.engine == "restate", "--engine restate")];
         if let Some((_, name)) = missing.into_iter().find(|(asked, _)| *asked) {
             return Err(Failure::usage(format!("not supported yet: {name}")));
         }
@@ -132,6 +132,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         example.capture(&mut config, &mut env);
     }
     config.policy.service.fast = args.fast;
+    let notify = config.notify.clone();
 
     let mcp = wiring::mcp(&config, &env, Some(&workspace).filter(|_| example.is_none()).map(|p| &**p))?;
     let plan = match &args.plan {
@@ -193,6 +194,7 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         continues,
         offline: example.as_ref().map(|e| e.name.clone()),
         reuse: !args.no_cache,
+        wait: args.wait,
     };
     if args.dry_run {
         let how = ask::How { output: args.output.as_deref(), json: args.json, dry_run: true };
@@ -208,8 +210,15 @@ pub fn run(mut args: Args) -> Result<Exit, Failure> {
         subtasks: plan.subtasks,
         warnings,
     });
-    let output =
-        Output { json: args.json, quiet: args.quiet, verbose: args.verbose, file: args.output, ask_to_apply: apply == "ask", notices };
+    let output = Output {
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        file: args.output,
+        ask_to_apply: apply == "ask",
+        notices,
+        notify,
+    };
     session::drive(&shared, |show| shared.begin(start, &pictures, fact, show), &output)
 }
 

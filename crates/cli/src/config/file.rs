@@ -85,7 +85,8 @@ impl Reader<'_> {
 
 /// An empty `[limits]` says nothing; an empty `[quota]` or `[tiers.big]` means something we would ignore.
 fn is_section(key: &str) -> bool {
-    !key.contains('.') && (matches!(key, "providers" | "mcp_servers") || KEYS.iter().any(|known| known.name.split('.').next() == Some(key)))
+    !key.contains('.')
+        && (matches!(key, "providers" | "mcp_servers" | "notify") || KEYS.iter().any(|known| known.name.split('.').next() == Some(key)))
 }
 
 fn scalar(value: &Spanned<DeValue<'_>>) -> Option<String> {

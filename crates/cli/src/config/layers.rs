@@ -8,10 +8,10 @@ use brigade_kernel::policy::{BudgetPolicy, Fault, Rung, Setting, Settings};
 
 use super::agents::{Effect, Ground, Line};
 use super::repository::{Repository, about};
-use super::{Config, ConfigError, ConfigErrors, File, Origin, Sources, env, file, provider};
+use super::{Config, ConfigError, ConfigErrors, File, Notify, Origin, Sources, env, file, provider};
 
 /// What a workspace may never set, whoever trusts it.
-const NEVER: [&str; 7] = ["providers", "trust", "models", "grants", "mcp_servers", "telemetry", "service"];
+const NEVER: [&str; 8] = ["providers", "trust", "models", "grants", "mcp_servers", "notify", "telemetry", "service"];
 
 type Prompts<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 
@@ -91,6 +91,7 @@ fn lay(sources: &Sources<'_>, prompt: Prompts<'_>, own: Option<&Own<'_>>) -> Res
         settings: Settings::default(),
         providers: provider::built_in(),
         servers: BTreeMap::new(),
+        notify: Notify::default(),
         origins: BTreeMap::new(),
         errors: Vec::new(),
     };
@@ -100,6 +101,7 @@ fn lay(sources: &Sources<'_>, prompt: Prompts<'_>, own: Option<&Own<'_>>) -> Res
             match entry.key.split_once('.').map_or(entry.key.as_str(), |(section, _)| section) {
                 "models" => models_in = Some(home.clone()),
                 "mcp_servers" => layers.server(&entry.key, &entry.value, entry.origin),
+                "notify" => layers.told(&entry.key, &entry.value, entry.origin),
                 _ => layers.set(&entry.key, &entry.value, entry.origin, true),
             }
         }
@@ -131,6 +133,7 @@ struct Layers<'a> {
     settings: Settings,
     providers: BTreeMap<String, provider::Draft>,
     servers: BTreeMap<String, brigade_tools::mcp::Draft>,
+    notify: Notify,
     origins: BTreeMap<String, Origin>,
     errors: Vec<ConfigError>,
 }
@@ -156,6 +159,14 @@ impl Layers<'_> {
             None => Err(format!("{key} is empty: give command or url")),
         };
         match taken {
+            Ok(()) => drop(self.origins.insert(key.to_owned(), origin)),
+            Err(message) => self.refuse(origin, message),
+        }
+    }
+
+    /// `notify.FIELD`, from the home's file only: it names a program.
+    fn told(&mut self, key: &str, value: &Setting, origin: Origin) {
+        match self.notify.set(key.strip_prefix("notify.").unwrap_or_default(), value) {
             Ok(()) => drop(self.origins.insert(key.to_owned(), origin)),
             Err(message) => self.refuse(origin, message),
         }
@@ -213,6 +224,8 @@ impl Layers<'_> {
     fn set(&mut self, key: &str, value: &Setting, origin: Origin, from_file: bool) {
         let taken = if key == "mcp_servers" || key.starts_with("mcp_servers.") {
             Err(format!("{key}: MCP servers are set in the config.toml of BRIGADE_HOME only"))
+        } else if key == "notify" || key.starts_with("notify.") {
+            Err(format!("{key}: notifications are set in the config.toml of BRIGADE_HOME only"))
         } else if let Some(rest) = key.strip_prefix("providers.") {
             provider::set(&mut self.providers, rest, value).map(|()| key.to_owned())
         } else if key.starts_with("prompts.") && matches!(value, Setting::Text(_)) {
@@ -318,6 +331,7 @@ impl Layers<'_> {
             providers,
             agents,
             mcp_servers,
+            notify: self.notify,
             models_in,
             notices,
             repository: Repository::default(),

@@ -19,6 +19,7 @@ pub mod agents;
 mod env;
 mod file;
 mod layers;
+mod notify;
 mod origin;
 mod provider;
 pub mod repository;
@@ -37,6 +38,7 @@ use brigade_kernel::time::Timestamp;
 use brigade_tools::agent::AgentConfig;
 use brigade_tools::mcp::ServerConfig;
 pub use layers::resolve;
+pub use notify::Notify;
 pub use origin::{ConfigError, ConfigErrors, Origin};
 pub use provider::{Dialect, Provider};
 pub use repository::Repository;
@@ -97,6 +99,8 @@ pub struct Config {
     pub agents: BTreeMap<String, AgentConfig>,
     /// MCP servers of the home's file.
     pub mcp_servers: BTreeMap<String, ServerConfig>,
+    /// Who is told when a run pauses, goes on by itself, or ends.
+    pub notify: Notify,
     /// The home's file, when it has a `[models]` table: the catalog reads that itself.
     pub models_in: Option<File>,
     /// What a person should know, one line each.
@@ -151,6 +155,9 @@ impl Config {
             let field = self.origins.keys().find(|other| other.strip_prefix(&key).is_some_and(|rest| rest.starts_with('.')));
             let origin = field.map_or_else(|| Origin::Default.to_string(), |field| self.origin(field).to_string());
             rows.push(Row { origin, key, value: server.line() });
+        }
+        for (key, value) in self.notify.entries() {
+            rows.push(Row { origin: self.origin(key).to_string(), key: key.to_owned(), value });
         }
         for (key, value) in self.policy.entries() {
             let is_text = ["prompts.", "additions."].iter().any(|texts| key.starts_with(texts));

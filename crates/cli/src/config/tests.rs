@@ -183,6 +183,24 @@ fn a_workspace_narrows_a_quota_and_does_not_widen_it() {
 }
 
 #[test]
+fn who_is_told_is_the_homes_to_say() {
+    let config = at_home("[notify]\ncommand = [\"tell-me\", \"{title}\", \"{body}\"]\ndesktop = true\n").unwrap();
+    assert_eq!((config.notify.command.unwrap().len(), config.notify.desktop), (3, true));
+    let said = faults("[notify]\ncommand = \"notify-send {title}\"\ndesktop = \"maybe\"\nsound = true\n");
+    for words in [
+        "home/config.toml:2: notify.command",
+        "use a list of 1 to 64 words",
+        "home/config.toml:3: notify.desktop",
+        "home/config.toml:4: unknown key notify.sound",
+    ] {
+        assert!(said.contains(words), "{words}\n---\n{said}");
+    }
+    let said =
+        in_workspace(&[(".brigade/config.toml", "[notify]\ncommand = [\"evil\"]\n")], &[".brigade/config.toml"]).unwrap_err().to_string();
+    assert!(said.contains("a workspace may not set notify"), "{said}");
+}
+
+#[test]
 fn a_workspaces_prompts_are_trusted_one_by_one() {
     let files = [(".brigade/config.toml", "[prompts]\nplanner = \"prompts/plan.md\"\n"), (".brigade/prompts/plan.md", "Plan well.")];
     let said = in_workspace(&files, &[".brigade/config.toml"]).unwrap_err().to_string();

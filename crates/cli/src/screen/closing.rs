@@ -6,9 +6,10 @@ use brigade_kernel::budget::Scope;
 use brigade_kernel::call::ErrorClass;
 use brigade_kernel::ids::RunId;
 use brigade_kernel::run::{Run, RunStatus, RunSummary, State};
+use brigade_kernel::time::Timestamp;
 use brigade_kernel::view::cost::Bill;
-use brigade_kernel::view::count;
 use brigade_kernel::view::worth::Worth;
+use brigade_kernel::view::{count, rfc3339};
 use brigade_tools::escape_for_screen;
 
 use super::columns::{Column, Table};
@@ -122,7 +123,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
         RunStatus::Completed => format!("look closer: brigade show {id}"),
         RunStatus::NeedsPerson => format!("{}: brigade inbox, brigade answer, then brigade resume {id}", summary.output),
         RunStatus::BudgetReached => format!("budget reached ({}): {}", summary.output, after_budget(id, summary.short_of.as_ref())),
-        RunStatus::QuotaParked => format!("parked ({}): brigade resume {id}", summary.output),
+        RunStatus::QuotaParked => match summary.retry_at {
+            Some(at) => {
+                format!("parked until {} ({}): brigade resume {id} then, or brigade resume {id} --wait now", instant(at), summary.output)
+            }
+            None => format!("parked ({}): brigade resume {id} later, or brigade resume {id} --wait now", summary.output),
+        },
         RunStatus::Cancelled => format!("{}: brigade resume {id}", summary.output),
         RunStatus::Failed => match summary.error.map(remedy) {
             Some(remedy) => format!("stopped: {}\n{remedy}brigade resume {id}", summary.output),
@@ -132,6 +138,12 @@ pub fn next(id: &RunId, summary: &RunSummary) -> String {
     format!("{}\n", escape_for_screen(&next))
 }
 
+/// An instant for people, to the second, in UTC.
+pub fn instant(at: Timestamp) -> String {
+    let text = rfc3339(at);
+    text.split_once('.').map_or(text.clone(), |(to_the_second, _)| format!("{}Z", to_the_second.replace('T', " ")))
+}
+
 /// What a person can do about a cap.
 fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
     let raise = |key: &str| format!("raise {key} in the configuration, then brigade resume {id}");
@@ -139,6 +151,7 @@ fn after_budget(id: &RunId, scope: Option<&Scope>) -> String {
         Some(Scope::Day) => {
             format!("it starts anew at 00:00 UTC; go on then with brigade resume {id}, or {}", raise("budget.day_usd or budget.day_tokens"))
         }
+        Some(Scope::Window { .. }) => raise("the units of that window in [quota]"),
         Some(Scope::Home) => raise("budget.home_usd"),
         Some(Scope::Role(role)) => raise(&format!("budget.{role}_tokens or budget.{role}_usd")),
         _ => format!("brigade resume {id} --max-budget-usd X"),

@@ -11,7 +11,7 @@ mod results;
 mod say;
 pub mod seen;
 
-pub use closing::{closing, next};
+pub use closing::{closing, instant, next};
 pub use columns::{Column, Table, cut, one_line, span};
 pub use failures::Failures;
 pub use preview::preview;

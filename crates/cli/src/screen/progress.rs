@@ -258,6 +258,13 @@ impl Progress {
             Event::Told { text } => self.line("told", "33", text),
             Event::CapRaised { run_usd } => self.line("budget", "2", &format!("at most {run_usd} from here on")),
             Event::Cancelling {} => self.line("cancel", "33", "ending what is under way"),
+            Event::QuotaParked { window, until, message, waits, .. } => {
+                let until = until.map_or_else(String::new, |at| format!(" until {}", super::closing::instant(at)));
+                self.line(if *waits { "waits" } else { "parked" }, "33", &format!("{window}{until}: {message}"));
+            }
+            Event::QuotaResumed { window } => self.line("goes on", "33", &format!("{window} has room again")),
+            // Said with the parking that follows.
+            Event::Halted { class: Some(ErrorClass::RateLimited | ErrorClass::Overloaded), .. } => {}
             Event::Halted { message, .. } => self.line("halted", "31", message),
             Event::RunPaused(summary) | Event::RunEnded(summary) if self.record => {
                 let word = serde_json::to_value(summary.status).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -200,3 +200,22 @@ fn sleeps(process: &std::path::Path, words: &str) -> bool {
     let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
     line.starts_with(b"sh\0-c\0sleep 600") && String::from_utf8_lossy(&line).contains(words)
 }
+
+#[test]
+fn an_account_that_reports_its_window_nearly_used_up_gets_no_further_errand() {
+    let script = r#"printf '{"type":"quota","windows":[{"minutes":10080,"used_percent":12,"resets_at":4000000000},{"minutes":300,"used_percent":99.6,"resets_at":3999999000}]}\n'; say fine"#;
+    let stage = stage(script, "");
+    let two = "[[subtasks]]\nid = \"one\"\ntype = \"extract\"\ndescription = \"say it\"\n[[subtasks]]\nid = \"two\"\ntype = \"extract\"\ndescription = \"say it after {{one.output}}\"\n";
+    let lines = stage.run(two, &["--json"]).exits(5).lines();
+    let reported = lines.iter().find(|line| line["type"] == "quota.reported").unwrap();
+    assert_eq!((&reported["provider"], &reported["windows"][1]["minutes"]), (&"mine".into(), &300.into()));
+    let parked = lines.iter().find(|line| line["type"] == "quota.parked").unwrap();
+    assert_eq!((&parked["window"], &parked["until"]), (&"mine 5h".into(), &"2096-10-02T06:50:00.000Z".into()));
+    // Another run of the home knows it before its first errand.
+    let lines = stage.run(two, &["--json", "--no-cache"]).exits(5).lines();
+    assert!(!lines.iter().any(|line| line["type"] == "attempt.started"), "{lines:?}");
+    let quota = stage.brigade(&["quota", "--json"]).exits(0).lines().remove(0);
+    assert_eq!((&quota["windows"], &quota["accounts"][0]["provider"]), (&serde_json::json!([]), &"mine".into()));
+    assert_eq!(quota["accounts"][0]["windows"][1]["used_percent"], 99.6);
+    stage.brigade(&["quota"]).exits(0).says(&["mine", "5h", "99.6 %", "7d", "ago"]);
+}

@@ -62,7 +62,7 @@ reply = { calls = [{ name = "exec_command", arguments = { cmd = "grep -rl helo s
 
 [[rule]]
 match = { model = "gpt-5.4-mini", contains = ["Write hello", "result of find", "src/greeting.txt"], tool_result = "exited with code 0" }
-reply = { text = "helo is hello" }
+reply = { text = "helo is hello", headers = { x-codex-primary-used-percent = "7", x-codex-primary-window-minutes = "10080", x-codex-primary-reset-at = "4000000000", x-codex-secondary-used-percent = "42.5", x-codex-secondary-window-minutes = "300", x-codex-secondary-reset-at = "3999999000" } }
 [[rule]]
 match = { model = "gpt-5.4-mini", contains = ["Write hello", "result of find", "src/greeting.txt"] }
 reply = { calls = [{ name = "exec_command", arguments = { cmd = "sed -i s/helo/hello/ src/greeting.txt" } }] }
@@ -91,6 +91,13 @@ fn a_person_with_codex_alone_gets_the_whole_product() {
     assert_eq!(last["output"], "Mended: helo is hello");
     assert_eq!(std::fs::read_to_string(&greeting).unwrap(), "hello\n");
     assert!(!greeting.with_file_name("mine").exists(), "one that only looks cannot write");
+
+    // What its backend tells of the quota in headers reaches us by the record it keeps; each window says its own length.
+    let reported = lines.iter().find(|line| line["type"] == "quota.reported").unwrap();
+    let windows: Vec<_> =
+        reported["windows"].as_array().unwrap().iter().map(|w| (w["minutes"].as_u64(), w["used_percent"].as_f64())).collect();
+    assert!(windows.contains(&(Some(300), Some(42.5))) && windows.contains(&(Some(10_080), Some(7.0))), "{reported}");
+    stage.brigade(&["quota"]).exits(0).says(&["codex", "5h", "42.5 %", "7d"]);
 
     // Its usage is the provider's, model by model: each errand of an executor was two requests.
     let ledger = stage.ledger();

@@ -157,3 +157,21 @@ fn a_dear_plan_waits_in_the_inbox_until_it_is_approved() {
     std::fs::write(stage.home().join("config.toml"), "[budget]\nconfirm_above_usd = 1.0\n").unwrap();
     stage.run(THREE, &["-q", "--no-cache"]).exits(0);
 }
+
+#[test]
+fn units_of_a_quota_stand_beside_those_of_the_flagship_before_and_after() {
+    let stage = Stage::new(ANSWERS);
+    std::fs::create_dir_all(stage.home()).unwrap();
+    let config = "[quota]\nwindow = \"5h\"\nunits = 50\nweights = { flagship = 1.0, mini = 0.3, nano = 0.1 }\n";
+    std::fs::write(stage.home().join("config.toml"), config).unwrap();
+    assert_eq!(dry(&stage, &[])["low"]["quota_units"], 1.5);
+    let run = stage.run(THREE, &[]).exits(0).says(&["1.5 units of the quota, all on the flagship 4, saved 62 %"]);
+    let told = cost(&stage, &["--by", "tier"]);
+    assert_eq!(
+        (&told["total"]["quota_units"], &told["total"]["all_flagship_quota_units"]),
+        (&1.5.into(), &4.0.into()),
+        "{told}\n{}",
+        run.err
+    );
+    stage.brigade(&["cost"]).exits(0).says(&["units"]);
+}

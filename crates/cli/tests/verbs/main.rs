@@ -6,6 +6,7 @@
 mod decode;
 mod emulate;
 mod plan;
+mod quota;
 mod setup;
 mod tool;
 

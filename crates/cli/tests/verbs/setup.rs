@@ -14,7 +14,7 @@ fn the_version_is_one_line_on_standard_output() {
 #[test]
 fn verbs_to_come_refuse_by_name_and_slips_are_answered_with_the_verb_meant() {
     let place = Place::new();
-    for verb in ["top", "quota", "report", "route", "eval", "shadow", "export", "serve", "worker", "mcp-server"] {
+    for verb in ["top", "report", "route", "eval", "shadow", "export", "serve", "worker", "mcp-server"] {
         let ran = place.run(&[verb, "--any", "flag"]);
         assert_eq!((ran.code, ran.out.as_str(), ran.err), (2, "", format!("brigade: not supported yet: {verb}\n")));
     }

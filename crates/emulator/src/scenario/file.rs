@@ -6,12 +6,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::catalog::Model;
+use crate::limits::LimitsToml;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileToml {
     pub(super) server: Option<ServerToml>,
     pub(super) batches: Option<BatchesToml>,
+    pub(super) limits: Option<LimitsToml>,
     #[serde(default)]
     pub(super) models: BTreeMap<String, Spanned<Model>>,
     #[serde(default)]

@@ -175,12 +175,15 @@ pub(super) async fn answer_request(request: Request<Incoming>, shared: &Arc<Shar
     });
     drop(body);
     // from here on a caller who leaves is noticed: dropping the bill records it
-    let bill = Bill::new(Arc::clone(&shared.ledger), seq, sent.planned, sent.usage);
+    let mut bill = Bill::new(Arc::clone(&shared.ledger), seq, sent.planned, sent.usage);
     let request_id = format!("req_{seq:016x}");
     if !ack.wait().await {
         let refusal = Refusal::scenario("The ledger could not be written: see the disk of the emulator.");
         let body = PlayBody::new(Play::whole(refusal.body().into()), Some(bill));
         return send(500, JSON, Vec::new(), &request_id, body);
+    }
+    if sent.status != 429 {
+        bill.slot = shared.scenario.limits.slot().await;
     }
     if !sent.delay.is_zero() {
         tokio::time::sleep(sent.delay).await;
@@ -285,6 +288,17 @@ fn judge(asked: Asked, body: &[u8], seq: u64, shared: &Shared) -> Sent {
         Err(refusal) => return Sent::refusal(&refusal),
     };
     let model = model_of(&fields).unwrap_or_default().into_owned();
+    let limits = &shared.scenario.limits;
+    let mut met = Vec::new();
+    if limits.meter() {
+        let output = ["max_output_tokens", "max_completion_tokens", "max_tokens"].map(|name| fields.get::<u64>(name).ok().flatten());
+        let tokens = body.len().div_ceil(4) as u64 + output.into_iter().flatten().max().unwrap_or(0);
+        let answer = limits.meet(&model, tokens);
+        if let Some(refusal) = answer.refusal {
+            return Sent { model, headers: answer.headers, ..Sent::refusal(&refusal) };
+        }
+        met = answer.headers;
+    }
     let sent = match asked {
         Asked::Answer(dialect) => scripted(dialect, &fields, seq, shared, None),
         Asked::Line if fields.raw("stream").is_some_and(|stream| stream.get() == "true") => {
@@ -304,8 +318,9 @@ fn judge(asked: Asked, body: &[u8], seq: u64, shared: &Shared) -> Sent {
         }
     };
     match sent {
-        Ok(sent) => Sent { model, ..sent },
-        Err(refusal) => Sent { model, ..Sent::refusal(&refusal) },
+        // What a script says goes before what is so.
+        Ok(sent) => Sent { model, headers: met.into_iter().chain(sent.headers).collect(), ..sent },
+        Err(refusal) => Sent { model, headers: met, ..Sent::refusal(&refusal) },
     }
 }
 

@@ -300,7 +300,7 @@ impl Ledger {
             Scope::Run => self.run.of(measure),
             Scope::Role(role) => self.roles[*role as usize].of(measure),
             Scope::Subtask(id) => self.subtasks.get(id).filter(|_| measure == Measure::NanoUsd),
-            Scope::Call | Scope::Attempt | Scope::Day | Scope::Home => None,
+            Scope::Call | Scope::Attempt | Scope::Day | Scope::Window { .. } | Scope::Home => None,
         }
     }
 

@@ -17,7 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::SubtaskId;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 pub use crate::role::Role;
@@ -47,6 +47,13 @@ pub enum Scope {
     Run,
     /// All calls that began on the same UTC day, in every run of the home.
     Day,
+    /// All calls of every run of the home that began in the last `span`.
+    Window {
+        /// As it is configured.
+        name: String,
+        /// How long a call counts.
+        span: Millis,
+    },
     /// All calls of every run of the home, ever.
     Home,
 }
@@ -66,7 +73,7 @@ pub enum Measure {
 impl Scope {
     /// Whether the cap is shared by the runs of the home.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Day | Self::Home)
+        matches!(self, Self::Day | Self::Window { .. } | Self::Home)
     }
 
     /// The cap by name, for people: `run budget`, `planner token budget`.
@@ -83,6 +90,7 @@ impl Scope {
             Self::Role(role) => format!("{role} {kind}"),
             Self::Run => format!("run {kind}"),
             Self::Day => format!("day {kind}"),
+            Self::Window { name, span } => format!("{kind} window {name} ({span})"),
             Self::Home => format!("home {kind}"),
         }
     }
@@ -222,6 +230,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// What is neither spent, promised nor held back.
+    pub fn left(&self) -> u64 {
+        [self.settled, self.leased, self.held_back].into_iter().fold(self.cap, u64::saturating_sub)
+    }
+
     /// Whether the call may fit once calls in flight have settled below their leases:
     /// wait for them before pausing the run.
     pub fn may_fit_later(&self) -> bool {
@@ -253,7 +266,8 @@ impl fmt::Display for Refused {
             show(self.leased)
         )?;
         if self.held_back > 0 {
-            write!(f, ", and {} held back for the final review", show(self.held_back))?;
+            let what = if matches!(self.scope, Scope::Window { .. }) { "work under way and the final review" } else { "the final review" };
+            write!(f, ", and {} held back for {what}", show(self.held_back))?;
         }
         Ok(())
     }

@@ -6,7 +6,13 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::time::{Millis, Timestamp};
+
+/// How finely what is older is told apart, both in milliseconds, the oldest first: beyond a day quarters of an hour, beyond an
+/// hour minutes.
+const COARSE: [(u64, u64); 2] = [(86_400_000, 900_000), (3_600_000, 60_000)];
 
 /// Amounts by the instant from which they count, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,13 +33,11 @@ pub struct Window {
 }
 
 impl Rolling {
-    /// Takes in an amount that was used at `at`, seen at `now`.
-    pub fn add(&mut self, at: Timestamp, amount: u64, now: Timestamp) {
-        self.seen(now);
+    /// Takes in an amount that was used at `at`.
+    pub fn add(&mut self, at: Timestamp, amount: u64) {
         if amount == 0 {
             return;
         }
-        let at = at.min(now);
         let place = self.entries.partition_point(|(other, _)| *other < at);
         if self.entries.get(place).is_none_or(|(other, _)| *other != at) {
             let below = self.below(place);
@@ -63,6 +67,20 @@ impl Rolling {
         }
     }
 
+    /// Keeps it small: what is old counts a little longer than it must, together with what came soon after it.
+    pub fn condense(&mut self, now: Timestamp) {
+        let mut kept: VecDeque<(Timestamp, u128)> = VecDeque::new();
+        for (at, sum) in std::mem::take(&mut self.entries) {
+            let age = (now - at).0;
+            let grain = COARSE.into_iter().find(|(older, _)| age > *older).map_or(1, |(_, grain)| grain);
+            match kept.back_mut().filter(|(last, _)| last.0 / grain == at.0 / grain) {
+                Some(last) => *last = (at, sum),
+                None => kept.push_back((at, sum)),
+            }
+        }
+        self.entries = kept;
+    }
+
     /// What counts in the last `span`.
     pub fn used(&self, span: Millis, now: Timestamp) -> u64 {
         let gone = self.entries.partition_point(|(at, _)| *at + span <= now);
@@ -72,6 +90,11 @@ impl Rolling {
     /// The amounts that are kept, in the order of their instants.
     pub fn amounts(&self) -> impl Iterator<Item = (Timestamp, u64)> {
         self.entries.iter().enumerate().map(|(n, (at, sum))| (*at, u64::try_from(sum - self.below(n)).unwrap_or(u64::MAX)))
+    }
+
+    /// How many instants are kept.
+    pub fn instants(&self) -> usize {
+        self.entries.len()
     }
 
     fn total(&self) -> u128 {
@@ -119,6 +142,20 @@ impl Window {
     }
 }
 
+impl Serialize for Rolling {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.amounts())
+    }
+}
+
+impl<'de> Deserialize<'de> for Rolling {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut rolling = Self::default();
+        Vec::<(Timestamp, u64)>::deserialize(from)?.into_iter().for_each(|(at, amount)| rolling.add(at, amount));
+        Ok(rolling)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,7 +192,8 @@ mod tests {
             for (tick, skew, amount) in steps {
                 now = (now + tick).max(1_000);
                 let at = (now + skew).max(0) as u64;
-                rolling.add(Timestamp(at), amount, Timestamp(now as u64));
+                rolling.add(Timestamp(at), amount);
+                rolling.seen(Timestamp(now as u64));
                 slow.seen(now as u64);
                 slow.0.push((at.min(now as u64), amount));
                 prop_assert_eq!(rolling.used(Millis(span), Timestamp(now as u64)), slow.used(span, now as u64));
@@ -177,7 +215,7 @@ mod tests {
         ) {
             let (mut rolling, last) = (Rolling::default(), Timestamp(5_000));
             for (at, amount) in amounts {
-                rolling.add(Timestamp(at), amount, last);
+                rolling.add(Timestamp(at), amount);
             }
             let (window, now) = (Window { span: Millis(span), cap }, last + Millis(ahead));
             match window.opens_for(&rolling, leased, need, now) {
@@ -200,7 +238,7 @@ mod tests {
             for (tick, need) in asks {
                 now += tick;
                 if window.fits(&rolling, 0, need, Timestamp(now)) {
-                    rolling.add(Timestamp(now), need, Timestamp(now));
+                    rolling.add(Timestamp(now), need);
                     taken.push((now, need));
                 }
             }
@@ -214,7 +252,7 @@ mod tests {
     #[test]
     fn at_its_boundary_an_amount_counts_in_one_window_and_not_in_the_next() {
         let mut rolling = Rolling::default();
-        rolling.add(Timestamp(1_000), 7, Timestamp(1_000));
+        rolling.add(Timestamp(1_000), 7);
         let span = Millis(500);
         assert_eq!(rolling.used(span, Timestamp(1_499)), 7);
         assert_eq!(rolling.used(span, Timestamp(1_500)), 0);
@@ -228,10 +266,26 @@ mod tests {
     }
 
     #[test]
+    fn condensing_lets_nothing_go_early_and_keeps_a_month_small() {
+        let (mut rolling, now) = (Rolling::default(), 40 * DAY as u64);
+        (0..30 * 1_440).for_each(|minute| rolling.add(Timestamp(now - minute * 60_000 - 7), 1));
+        let before = rolling.clone();
+        rolling.condense(Timestamp(now));
+        assert!(rolling.instants() < 5_000, "{}", rolling.instants());
+        for hours in [1, 5, 24, 168, 720] {
+            let (was, is) =
+                (before.used(Millis(hours * 3_600_000), Timestamp(now)), rolling.used(Millis(hours * 3_600_000), Timestamp(now)));
+            assert!((was..=was + 15).contains(&is), "{hours} h: {was} {is}");
+        }
+        let stored = serde_json::to_string(&rolling).unwrap();
+        assert_eq!(serde_json::from_str::<Rolling>(&stored).unwrap().amounts().collect::<Vec<_>>(), rolling.amounts().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn an_amount_from_the_future_counts_from_when_it_is_seen() {
         let mut rolling = Rolling::default();
         let tomorrow = Timestamp(DAY as u64);
-        rolling.add(tomorrow, 5, tomorrow);
+        rolling.add(tomorrow, 5);
         // The clock is put right: the amount counts now, for one span, and not until tomorrow's is over.
         rolling.seen(Timestamp(1_000));
         assert_eq!(rolling.used(Millis(500), Timestamp(1_000)), 5);

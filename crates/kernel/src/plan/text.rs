@@ -20,13 +20,7 @@ pub fn parse_span(text: &str) -> Option<Millis> {
 
 /// The shortest text that [`parse_span`] reads back as `span`.
 pub fn write_span(span: Millis) -> String {
-    let ms = span.0;
-    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if ms > 0 && ms.is_multiple_of(factor) {
-            return format!("{}{unit}", ms / factor);
-        }
-    }
-    format!("{ms}ms")
+    span.to_string()
 }
 
 /// An amount from a JSON number of dollars; rounded to nano-dollars.

@@ -110,6 +110,13 @@ impl Policy {
         ] {
             row(format!("limits.{field}"), n.to_string());
         }
+        for (kind, n) in &limits.max_of_type {
+            row(format!("limits.types.{kind}.max_concurrent"), n.to_string());
+        }
+        for (tier, n) in &limits.max_on_tier {
+            row(format!("limits.tiers.{tier}.max_concurrent"), n.to_string());
+        }
+        row("limits.spill".into(), limits.spill.to_string());
         for (field, span) in [
             ("first_token_deadline", Some(limits.call.first_token)),
             ("idle_deadline", Some(limits.call.idle)),

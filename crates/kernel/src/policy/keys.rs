@@ -143,6 +143,9 @@ pub const KEYS: &[Key] = &[
     key("limits.max_tool_calls", count(0, MANY), "tool calls of one attempt"),
     key("limits.max_identical_calls", count(1, MANY), "same tool call with same arguments in one attempt"),
     key("limits.max_tries", count(1, 100), "sends of one call to one unavailable model"),
+    key("limits.types.*.max_concurrent", count(1, 100_000), "attempts of a type in flight at once, in one run"),
+    key("limits.tiers.*.max_concurrent", count(1, 100_000), "calls on a tier in flight at once, in one run"),
+    key("limits.spill", Kind::Switch, "calls go to an alternate of their tier while their account is closed"),
     key("limits.planner_output_tokens", count(16, MANY), "output limit of a planner call"),
     key("limits.reviewer_output_tokens", count(16, MANY), "output limit of a review"),
     key("limits.executor_output_tokens", count(16, MANY), "output limit of an executor call"),
@@ -177,8 +180,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Sections and keys that design.md names and that are not built yet; refused by name, with all below them.
-const LATER: &[&str] =
-    &["cache", "grants", "limits.hedging", "limits.tiers", "limits.types", "quality", "roles.judge", "shadow", "store", "telemetry"];
+const LATER: &[&str] = &["cache", "grants", "limits.hedging", "quality", "roles.judge", "shadow", "store", "telemetry"];
 
 /// A key of the table, and its name with the free segment filled in.
 #[derive(Debug)]
@@ -206,7 +208,7 @@ fn lookup(name: &str) -> Option<Found> {
             continue;
         };
         let name = match (key.name, free) {
-            ("routes.*" | "ladders.*", free) => match TaskType::parse(free) {
+            ("routes.*" | "ladders.*" | "limits.types.*.max_concurrent", free) => match TaskType::parse(free) {
                 Some(kind) => key.name.replace('*', kind.as_str()),
                 None => continue,
             },
@@ -244,7 +246,7 @@ pub(super) fn nearest(name: &str) -> Option<String> {
     let candidates = KEYS.iter().flat_map(|key| match key.name.split_once('*') {
         None => vec![key.name.to_owned()],
         // The name of a tier or a window is free: keep the one given. A type or a role is one of a list.
-        Some((before @ ("tiers." | "quota.weights." | "quota.windows."), _)) => {
+        Some((before @ ("tiers." | "limits.tiers." | "quota.weights." | "quota.windows."), _)) => {
             vec![key.name.replace('*', given.get(before.matches('.').count()).copied().unwrap_or("NAME"))]
         }
         Some(_) => words.iter().map(|word| key.name.replace('*', word)).filter(|k| lookup(k).is_some()).collect(),

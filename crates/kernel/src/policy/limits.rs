@@ -1,9 +1,13 @@
 //! Bounds: how often, how long, how many, how much. Every loop of a run ends at one of these.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Role;
 use crate::call::Deadlines;
+use crate::ids::Tier;
+use crate::plan::TaskType;
 use crate::time::Millis;
 
 /// How often a planner is shown the faults of its plan and may mend it (design.md "The plan").
@@ -37,6 +41,14 @@ pub struct Limits {
     pub max_identical_calls: u32,
     /// How often one call is sent to one model while it is unavailable, before an alternate is asked.
     pub max_tries: u32,
+    /// Attempts of one type in flight at once, where configured.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_of_type: BTreeMap<TaskType, u32>,
+    /// Calls of one run in flight at once on one tier, where configured.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_on_tier: BTreeMap<Tier, u32>,
+    /// Whether executors' calls go to an alternate of their tier, at another provider, while their own account is closed.
+    pub spill: bool,
     /// Output limits per role.
     pub output_tokens: OutputTokens,
     /// Deadlines of every model call.
@@ -60,6 +72,9 @@ impl Default for Limits {
             max_tool_calls: 48,
             max_identical_calls: 3,
             max_tries: 6,
+            max_of_type: BTreeMap::new(),
+            max_on_tier: BTreeMap::new(),
+            spill: false,
             output_tokens: OutputTokens::default(),
             call: Deadlines::default(),
             subtask: None,

@@ -150,7 +150,8 @@ impl Settings {
     /// [`Fault`] when the key is unknown or not supported yet, or the value does not fit.
     pub fn set(&mut self, key: &str, value: &Setting) -> Result<String, Fault> {
         let found = find(key)?;
-        if let Some(tier) = found.name.strip_prefix("tiers.").and_then(|rest| rest.split('.').next()) {
+        let of_tier = found.name.strip_prefix("tiers.").or_else(|| found.name.strip_prefix("limits.tiers."));
+        if let Some(tier) = of_tier.and_then(|rest| rest.split('.').next()) {
             Tier::new(tier).map_err(|bad| Fault::bad(key, value, bad.to_string()))?;
         }
         if let Some(name) = found.name.strip_prefix("quota.windows.").and_then(|rest| rest.split('.').next()) {
@@ -201,6 +202,14 @@ impl Settings {
                 bound.max_context_tokens = rung.max_context_tokens.or(bound.max_context_tokens);
             }
         }
+        self.over(policy)
+    }
+
+    /// A policy with these settings laid over it.
+    ///
+    /// # Errors
+    /// [`Fault`] when they do not fit to it.
+    pub fn over(&self, mut policy: Policy) -> Result<Policy, Fault> {
         for (key, value) in &self.values {
             apply(&mut policy, key, value)?;
         }
@@ -268,6 +277,9 @@ fn fits(policy: &Policy) -> Result<(), Fault> {
         for tier in ladder {
             on(format!("ladders.{kind}"), tier)?;
         }
+    }
+    for tier in policy.limits.max_on_tier.keys() {
+        on(format!("limits.tiers.{tier}.max_concurrent"), tier)?;
     }
     for (name, window) in &policy.quota.windows {
         let section = if name == MAIN_WINDOW { "quota".to_owned() } else { format!("quota.windows.{name}") };
@@ -382,7 +394,16 @@ fn apply_hedging(policy: &mut Policy, field: &str, value: &Value) -> Option<()> 
 
 fn apply_limit(policy: &mut Policy, field: &str, value: &Value) -> Option<()> {
     let limits = &mut policy.limits;
+    if let (Some(of), Value::Count(Some(n))) = (field.strip_suffix(".max_concurrent"), value) {
+        match of.split_once('.')? {
+            ("types", kind) => limits.max_of_type.insert(TaskType::parse(kind)?, narrow(*n)),
+            ("tiers", tier) => limits.max_on_tier.insert(Tier::new(tier).ok()?, narrow(*n)),
+            _ => return None,
+        };
+        return Some(());
+    }
     match (field, value) {
+        ("spill", Value::Switch(on)) => limits.spill = *on,
         ("max_concurrent_subagents", Value::Slots(slots)) => limits.max_concurrent_subagents = *slots,
         ("max_attempts", Value::Count(Some(n))) => limits.max_attempts = narrow(*n),
         ("max_replans", Value::Count(Some(n))) => limits.max_replans = narrow(*n),

@@ -65,12 +65,13 @@ fn sample(kind: Kind) -> &'static str {
 fn every_listed_key_changes_the_policy() {
     let plain = Policy::standard(catalog().into_iter().map(|rung| (rung.tier, rung.model)));
     for key in KEYS {
-        let free = if ["tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
+        let free =
+            if ["tiers.", "limits.tiers.", "quota.weights."].iter().any(|tiers| key.name.starts_with(tiers)) { "mini" } else { "classify" };
         let name = key.name.replace('*', free);
         let value = if key.name == "limits.max_attempts" { "9" } else { sample(key.kind) };
         let small = ["limits.max_tries", "hedging.percentile", "hedging.min_samples"].contains(&key.name);
         let value = if key.name.contains("max_review") || small { "77" } else { value };
-        let value = if ["tiers.*.hedge", "service.batch"].contains(&key.name) { "true" } else { value };
+        let value = if ["tiers.*.hedge", "service.batch", "limits.spill"].contains(&key.name) { "true" } else { value };
         // A window is a span and units: neither means anything alone.
         let other = match name.strip_prefix("quota.").and_then(|rest| rest.rsplit('.').next()) {
             Some("window") => Some((name.trim_end_matches("window").to_owned() + "units", "8")),
@@ -95,7 +96,7 @@ fn unknown_keys_name_the_nearest_known_one() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    for key in ["quality.classify", "shadow.rate", "limits.types.classify", "limits.hedging"] {
+    for key in ["quality.classify", "shadow.rate", "limits.hedging"] {
         assert_eq!(said(key, "1"), format!("not supported yet: {key}"));
     }
     let empty = Settings::default().set("shadow", &Setting::Empty).unwrap_err();

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, Saved, Side, SubtaskStatus, Unit, Verdict};
+use super::event::{
+    Caller, Change, Conflict, GatheredImage, GatheredPart, Part, Reply, ReportedWindow, Saved, Side, SubtaskStatus, Unit, Verdict,
+};
 use crate::budget::Refused;
 use crate::call::{Answer, CallError};
 use crate::ids::{ModelRef, RunId, SubtaskId};
 use crate::json_schema::Schema;
 use crate::plan::{Review, Subtask};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use crate::tool::ToolOutput;
 use crate::units::NanoUsd;
 
@@ -468,6 +470,17 @@ pub enum Fact {
     CapRaised(NanoUsd),
     /// A person wants it stopped for good.
     CancelAsked,
+    /// What an account told an earlier run of its quota.
+    QuotaKnown {
+        /// The account.
+        provider: String,
+        /// Its windows.
+        windows: Vec<ReportedWindow>,
+        /// When it told so.
+        at: Timestamp,
+    },
+    /// The run is to sit out its quota by itself.
+    WaitAsked,
     /// The engine goes away; finish what cannot be repeated, start nothing.
     Drain,
     /// Failed subtasks and rows are tried again.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::caps;
 use super::event::{Ask as AskFor, CallNo, CallResult, Caller, Event, Reply, Stamped};
 use super::state::{
-    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Starved, State,
-    Stop, Task, Tried,
+    Composed, DeskStage, InFlight, InboxItem, Job, Overflow, Parked, Patch, PendingTool, Phase, Pricing, Reason, Stage, Standstill,
+    Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
 use crate::call::{End, ErrorClass, Item, Service, Speaker};
@@ -51,6 +51,7 @@ impl State {
                 self.ledger = Ledger::new(&caps::of_run(&start.policy));
                 self.started_at = at;
                 self.phase = Phase::Planning;
+                self.waits = start.wait;
                 if start.planned {
                     self.desk.job = Some(Job::Plan { faults: Vec::new() });
                     self.desk.stage = DeskStage::Call;
@@ -59,15 +60,26 @@ impl State {
             }
             Event::RunResumed {} => {
                 self.waiting.goes_on(at);
+                let early = |standstill: &Standstill| standstill.until.is_some_and(|until| until > at);
+                let waiting = self.waits && self.standstill.as_ref().is_some_and(early);
                 self.storms.clear();
                 self.ended = None;
                 // What a person decided stands; a run that had ended is taken up for something new.
                 self.stop = self.stop.take().filter(|stop| match stop {
                     Stop::Cancel => true,
                     Stop::Failed(_) => self.phase != Phase::Ended,
-                    Stop::Provider { .. } => false,
+                    // Whoever waits, waits on.
+                    Stop::Provider { .. } => waiting,
                 });
-                self.starved.clear();
+                if !waiting {
+                    // Whoever resumes may know better than an old report.
+                    self.reports = super::Reports::default();
+                }
+                self.standstill = self.standstill.take().filter(|_| waiting);
+                if waiting {
+                    self.waiting.stands(at);
+                }
+                self.starved.retain(|_, starved| waiting && starved.lasts(at));
                 // Whoever resumes has seen to the account.
                 self.inbox.retain(|_, item| item.ask != AskFor::Account);
                 self.fresh = self.to_act.iter().copied().collect();
@@ -244,7 +256,7 @@ impl State {
                     self.all_flagship_units += self.start().policy.flagship_units();
                 }
                 self.weather(&flight, result, at);
-                self.starved.clear();
+                self.starved.retain(|_, starved| starved.lasts(at));
                 if flight.caller == Caller::Reviewer {
                     self.ledger.hold_back(self.reserve);
                 }
@@ -324,6 +336,9 @@ impl State {
             Event::AttemptEnded { unit, attempt, tier, ending, failure, accepted, reason, .. } => {
                 let Some(key) = self.key(unit) else { return };
                 let tried = Tried { tier: tier.clone(), ending: *ending, failure: *failure, evidence: reason.clone() };
+                if let Some(turns) = self.work.get(&key).and_then(|work| work.attempt.as_ref()).map(|attempt| attempt.turns) {
+                    self.pace.attempt_ended(self.tasks[key.task as usize].spec.kind, tier, turns);
+                }
                 self.ledger.forget_attempt(&unit.subtask, Try { row: unit.row, no: *attempt });
                 self.finish_attempt(key, tried, *accepted);
             }
@@ -357,8 +372,9 @@ impl State {
                     }
                 }
             }
-            Event::LeaseRefused { role, scope, message, .. } => {
-                self.starved.insert(*role, Starved { scope: scope.clone(), message: message.clone() });
+            Event::LeaseRefused { role, scope, message, retry_at, units } => {
+                let starved = Starved { scope: scope.clone(), message: message.clone(), retry_at: *retry_at, units: *units };
+                self.starved.insert(*role, starved);
             }
             Event::Reserved { review_usd } => {
                 self.reserve = *review_usd;
@@ -453,11 +469,24 @@ impl State {
                     patch.applied = Some(error.clone().map_or(Ok(()), Err));
                 }
             }
-            Event::Halted { class, message } => {
+            Event::Halted { class, message, until } => {
                 self.stop = Some(match class {
-                    Some(class) => Stop::Provider { class: *class, message: message.clone() },
+                    Some(class) => Stop::Provider { class: *class, message: message.clone(), until: *until },
                     None => Stop::Failed(message.clone()),
                 });
+            }
+            Event::QuotaReported { provider, windows, as_of } => self.reports.take(provider, windows, as_of.unwrap_or(at)),
+            Event::Waits {} => self.waits = true,
+            Event::QuotaParked { window, until, .. } => {
+                self.waiting.stands(at);
+                self.standstill = Some(Standstill { window: window.clone(), until: *until });
+            }
+            Event::QuotaResumed { .. } => {
+                self.waiting.goes_on(at);
+                self.standstill = None;
+                self.storms.clear();
+                self.starved.clear();
+                self.stop = self.stop.take().filter(|stop| !matches!(stop, Stop::Provider { .. }));
             }
             Event::Cancelling {} => self.stop = Some(Stop::Cancel),
             Event::RunPaused(summary) => {
@@ -476,7 +505,7 @@ impl State {
         let answered = matches!(result, CallResult::Answered { .. });
         // Who may take his time tells nothing of the others.
         if answered && !matches!(flight.service, Service::Flex | Service::Batch) {
-            self.paces.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
+            self.latencies.entry((flight.tier.clone(), flight.model.clone())).or_default().add(ms);
         }
         if flight.outrun {
             self.tally.outrun_usd += cost;

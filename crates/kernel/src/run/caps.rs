@@ -1,7 +1,7 @@
 //! The caps of a policy, as the ledgers take them: those of the run itself, and those that it shares with the home.
 
 use crate::budget::{Caps, HomeCap, Measure, RoleCaps, Scope};
-use crate::policy::Policy;
+use crate::policy::{Policy, QuotaWindow};
 
 /// Caps that the run's own ledger keeps.
 pub(super) fn of_run(policy: &Policy) -> Caps {
@@ -30,5 +30,11 @@ pub(super) fn of_home(policy: &Policy) -> Vec<HomeCap> {
         (Scope::Day, Measure::Tokens, budget.day_tokens),
         (Scope::Home, Measure::NanoUsd, usd(budget.home_usd)),
     ];
-    caps.into_iter().filter_map(|(scope, measure, cap)| Some(HomeCap { scope, measure, cap: cap? })).collect()
+    let caps = caps.into_iter().filter_map(|(scope, measure, cap)| Some(HomeCap { scope, measure, cap: cap? }));
+    let window = |(name, window): (&String, &QuotaWindow)| HomeCap {
+        scope: Scope::Window { name: name.clone(), span: window.span },
+        measure: Measure::Units,
+        cap: window.units.0,
+    };
+    caps.chain(policy.quota.windows.iter().map(window)).collect()
 }

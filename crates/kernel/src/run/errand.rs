@@ -3,7 +3,7 @@
 
 use super::Run;
 use super::action::Changed;
-use super::event::{CallNo, Caller, Deed, Event};
+use super::event::{CallNo, Caller, Deed, Event, ReportedWindow};
 use super::prepare::Prepared;
 use crate::call::{Answer, CallError, ErrorClass, Item, Service};
 use crate::catalog::{self, Day, Price};
@@ -26,6 +26,8 @@ pub struct Handiwork {
     pub changed: Option<Changed>,
     /// What it says it did.
     pub deeds: Vec<Deed>,
+    /// What its account tells of its quota.
+    pub quota: Vec<ReportedWindow>,
 }
 
 /// Makes a call an errand: no tools of ours, its own bounds, leased at them.
@@ -45,7 +47,11 @@ pub(super) fn bound(prepared: &mut Prepared, agent: &AgentPolicy, price: &Price)
 impl Run {
     /// What became of the files and what the agent did, before its answer is heard.
     pub(super) fn errand_ended(&mut self, call: CallNo, answer: &mut Result<Answer, CallError>, worked: Handiwork) {
-        let Some(caller) = self.state.calls.get(&call).map(|flight| flight.caller.clone()) else { return };
+        let Some(flight) = self.state.calls.get(&call) else { return };
+        let (caller, provider) = (flight.caller.clone(), flight.model.provider().to_owned());
+        if !worked.quota.is_empty() {
+            self.record(Event::QuotaReported { provider, windows: worked.quota, as_of: None });
+        }
         let mut touched = None;
         if let Caller::Executor { unit, .. } = &caller {
             if let Ok(answer) = answer {

@@ -6,8 +6,10 @@
 mod asked;
 mod caller;
 mod deeds;
+mod endings;
 mod files;
 mod priced;
+mod quota;
 mod rows;
 mod started;
 mod summary;
@@ -32,8 +34,10 @@ use crate::usage::Usage;
 pub use asked::*;
 pub use caller::*;
 pub use deeds::*;
+pub use endings::*;
 pub use files::*;
 pub use priced::*;
+pub use quota::*;
 pub use rows::*;
 pub use started::*;
 pub use summary::*;
@@ -71,65 +75,6 @@ impl std::fmt::Display for Unit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallNo(pub u64);
-
-/// How a subtask, or one row of it, ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubtaskStatus {
-    /// Its result passed its checks.
-    Done,
-    /// Nobody got it right, or it asked for what cannot be had.
-    Failed,
-    /// Its `when` was false, or it hangs on a skipped subtask.
-    Skipped,
-    /// A plan patch took it out.
-    Dropped,
-}
-
-/// How one attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// A final answer, or `end {status: "done"}`.
-    Done,
-    /// The executor cannot go on.
-    Blocked,
-    /// The work is more than one narrow subtask.
-    TooBig,
-    /// Something it needs was not given.
-    NeedsContext,
-    /// The work lies outside what it was granted.
-    OutOfScope,
-    /// No usable answer: refusal, filter, cut answer, too many turns.
-    Failed,
-    /// Cut short by a plan patch, a cancel, or a restart that could not go on.
-    Abandoned,
-}
-
-/// A verdict of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It holds.
-    Pass,
-    /// It does not; the evidence says why.
-    Fail,
-    /// The check itself could not tell.
-    Unsure,
-}
-
-/// How a run ended or why it stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum RunStatus {
-    Completed,
-    Failed,
-    Cancelled,
-    NeedsPerson,
-    BudgetReached,
-    QuotaParked,
-}
 
 /// What a call brought.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -469,6 +414,9 @@ pub enum Event {
         /// When time alone makes room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
+        /// Units it needs, and units left, where a quota window is short.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        units: Option<(QuotaUnits, QuotaUnits)>,
     },
     /// What is held back from executors for the final review.
     #[serde(rename = "budget.reserved")]
@@ -552,7 +500,40 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         class: Option<ErrorClass>,
         message: String,
+        /// When the provider will serve again, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
+    /// An account tells how much of its quota is used.
+    #[serde(rename = "quota.reported")]
+    QuotaReported {
+        provider: String,
+        windows: Vec<ReportedWindow>,
+        /// When it told so, if that was to an earlier run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<Timestamp>,
+    },
+    /// From here on the run sits out its quota by itself.
+    #[serde(rename = "run.waits")]
+    Waits {},
+    /// A quota has no room: nothing is in flight, nothing starts.
+    #[serde(rename = "quota.parked")]
+    QuotaParked {
+        /// The window's name, or `provider` for a limit of its own.
+        window: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        needed: Option<QuotaUnits>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<QuotaUnits>,
+        message: String,
+        /// Whether it goes on by itself.
+        waits: bool,
+    },
+    /// The time has come: the run goes on by itself.
+    #[serde(rename = "quota.resumed")]
+    QuotaResumed { window: String },
     #[serde(rename = "run.cancelling")]
     Cancelling {},
     /// No engine works on it now; it can be resumed.

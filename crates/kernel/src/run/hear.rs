@@ -51,7 +51,7 @@ impl Run {
             Fact::BatchRefused { batch, error } => {
                 self.session.followed.remove(&batch);
                 if self.state.stop.is_none() {
-                    self.record(Event::Halted { class: Some(error.class), message: error.message });
+                    self.record(Event::Halted { class: Some(error.class), message: error.message, until: None });
                 }
             }
             Fact::Gathered { unit, parts, images, tree, start, conflicts, sides } => {
@@ -70,7 +70,7 @@ impl Run {
             Fact::GatherFailed { unit, reason } => {
                 self.session.settled_one();
                 if self.stage(&unit) == Some(Stage::Gather) {
-                    self.record(Event::Halted { class: None, message: reason });
+                    self.record(Event::Halted { class: None, message: reason, until: None });
                 }
             }
             Fact::ToolDone { unit, attempt, call_id, output, saved, tree, changed, ms } => {
@@ -102,7 +102,7 @@ impl Run {
             }
             Fact::PatchLost { reason } => {
                 self.session.settled_one();
-                self.record(Event::Halted { class: None, message: reason });
+                self.record(Event::Halted { class: None, message: reason, until: None });
             }
             Fact::PatchStored { blob, files } => {
                 self.session.settled_one();
@@ -123,6 +123,14 @@ impl Run {
             Fact::CancelAsked => {
                 if self.state.phase != Phase::Ended && self.state.stop != Some(Stop::Cancel) {
                     self.record(Event::Cancelling {});
+                }
+            }
+            Fact::QuotaKnown { provider, windows, at } => {
+                self.record(Event::QuotaReported { provider, windows, as_of: Some(at) });
+            }
+            Fact::WaitAsked => {
+                if !self.state.waits {
+                    self.record(Event::Waits {});
                 }
             }
             Fact::Drain => self.session.draining = true,
@@ -275,7 +283,7 @@ impl Run {
         if none && self.state.stop.is_none() && self.state.sources[i].total.is_none_or(|total| next < total) {
             let message =
                 format!("the input ends at row {next} now, and had more rows when the run started; bring it back, or start a new run");
-            self.record(Event::Halted { class: None, message });
+            self.record(Event::Halted { class: None, message, until: None });
         }
     }
 

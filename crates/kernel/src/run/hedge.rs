@@ -15,7 +15,7 @@ use super::event::Caller;
 use super::prepare::{Fetched, Prepared};
 use super::state::{InFlight, Key, Stage};
 use super::step::Doors;
-use super::{Action, CallNo, Run};
+use super::{Action, CallNo, Door, Run};
 use crate::budget::Role;
 use crate::call::Service;
 use crate::catalog;
@@ -27,9 +27,9 @@ const REMEMBERED: usize = 256;
 
 /// How long a model's last calls on a tier took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pace(VecDeque<u64>);
+pub struct Latencies(VecDeque<u64>);
 
-impl Pace {
+impl Latencies {
     /// A call was answered.
     pub(super) fn add(&mut self, ms: Millis) {
         if self.0.len() == REMEMBERED {
@@ -54,7 +54,7 @@ impl Run {
     fn hedgeable(&self) -> impl Iterator<Item = (CallNo, Key, &InFlight, Timestamp)> {
         let policy = &self.state.start().policy;
         let on = policy.tiers.values().any(|tier| tier.hedge) && self.may_hedge() && self.home_caps().is_empty();
-        let mut paces: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
+        let mut latencies: Vec<(&Tier, &ModelRef, Option<Millis>)> = Vec::new();
         on.then(|| self.state.calls.iter()).into_iter().flatten().filter_map(move |(&call, flight)| {
             let key = flight.key.filter(|_| matches!(flight.caller, Caller::Executor { .. }))?;
             if matches!(flight.service, Service::Flex | Service::Batch) {
@@ -67,12 +67,12 @@ impl Run {
             if self.state.work.get(&key).is_none_or(|work| work.stage != Stage::Calling(call)) {
                 return None; // nobody waits for it any more
             }
-            let known = paces.iter().find(|(tier, model, _)| **tier == flight.tier && **model == flight.model).map(|(.., pace)| *pace);
+            let known = latencies.iter().find(|(tier, model, _)| **tier == flight.tier && **model == flight.model).map(|(.., pace)| *pace);
             let pace = known.unwrap_or_else(|| {
                 let rules = &policy.hedging;
-                let pace = self.state.paces.get(&(flight.tier.clone(), flight.model.clone()));
+                let pace = self.state.latencies.get(&(flight.tier.clone(), flight.model.clone()));
                 let pace = pace.and_then(|pace| pace.percentile(rules.percentile, rules.min_samples));
-                paces.push((&flight.tier, &flight.model, pace));
+                latencies.push((&flight.tier, &flight.model, pace));
                 pace
             })?;
             Some((call, key, flight, flight.since + pace))
@@ -94,17 +94,17 @@ impl Run {
     /// Second requests that are due.
     pub(super) fn hedges(&mut self, gate: &mut Doors<'_, '_>, actions: &mut Vec<Action>) {
         let now = self.now;
-        let due: Vec<(CallNo, Caller, ModelRef)> = self
+        let due: Vec<(CallNo, Caller, Tier, ModelRef)> = self
             .hedgeable()
             .filter(|(.., at)| *at <= now)
             .map(|(call, key, flight, _)| {
                 // Another machine is the better bet, where the tier has one.
                 let other = self.stand_ins(Some(key), &flight.tier).into_iter().find(|model| **model != flight.model);
-                (call, flight.caller.clone(), other.unwrap_or(&flight.model).clone())
+                (call, flight.caller.clone(), flight.tier.clone(), other.unwrap_or(&flight.model).clone())
             })
             .collect();
-        for (of, caller, model) in due {
-            if !self.may_hedge() || !gate.enter(&model) {
+        for (of, caller, tier, model) in due {
+            if !self.may_hedge() || gate.enter(&tier, &model) != Door::Open {
                 return;
             }
             self.session.hedged.insert(of);

@@ -6,8 +6,9 @@ use super::prepare::Prepared;
 use super::state::Stage;
 use super::{CallNo, DeskStage, Run, caps};
 use crate::budget::home::Spent;
-use crate::budget::{Amounts, HomeAsk, HomeCap, HomeLease, LeaseId, Refused, Scope};
+use crate::budget::{Amounts, HomeAsk, HomeCap, HomeLease, LeaseId, Measure, Refused, Scope};
 use crate::time::{Millis, Timestamp};
+use crate::units::QuotaUnits;
 
 /// How soon a home is asked again whose money is promised to calls of others, which may take less.
 const ASK_AGAIN: Millis = Millis(250);
@@ -54,7 +55,7 @@ impl Run {
         let reserve = if prepared.ask.role.may_use_reserve() {
             Amounts::default()
         } else {
-            Amounts { money: self.state.reserve, ..Amounts::default() }
+            Amounts { money: self.state.reserve, units: self.held_units(&prepared.caller), ..Amounts::default() }
         };
         Some(HomeAsk { most: prepared.ask.amounts(), held_back: reserve })
     }
@@ -158,7 +159,8 @@ impl Run {
             return;
         }
         let (scope, retry_at) = (refused.scope.clone(), refused.retry_at);
-        self.record(Event::LeaseRefused { role: caller.role(), scope, message: refused.to_string(), retry_at });
+        let units = (refused.measure == Measure::Units).then(|| (QuotaUnits(refused.needed), QuotaUnits(refused.left())));
+        self.record(Event::LeaseRefused { role: caller.role(), scope, message: refused.to_string(), retry_at, units });
     }
 
     /// Notes what a call took, before its end is folded.

@@ -26,8 +26,11 @@ mod instructed;
 mod lease;
 mod open;
 mod outcomes;
+mod pace;
+mod park;
 mod parts;
 mod prepare;
+mod reported;
 mod rows;
 mod sight;
 mod simulate;
@@ -45,20 +48,24 @@ pub use action::{Action, BatchEnd, Changed, Check, Earlier, Fact, Kept, Opened, 
 pub use apply::{may_write, uses_view, waits_for};
 pub use errand::Handiwork;
 pub use event::*;
-pub use hedge::Pace;
+pub use hedge::Latencies;
 pub use open::Opening;
 pub use outcomes::Outcomes;
+pub use pace::Pace;
 pub use prepare::{Fetched, Prepared};
+pub use reported::Reports;
 pub use rows::{Mapped, rows_from};
 pub use sight::{sees, unseen};
-pub use simulate::{Played, Simulated, simulate};
+pub use simulate::{Fitted, Played, Simulated, Weighed, simulate, weigh};
 pub use state::*;
-pub use step::Gate;
+pub use step::{Door, Gate};
 pub use work::{Sees, Work};
 
 use crate::catalog::Catalog;
+use crate::ids::ModelRef;
 use crate::plan::{Known, PlanStream};
 use crate::policy::Policy;
+use crate::schedule::Class;
 use crate::time::Timestamp;
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
@@ -109,6 +116,8 @@ struct Session {
     known: Option<Arc<Known>>,
     /// Prefixes shared by siblings, and who waits for them to be cached.
     warmth: Vec<step::Warmth>,
+    /// Where a unit's next call goes while its own model's account is closed.
+    spilled: HashMap<Key, ModelRef>,
     /// Calls that had their second request, or were refused one.
     hedged: HashSet<CallNo>,
     /// Whose calls wait until equal work was looked for; `None` is the flagship's.
@@ -121,6 +130,10 @@ struct Session {
     landing: HashSet<u32>,
     /// The plan is being priced.
     pricing: bool,
+    /// Errands handed out in this step, by accounts that report their quota.
+    errands: HashMap<String, usize>,
+    /// An account that has no room, where that kept a call back in this step.
+    used_up: Option<park::Parking>,
     /// The patch is being applied.
     applying: bool,
     /// The engine goes away.
@@ -190,6 +203,11 @@ impl Run {
     pub fn heard_command(&mut self, number: u64, now: Timestamp) {
         self.now = now;
         self.record(Event::Heard { commands: number });
+    }
+
+    /// How urgent its calls are beside those of other runs: rows are bulk.
+    pub fn class(&self) -> Class {
+        if self.state.sources.is_empty() { Class::Interactive } else { Class::Bulk }
     }
 
     /// Models and prices.

@@ -96,6 +96,14 @@ pub struct Prepared {
     pub hedge_of: Option<CallNo>,
 }
 
+impl Prepared {
+    /// What an account may count it as: its input as estimated, and all the output it may have (responses-api.md §7).
+    pub fn tokens(&self) -> u64 {
+        let output = u64::from(self.call.max_output_tokens);
+        self.ask.tokens.saturating_sub(output) / 4 + output
+    }
+}
+
 pub(super) struct Shape {
     pub(super) tier: Tier,
     pub(super) model: ModelRef,
@@ -209,6 +217,13 @@ impl Run {
         Ok(prepared)
     }
 
+    /// A call that was prepared is not made now: nobody waits for it.
+    pub fn put_off(&mut self, caller: &Caller) {
+        if let Some(key) = self.state.key_of(caller) {
+            self.leads_no_more(key);
+        }
+    }
+
     /// Holds back what the final review may cost, but never more than a quarter of the cap: a small cap still starts work.
     pub(super) fn reserve_for_review(&mut self) {
         let Ok(review) = self.prepare(&Caller::Reviewer, &Fetched::default()) else { return };
@@ -229,7 +244,7 @@ impl Run {
     /// The call cannot be made at all: the run cannot go on.
     pub fn cannot_call(&mut self, why: String, now: Timestamp) {
         self.now = now;
-        self.record(Event::Halted { class: None, message: why });
+        self.record(Event::Halted { class: None, message: why, until: None });
     }
 
     fn executor_call(&self, key: Key, turn: &Turn<'_>, fetched: &Fetched) -> Shape {

@@ -3,6 +3,8 @@
 //! Routes, slots, prompts and prices are the run's own. What no simulation can know is left out: conditions hold, checks
 //! pass, nobody is asked, a `for_each` subtask is one row, and what reasoning adds to an answer is not counted.
 
+mod windows;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::apply::waits_for;
-use super::{Action, BulkRules, CallNo, Caller, Fact, Fetched, Job, Run, RunStarted, Verdict};
+use super::{Action, BulkRules, CallNo, Caller, Door, Fact, Fetched, Job, Run, RunStarted, Verdict};
 use crate::call::Answer;
 use crate::catalog::Catalog;
 use crate::context::{PartReceipt, tokens_est};
@@ -22,6 +24,9 @@ use crate::time::{Millis, Timestamp};
 use crate::tool::ToolSpec;
 use crate::units::NanoUsd;
 use crate::usage::Usage;
+
+use windows::Windows;
+pub use windows::{Fitted, Weighed, weigh};
 
 /// Mean output of the 4,159 recorded calls in data/taskgraphs (schedules.jsonl.gz), all tiers together.
 const OUTPUT_TOKENS: u64 = 169;
@@ -80,13 +85,25 @@ struct Wire {
 /// # Errors
 /// Why the run could not be played to its end, in words.
 pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolSpec]>, now: Timestamp) -> Result<Simulated, String> {
+    play(plan, policy, catalog, tools, now, None)
+}
+
+/// Plays a plan through, with or without windows in which its calls must fit.
+fn play(
+    plan: &Plan,
+    policy: &Policy,
+    catalog: Arc<Catalog>,
+    tools: Arc<[ToolSpec]>,
+    now: Timestamp,
+    mut windows: Option<&mut Windows>,
+) -> Result<Simulated, String> {
     let slots = policy.limits.max_concurrent_subagents.most() as usize;
     let mut run = opened(plan, policy, catalog, tools, now);
     let mut calls: Vec<(Tier, u64)> = policy.ladder.iter().map(|tier| (tier.clone(), 0)).collect();
     let (mut clock, mut last) = (now, now);
     let mut wire = Wire::default();
     loop {
-        turn(&mut run, clock, &mut wire)?;
+        turn(&mut run, clock, &mut wire, windows.as_deref_mut())?;
         run.take_events();
         if let Some(ended) = &run.state().ended {
             let asked = run.state().inbox.values().next().map(|item| item.question.clone());
@@ -95,7 +112,14 @@ pub fn simulate(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<
             }
             break;
         }
-        let Some(&Reverse((at, _))) = wire.due.peek() else { return Err("nothing can go on".to_owned()) };
+        let due = wire.due.peek().map(|Reverse((at, _))| *at);
+        let opening = windows.as_deref_mut().and_then(Windows::opening).filter(|(at, _)| due.is_none_or(|due| *at < due));
+        if let (Some(opening), Some(windows)) = (opening, windows.as_deref_mut()) {
+            clock = opening.0;
+            windows.opened(opening);
+            continue;
+        }
+        let Some(at) = due else { return Err("nothing can go on".to_owned()) };
         clock = at;
         while let Some(&Reverse((next, call))) = wire.due.peek()
             && next == at
@@ -157,6 +181,7 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
         continues: None,
         offline: None,
         reuse: false,
+        wait: false,
     };
     run.start(start, now);
     let subtasks: Vec<Subtask> = plan.subtasks.iter().map(plain).collect();
@@ -166,14 +191,14 @@ fn opened(plan: &Plan, policy: &Policy, catalog: Arc<Catalog>, tools: Arc<[ToolS
 }
 
 /// Hands out what is to be done now; all but calls is done at once.
-fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {
+fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire, mut windows: Option<&mut Windows>) -> Result<(), String> {
     loop {
-        let actions = run.step(clock, &mut |_| true);
-        if actions.is_empty() {
-            return Ok(());
-        }
+        let actions = run.step(clock, &mut |_| Door::Open);
+        let mut waiting = 0;
+        let all = actions.len();
         for action in actions {
             match action {
+                Action::Call { caller } if waits(run, &caller, clock, windows.as_deref_mut())? => waiting += 1,
                 Action::Call { caller } => call(run, &caller, clock, wire)?,
                 Action::Gather { unit, start, .. } => {
                     let gathered = Fact::Gathered {
@@ -198,7 +223,24 @@ fn turn(run: &mut Run, clock: Timestamp, wire: &mut Wire) -> Result<(), String> 
                 other => return Err(format!("a simulation does not come to {other:?}")),
             }
         }
+        // What waits is handed out again.
+        if waiting == all {
+            return Ok(());
+        }
     }
+}
+
+/// Whether a subtask's call has to wait for a window.
+fn waits(run: &mut Run, caller: &Caller, clock: Timestamp, windows: Option<&mut Windows>) -> Result<bool, String> {
+    let (Some(windows), Caller::Executor { unit, .. }) = (windows, caller) else { return Ok(false) };
+    let Some(key) = run.state().key(unit) else { return Ok(false) };
+    let Some(attempt) = run.state().work.get(&key).and_then(|work| work.attempt.as_ref()) else { return Ok(false) };
+    let (tier, model) = (attempt.tier.clone(), run.model_of(key));
+    let wait = !windows.admit(&tier, &model, clock)?;
+    if wait {
+        run.leads_no_more(key);
+    }
+    Ok(wait)
 }
 
 fn call(run: &mut Run, caller: &Caller, clock: Timestamp, wire: &mut Wire) -> Result<(), String> {

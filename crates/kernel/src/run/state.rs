@@ -5,6 +5,7 @@
 mod batches;
 mod desk;
 mod files;
+mod flight;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,9 +15,9 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use super::hedge::Pace;
-use crate::budget::{HomeLease, Ledger, Scope, UsageByTier};
-use crate::call::{ErrorClass, Item, Service};
+use super::hedge::Latencies;
+use crate::budget::{Ledger, Scope, UsageByTier};
+use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -29,6 +30,7 @@ use crate::usage::Usage;
 pub use batches::*;
 pub use desk::*;
 pub use files::*;
+pub use flight::InFlight;
 pub use waiting::{Waited, Waiting};
 
 /// A unit by position: its task, and its row when it has one. Cheap to copy and to order.
@@ -72,6 +74,8 @@ pub struct State {
     pub fresh: Vec<Key>,
     /// Attempts in progress.
     pub active: u32,
+    /// The same by type.
+    pub active_of: BTreeMap<TaskType, u32>,
     /// Units that wait until a moment: availability trouble.
     pub parked: BTreeSet<(Timestamp, Parked)>,
     /// Calls in flight.
@@ -85,7 +89,7 @@ pub struct State {
     /// The highest batch number given out.
     pub last_batch: u32,
     /// How long executors' calls take, by tier and model.
-    pub paces: BTreeMap<(Tier, ModelRef), Pace>,
+    pub latencies: BTreeMap<(Tier, ModelRef), Latencies>,
     /// Accounts that have refused every call for a while, by provider.
     pub storms: BTreeMap<String, Storm>,
     /// Money and tokens.
@@ -132,6 +136,14 @@ pub struct State {
     pub patch: Option<Patch>,
     /// Blob and files of accepted work that was applied before the end.
     pub partial: Option<(String, Vec<String>)>,
+    /// What accounts tell of their quota.
+    pub reports: super::Reports,
+    /// What attempts take, learned from those that ended.
+    pub pace: super::Pace,
+    /// Whether it sits out its quota by itself.
+    pub waits: bool,
+    /// It is parked.
+    pub standstill: Option<Standstill>,
     /// Why no new work starts.
     pub stop: Option<Stop>,
     /// How the last session ended.
@@ -183,9 +195,20 @@ pub enum Stop {
         class: ErrorClass,
         /// In the provider's words.
         message: String,
+        /// When it will serve again, where it says so.
+        until: Option<Timestamp>,
     },
     /// The run cannot go on.
     Failed(String),
+}
+
+/// A run parked on a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standstill {
+    /// Whose: a window's name, or `provider`.
+    pub window: String,
+    /// When there is room again, where that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What is parked.
@@ -204,6 +227,17 @@ pub struct Starved {
     pub scope: Scope,
     /// What is missing, in words.
     pub message: String,
+    /// When time alone makes room.
+    pub retry_at: Option<Timestamp>,
+    /// Units it needs, and units left, where a quota window is short.
+    pub units: Option<(QuotaUnits, QuotaUnits)>,
+}
+
+impl Starved {
+    /// Whether only time makes room: calls that end do not.
+    pub(super) fn lasts(&self, now: Timestamp) -> bool {
+        matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
+    }
 }
 
 /// Refusals of one account (429, overloaded) with no answer between them.
@@ -221,31 +255,6 @@ impl Storm {
         let again = self.windows == 0 || since > self.last;
         Self { last: refused, windows: self.windows + u32::from(again) }
     }
-}
-
-/// A call in flight.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InFlight {
-    /// On whose behalf.
-    pub caller: Caller,
-    /// The unit, by position.
-    pub key: Option<Key>,
-    /// On which tier.
-    pub tier: Tier,
-    /// Which model.
-    pub model: ModelRef,
-    /// The service asked for.
-    pub service: Service,
-    /// The batch it is in.
-    pub batch: Option<u32>,
-    /// Since when.
-    pub since: Timestamp,
-    /// Its lease of the home, if it needed one.
-    pub home: Option<HomeLease>,
-    /// The other request for the same answer, while both are in flight.
-    pub rival: Option<CallNo>,
-    /// The other one answered first: what this one brings is paid for and not used.
-    pub outrun: bool,
 }
 
 /// One subtask of the plan.

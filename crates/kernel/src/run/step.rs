@@ -3,6 +3,7 @@
 mod batches;
 mod close;
 mod compose;
+mod doors;
 mod price;
 mod rows;
 mod start;
@@ -23,6 +24,8 @@ use crate::ids::{ModelRef, Tier};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, OPEN_OUTPUT, ToolOutput};
 use crate::units::NanoUsd;
+pub(super) use doors::Doors;
+pub use doors::{Door, Gate};
 pub(super) use warm::Warmth;
 
 /// Units looked at in one step that have to wait, before the rest is left to the next step.
@@ -32,28 +35,6 @@ const AT_ONCE: usize = 64;
 
 /// Times a keyed call is made without an answer before a person is asked.
 const MOST_TRIES: u32 = 3;
-
-/// Asks the gate of a model's account for a slot; a granted slot is the caller's to give back.
-pub type Gate<'a> = dyn FnMut(&ModelRef) -> bool + 'a;
-
-/// The gates in one step: one that refused is not asked again.
-pub(super) struct Doors<'a, 'b> {
-    gate: &'a mut Gate<'b>,
-    shut: Vec<ModelRef>,
-}
-
-impl Doors<'_, '_> {
-    pub(super) fn enter(&mut self, model: &ModelRef) -> bool {
-        if self.shut.contains(model) {
-            return false;
-        }
-        let open = (self.gate)(model);
-        if !open {
-            self.shut.push(model.clone());
-        }
-        open
-    }
-}
 
 /// The entry of a queue after another one.
 fn next_in(queue: &Queue, after: Option<(Reverse<u64>, Key)>) -> Option<(Reverse<u64>, Key)> {
@@ -69,11 +50,14 @@ impl Run {
         self.now = now;
         self.session.promised = NanoUsd::ZERO;
         self.session.joining = 0;
+        self.session.errands.clear();
+        self.session.used_up = None;
         let mut actions = Vec::new();
         if matches!(self.state.phase, Phase::New | Phase::Ended) || self.state.ended.is_some() {
             return actions;
         }
-        let mut doors = Doors { gate, shut: Vec::new() };
+        self.unpark();
+        let mut doors = Doors::new(gate, &self.state);
         while !self.stopping() {
             let before = self.outbox.len();
             self.acts(&mut actions);
@@ -103,7 +87,8 @@ impl Run {
     /// When `step` should be called again though nothing was heard.
     pub fn wakes_at(&self) -> Option<Timestamp> {
         let times = [self.state.wakes_at(), self.waits_until(), self.home_waits(), self.hedges_at()];
-        times.into_iter().flatten().min().filter(|_| !self.stopping())
+        let soon = times.into_iter().flatten().min();
+        [soon.filter(|_| !self.stopping()), self.parked_until()].into_iter().flatten().min()
     }
 
     fn hand_out(&mut self, actions: &mut Vec<Action>, action: Action) {
@@ -286,14 +271,17 @@ impl Run {
         if self.home_waits().is_some() || self.is_asking(|| Caller::Executor { unit: self.state.unit(key), attempt: no }) {
             return false;
         }
-        let (opened, tier, model) = (attempt.opened, attempt.tier.clone(), self.model_of(key));
+        let (opened, tier) = (attempt.opened, attempt.tier.clone());
+        self.session.spilled.remove(&key);
+        let model = self.model_of(key);
         if self.too_late(key) {
             self.give_up_late(key);
             return true;
         }
         let batched = self.goes_by_batch(key, &model);
         let turn = if opened || batched { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || !(batched || gate.enter(&model)) {
+        let waits = turn == warm::Turn::Wait || self.is_used_up(&model);
+        if waits || !(batched || self.enters(gate, key, &tier, &model)) {
             return false;
         }
         if turn == warm::Turn::Lead {
@@ -303,8 +291,11 @@ impl Run {
         true
     }
 
-    /// The model an attempt asks: its tier's, or the alternate it fell back to.
+    /// The model an attempt asks: its tier's, the alternate it fell back to, or the one its next call goes to meanwhile.
     pub(super) fn model_of(&self, key: Key) -> ModelRef {
+        if let Some(meanwhile) = self.session.spilled.get(&key) {
+            return meanwhile.clone();
+        }
         let attempt = self.state.work.get(&key).and_then(|w| w.attempt.as_ref()).expect("only a unit with an attempt calls");
         match attempt.alternate {
             0 => attempt.model.clone(),
@@ -331,11 +322,11 @@ impl Run {
         if self.home_waits().is_some() || self.is_asking(|| caller.clone()) {
             return;
         }
-        let model = match caller {
-            Caller::Compactor { by: CompactBy::Summary } => self.summary_model().1,
-            _ => self.desk_model().1,
+        let (tier, model) = match caller {
+            Caller::Compactor { by: CompactBy::Summary } => self.summary_model(),
+            _ => self.desk_model(),
         };
-        if gate.enter(&model) {
+        if !self.is_used_up(&model) && gate.enter(&tier, &model) == Door::Open {
             actions.push(Action::Call { caller });
         }
     }

@@ -13,5 +13,5 @@ mod order;
 
 pub use claims::{Claim, Whose, whose};
 pub use estimate::{call_ms, calls_expected, estimate};
-pub use gate::{Gate, Passed};
+pub use gate::{Class, Gate, Mark, Member, Pace, Pass, Passed, Timing, Visitor, Wait};
 pub use order::{Graph, Timetable, best_ranks, run};

@@ -4,16 +4,14 @@
 //! priced here and no clock is read: amounts, durations and days stand in the events.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::sketch::Sketch;
-use crate::call::Service;
 use crate::catalog::Day;
 use crate::ids::{SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
-use crate::policy::{Policy, Who};
+use crate::policy::Who;
 use crate::run::{CallNo, Caller, CompactBy, Ending, Event, Stamped, SubtaskStatus};
 use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
@@ -130,8 +128,8 @@ pub struct Digest {
     open: BTreeMap<CallNo, Open>,
     /// Subtasks that are done, rows aside: what is opened again was not accepted.
     done: BTreeMap<SubtaskId, Cell>,
-    /// What calls weigh, where any count against a quota.
-    policy: Option<Arc<Policy>>,
+    /// What a call counts on the flagship, where any count against a quota.
+    flagship_units: QuotaUnits,
 }
 
 /// A call under way.
@@ -140,7 +138,6 @@ struct Open {
     who: Who,
     tier: Tier,
     units: QuotaUnits,
-    flagship: QuotaUnits,
 }
 
 impl Digest {
@@ -152,16 +149,13 @@ impl Digest {
                 self.started = stamped.at;
                 self.pipeline.clone_from(&start.pipeline);
                 self.offline = start.offline.is_some();
-                self.weighs_by(&start.policy);
+                self.flagship_units = start.policy.flagship_units();
             }
-            Event::Repinned { policy } => self.weighs_by(policy),
+            Event::Repinned { policy } => self.flagship_units = policy.flagship_units(),
             Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.knows(subtask),
             Event::PlanPatched { patch, .. } => patch.add.iter().chain(&patch.change).for_each(|subtask| self.knows(subtask)),
-            Event::CallStarted { call, caller, tier, model, .. } => {
-                let policy = self.policy.as_ref();
-                let units = policy.map(|policy| policy.units_of(tier, model, Service::Default)).unwrap_or_default();
-                let flagship = policy.map(|policy| policy.flagship_units()).unwrap_or_default();
-                let open = Open { who: self.who(caller), tier: tier.clone(), units, flagship };
+            Event::CallStarted { call, caller, tier, units, .. } => {
+                let open = Open { who: self.who(caller), tier: tier.clone(), units: *units };
                 self.open.insert(*call, open);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
@@ -169,12 +163,13 @@ impl Digest {
                 if !sent {
                     return;
                 }
+                let flagship_units = self.flagship_units;
                 let stats = self.cell(day, open.who, Some(open.tier));
                 stats.calls += 1;
                 stats.cost += *cost_usd;
                 stats.all_flagship += *flagship_usd;
                 stats.units += open.units;
-                stats.all_flagship_units += open.flagship;
+                stats.all_flagship_units += flagship_units;
                 match usage {
                     Some(usage) => {
                         stats.tokens += *usage;
@@ -225,11 +220,6 @@ impl Digest {
             }
             _ => {}
         }
-    }
-
-    fn weighs_by(&mut self, policy: &Arc<Policy>) {
-        let counts = !policy.agents.is_empty() || !policy.quota.is_empty();
-        self.policy = counts.then(|| policy.clone());
     }
 
     fn knows(&mut self, subtask: &Subtask) {

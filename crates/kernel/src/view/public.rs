@@ -100,11 +100,23 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
             ("subtask.completed", with(unit, fields))
         }
         Event::Reopened { unit, instructions, .. } => ("subtask.reopened", with(unit, json!({ "instructions": instructions }))),
-        Event::LeaseRefused { role, scope, message, retry_at } => {
+        Event::LeaseRefused { role, scope, message, retry_at, .. } => {
             let retry_at = retry_at.map(rfc3339);
             ("budget.refused", json!({ "role": role, "scope": scope.to_string(), "message": message, "retry_at": retry_at }))
         }
         Event::Reserved { review_usd } => ("budget.reserved", json!({ "review_usd": usd(*review_usd) })),
+        Event::QuotaParked { window, until, needed, left, message, waits } => {
+            let fields = json!({
+                "window": window, "until": until.map(rfc3339), "needed": needed, "left": left, "message": message, "waits": waits,
+            });
+            ("quota.parked", fields)
+        }
+        Event::QuotaReported { provider, windows, as_of } => {
+            let window = |window: &crate::run::ReportedWindow| json!({ "minutes": window.minutes, "used_percent": window.used_percent, "resets_at": window.resets_at.map(rfc3339) });
+            let windows: Vec<Value> = windows.iter().map(window).collect();
+            ("quota.reported", json!({ "provider": provider, "windows": windows, "as_of": as_of.map(rfc3339) }))
+        }
+        Event::QuotaResumed { window } => ("quota.resumed", json!({ "window": window })),
         Event::CapRaised { run_usd } => ("budget.raised", json!({ "run_usd": usd(*run_usd) })),
         Event::BatchStarted { batch, model, calls, .. } => {
             ("batch.started", json!({ "batch": batch, "model": model, "calls": calls.len() }))
@@ -153,6 +165,7 @@ fn fields(event: &Event) -> Option<(&'static str, Value)> {
         | Event::RowsEnded { .. }
         | Event::Halted { .. }
         | Event::Cancelling {}
+        | Event::Waits {}
         | Event::ReviewFailed { .. } => return None,
     })
 }
@@ -162,6 +175,7 @@ fn closing(summary: &RunSummary) -> Value {
         "status": summary.status,
         "output": summary.output,
         "error": summary.error,
+        "retry_at": summary.retry_at.map(rfc3339),
         "cost_usd": usd(summary.cost_usd),
         "all_flagship_cost_usd": usd(summary.all_flagship_cost_usd),
         "duration_ms": summary.duration_ms,

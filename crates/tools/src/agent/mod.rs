@@ -17,6 +17,7 @@ mod plain;
 mod preset;
 mod private;
 mod prompt;
+mod quota;
 mod report;
 mod run;
 

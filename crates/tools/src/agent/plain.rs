@@ -1,9 +1,10 @@
 //! Lines of any program that wants to be an agent (docs/agents.md):
-//! `{"type":"result","text":…,"usage":{…},"model":…}`, and on the way `usage`, `command`, `file`, `note`, `error`.
+//! `{"type":"result","text":…,"usage":{…},"model":…}`, and on the way `usage`, `quota`, `command`, `file`, `note`, `error`.
 
 use brigade_kernel::usage::Usage;
 use serde_json::Value;
 
+use super::quota;
 use super::report::{Report, text, tokens};
 
 pub(super) fn line(report: &mut Report, line: &Value) {
@@ -22,6 +23,7 @@ pub(super) fn line(report: &mut Report, line: &Value) {
             report.did("command", text(line, "command"), ok);
         }
         "file" => report.did("file", text(line, "path"), None),
+        "quota" => report.quota = line.get("windows").map(quota::listed).unwrap_or_default(),
         "note" => report.did("note", text(line, "text"), None),
         "error" => {
             report.failed = true;

@@ -36,6 +36,8 @@ pub(super) struct Preset {
     pub set_env: BTreeMap<String, String>,
     /// Where its provider is: what it may reach.
     pub hosts: Vec<String>,
+    /// Where beneath its home it leaves a record of the session that tells of its quota.
+    pub sessions: Option<String>,
     pub complaints: Vec<(String, Complaint)>,
 }
 
@@ -59,6 +61,7 @@ impl Default for Preset {
             env: Vec::new(),
             set_env: BTreeMap::new(),
             hosts: Vec::new(),
+            sessions: None,
             complaints: Vec::new(),
         }
     }

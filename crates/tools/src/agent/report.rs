@@ -1,7 +1,7 @@
 //! What an agent's lines say, whatever its dialect: its answer, its usage, what it did, what it complains of.
 
 use brigade_kernel::call::{Answer, CallError, End, ErrorClass};
-use brigade_kernel::run::Deed;
+use brigade_kernel::run::{Deed, ReportedWindow};
 use brigade_kernel::usage::Usage;
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub(super) struct Report {
     pub means: Option<Complaint>,
     /// How long it asks to wait.
     pub wait_s: Option<u64>,
+    /// What its account tells of its quota: the last report counts.
+    pub quota: Vec<ReportedWindow>,
 }
 
 impl Report {

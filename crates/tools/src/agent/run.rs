@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brigade_kernel::call::{Answer, Call, CallError, Effort, ErrorClass};
-use brigade_kernel::run::Deed;
+use brigade_kernel::run::{Deed, ReportedWindow};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +17,7 @@ use super::find::find;
 use super::lines::{Lines, Next};
 use super::private::Private;
 use super::prompt::prompt;
+use super::quota;
 use super::report::{Report, cut, trouble};
 use crate::sandbox::{Limits, Primitive, Profile, Sandbox, SandboxError, Session, Spec, Status};
 use crate::view::{Stage, View};
@@ -56,6 +57,8 @@ pub struct Done {
     pub answer: Result<Answer, CallError>,
     /// What it says it did.
     pub deeds: Vec<Deed>,
+    /// What its account tells of its quota.
+    pub quota: Vec<ReportedWindow>,
 }
 
 /// How its lines came to an end.
@@ -90,7 +93,7 @@ impl Agent {
         let answer = match self.try_run(errand, &mut report).await {
             Ok(answer) | Err(answer) => answer,
         };
-        self.without_secrets(Done { answer, deeds: report.deeds })
+        self.without_secrets(Done { answer, deeds: report.deeds, quota: report.quota })
     }
 
     /// `Err`: it came to nothing, for a reason that is not in its lines.
@@ -128,6 +131,12 @@ impl Agent {
                 Err(error) => return Ok(unsent(format!("{}: {error}", self.config.name))),
                 Ok(ended) => ended,
             };
+            if let (Some(inner), Some(sessions)) = (self.inner(), &self.config.preset.sessions) {
+                let kept = private.dir().join("home").join(inner);
+                let sessions = sessions.clone();
+                let found = blocking(move || quota::on_record(&kept, &sessions)).await;
+                report.quota = found.unwrap_or(std::mem::take(&mut report.quota));
+            }
             let outcome = self.outcome(&stopped, ended, &stderr, report);
             if outcome.is_ok()
                 && let Err(error) = blocking(move || stage.finish()).await

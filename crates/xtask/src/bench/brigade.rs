@@ -54,8 +54,12 @@ pub struct Provider {
 
 impl Provider {
     pub fn start(binary: &Path, scenario: &Path) -> Result<Self, String> {
+        Self::start_with(binary, scenario, &[])
+    }
+
+    pub fn start_with(binary: &Path, scenario: &Path, more: &[&str]) -> Result<Self, String> {
         let mut command = process::program(binary);
-        command.arg("emulate").arg(scenario).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("emulate").arg(scenario).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| format!("cannot start the emulator: {e}"))?;
         let stdout = child.stdout.take().ok_or("the emulator has no output")?;
         let mut stdout = BufReader::new(stdout);

@@ -9,6 +9,7 @@ mod context;
 mod engine;
 mod hedge;
 mod latency;
+mod limit;
 mod wire;
 
 use crate::Ended;
@@ -46,12 +47,13 @@ struct Whole {
     run: fn() -> Result<(), String>,
 }
 
-const WHOLE: [Whole; 5] = [
+const WHOLE: [Whole; 6] = [
     Whole { name: bulk::NAME, measures: bulk::MEASURES, run: bulk::run },
     Whole { name: context::NAME, measures: context::MEASURES, run: context::run },
     Whole { name: engine::NAME, measures: engine::MEASURES, run: engine::run },
     Whole { name: hedge::NAME, measures: hedge::MEASURES, run: hedge::run },
     Whole { name: latency::NAME, measures: latency::MEASURES, run: latency::run },
+    Whole { name: limit::NAME, measures: limit::MEASURES, run: limit::run },
 ];
 
 fn whole(bench: &Whole) -> bool {

@@ -64,6 +64,7 @@ pub fn ask(asked: &Asked<'_>) -> Result<Exit, Failure> {
         continues: None,
         offline: None,
         reuse: true,
+        wait: false,
     };
     let how = How { output: asked.output, json: asked.json, dry_run: false };
     planned(&shared, started, &Pictures::default(), &config.notices, &how)

@@ -14,12 +14,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Measure, Refused, Scope};
+use super::{Amounts, Measure, Refused, Rolling, Scope, Window};
 use crate::catalog::Day;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 pub use record::{Ended, HomeLease, Promise, Promised, RunMark, Spent};
 
+/// What is older counts in no window: the longest that can be configured, and a day.
+const LONGEST_WINDOW: Millis = Millis(31 * 86_400_000);
+/// Instants kept apart before the older ones are put together.
+const MOST_INSTANTS: usize = 8_192;
 /// Days whose sums are kept.
 const DAYS: usize = 40;
 
@@ -68,6 +72,9 @@ pub struct Open {
 pub struct HomeLedger {
     total: Standing,
     days: BTreeMap<Day, Standing>,
+    /// Units by the instant from which they count.
+    #[serde(default)]
+    units: Rolling,
     #[serde(with = "pairs")]
     open: BTreeMap<HomeLease, Open>,
 }
@@ -83,6 +90,9 @@ impl HomeLedger {
                 Scope::Day => (self.day(Day::of(now)), Some(end_of_day(now))),
                 _ => (self.total, None),
             };
+            if let Scope::Window { span, .. } = &cap.scope {
+                return self.admit_to(Window { span: *span, cap: cap.cap }, cap, ask, now);
+            }
             let measure = cap.measure;
             let of = |amounts: &Amounts| amounts.of(measure);
             let (settled, leased, needed) = (of(&standing.settled), of(&standing.leased), of(&ask.most));
@@ -93,6 +103,37 @@ impl HomeLedger {
             }
             Err(Refused { scope: cap.scope.clone(), measure, cap: cap.cap, settled, leased, held_back, needed, frozen: false, retry_at })
         })
+    }
+
+    /// A rolling window's part of [`HomeLedger::admit`]. What is held back never keeps a call out of an empty window.
+    fn admit_to(&self, window: Window, cap: &HomeCap, ask: &HomeAsk, now: Timestamp) -> Result<(), Refused> {
+        let needed = ask.most.units.0;
+        let held_back = ask.held_back.units.0.min(window.cap.saturating_sub(needed));
+        let (settled, leased) = (window.used(&self.units, now), self.total.leased.units.0);
+        if needed == 0 || window.fits(&self.units, leased, needed.saturating_add(held_back), now) {
+            return Ok(());
+        }
+        // Calls in flight settle at their start: that is when they leave the window.
+        let mut all = self.units.clone();
+        self.open.values().for_each(|open| all.add(open.at, open.most.units.0));
+        let retry_at = window.opens_for(&all, 0, needed.saturating_add(held_back), now);
+        let (scope, measure) = (cap.scope.clone(), Measure::Units);
+        Err(Refused { scope, measure, cap: cap.cap, settled, leased, held_back, needed, frozen: false, retry_at })
+    }
+
+    /// The clock stands at `now`: nothing that is on record counts from later on.
+    pub fn seen(&mut self, now: Timestamp) {
+        self.units.seen(now);
+        if self.units.instants() > MOST_INSTANTS {
+            self.units.forget(LONGEST_WINDOW, now);
+            self.units.condense(now);
+        }
+    }
+
+    /// How a window stands: what counts, what is promised to calls in flight, and when the next and the last of it no longer count.
+    pub fn window(&self, span: Millis, now: Timestamp) -> (u64, u64, Option<(Timestamp, Timestamp)>) {
+        let window = Window { span, cap: u64::MAX };
+        (window.used(&self.units, now), self.total.leased.units.0, window.returns(&self.units, now))
     }
 
     /// Takes in a record of `leases`, which stands at `seq`.
@@ -130,6 +171,7 @@ impl HomeLedger {
                 }
             };
             self.total.settled.add(&call.took);
+            self.units.add(at, call.took.units.0);
             self.days.entry(Day::of(at)).or_default().settled.add(&call.took);
         }
         while self.days.len() > DAYS {

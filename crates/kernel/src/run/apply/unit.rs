@@ -64,8 +64,9 @@ impl State {
         let task = &mut self.tasks[key.task as usize];
         task.attempts += 1;
         task.checks.clear();
-        let source = task.source;
+        let (source, kind) = (task.source, task.spec.kind);
         self.active += 1;
+        *self.active_of.entry(kind).or_default() += 1;
         self.tally.attempts += 1;
         let work = self.work.entry(key).or_default();
         work.since.get_or_insert(at);
@@ -163,13 +164,20 @@ impl State {
     pub(super) fn finish_attempt(&mut self, key: Key, tried: Tried, accepted: bool) {
         let Some(work) = self.work.get_mut(&key) else { return };
         let Some(attempt) = work.attempt.take() else { return };
-        self.active = self.active.saturating_sub(1);
         if accepted || attempt.answer.is_some() {
             work.made = work.base_tree.clone().zip(attempt.tree).map(|(from, to)| Change { from, to });
         }
         work.accepted = if accepted { attempt.answer } else { attempt.answer.or(work.accepted.take()) };
         work.tried.push(tried);
+        self.one_less(key);
         self.enter(key, Stage::Ready);
+    }
+
+    /// An attempt is in progress no more.
+    fn one_less(&mut self, key: Key) {
+        self.active = self.active.saturating_sub(1);
+        let of_kind = self.active_of.entry(self.tasks[key.task as usize].spec.kind).or_default();
+        *of_kind = of_kind.saturating_sub(1);
     }
 
     pub(super) fn end_unit(&mut self, key: Key, status: SubtaskStatus, output: &str, tier: Option<Tier>, error: Option<String>) {
@@ -177,7 +185,7 @@ impl State {
         if let Some(work) = self.work.remove(&key)
             && work.attempt.is_some()
         {
-            self.active = self.active.saturating_sub(1);
+            self.one_less(key);
         }
         if let Some(row) = key.row {
             self.end_row_unit(key.task, row, status, output);

@@ -66,6 +66,9 @@ pub struct RunStarted {
     /// Whether results of earlier runs may be reused.
     #[serde(default)]
     pub reuse: bool,
+    /// Whether it sits out its quota by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wait: bool,
 }
 
 /// What `--continue` carries over: the planner's context of an earlier run.

@@ -6,7 +6,7 @@ use super::RunStatus;
 use crate::budget::{Scope, UsageByTier};
 use crate::call::ErrorClass;
 use crate::run::state::Waited;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use crate::units::{NanoUsd, QuotaUnits};
 
 /// Where an all-flagship cost comes from.
@@ -43,6 +43,9 @@ pub struct RunSummary {
     /// Why it could not go on, when a fault is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorClass>,
+    /// When it can go on, where it is parked and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
     /// All money spent so far.
     pub cost_usd: NanoUsd,
     /// What the same tokens would have cost on the flagship: computed, not measured.

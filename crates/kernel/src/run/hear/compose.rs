@@ -92,7 +92,7 @@ impl Run {
                     format!("{} failed: brigade retry RUN --failed tries it again", self.state.tasks[m as usize].spec.id)
                 });
                 let message = format!("the work cannot be put together, {}; {done}", in_words(std::slice::from_ref(conflict)));
-                return self.record(Event::Halted { class: None, message });
+                return self.record(Event::Halted { class: None, message, until: None });
             }
             if pair.is_empty() || pair.iter().any(|task| busy.contains(task)) {
                 continue;

@@ -76,6 +76,13 @@ impl Run {
             let (class, message, param) = (error.class, error.message.clone(), error.param.clone());
             return CallResult::Failed { class, message, param, repair: Repair::GiveUp(GiveUp::BadRequest) };
         }
+        if error.class == ErrorClass::QuotaExhausted
+            && let Some(until) = self.used_up_until(&flight.model)
+        {
+            // By its own report it will serve again: no person is needed for that.
+            let (class, message, param) = (error.class, error.message.clone(), error.param.clone());
+            return CallResult::Failed { class, message, param, repair: Repair::GiveUp(GiveUp::Park { until: Some(until) }) };
+        }
         let trouble = Trouble::of(error, tries + 1, left, policy.limits.max_tries, seed);
         let repair = if self.has_had_its_try(&flight.model, error.class) {
             Repair::GiveUp(GiveUp::BadRequest)
@@ -130,7 +137,9 @@ impl Run {
             let question = "The provider says the account has no quota or credit left. Top it up, then approve to go on.".to_owned();
             self.ask_person(Ask::Account, None, None, question, error.message.clone());
         }
-        self.record(Event::Halted { class: Some(error.class), message: error.message.clone() });
+        let until = if let GiveUp::Park { until } = how { until } else { None };
+        let class = if until.is_some() { ErrorClass::RateLimited } else { error.class };
+        self.record(Event::Halted { class: Some(class), message: error.message.clone(), until });
     }
 
     fn executor_said(&mut self, key: Key, answer: &Answer) {

@@ -59,7 +59,11 @@ impl Run {
                 if let CallResult::Failed { repair: Repair::GiveUp(how), .. } = result {
                     match how {
                         GiveUp::TooLong | GiveUp::BadRequest => {
-                            self.record(Event::Halted { class: None, message: format!("the flagship's call failed: {error}") });
+                            self.record(Event::Halted {
+                                class: None,
+                                message: format!("the flagship's call failed: {error}"),
+                                until: None,
+                            });
                         }
                         how => self.give_up(how, &error),
                     }
@@ -71,7 +75,7 @@ impl Run {
             return; // asked again with twice the room
         }
         if let Some(refusal) = &answer.refusal {
-            return self.record(Event::Halted { class: None, message: format!("the flagship declined: {refusal}") });
+            return self.record(Event::Halted { class: None, message: format!("the flagship declined: {refusal}"), until: None });
         }
         if answer.end != End::Completed {
             let fault = "the answer was cut before its end: answer more briefly".to_owned();
@@ -93,9 +97,11 @@ impl Run {
         }
         let said = faults.join("\n");
         match caller {
-            Caller::Planner => {
-                self.record(Event::Halted { class: None, message: format!("the plan is still faulty after {MAX_MENDS} mends:\n{said}") })
-            }
+            Caller::Planner => self.record(Event::Halted {
+                class: None,
+                message: format!("the plan is still faulty after {MAX_MENDS} mends:\n{said}"),
+                until: None,
+            }),
             Caller::Replanner => {
                 let units = self.replan_units();
                 self.patched(PlanPatch::default(), PatchedBy::Planner);

@@ -1,11 +1,13 @@
 //! How a session ends: when nothing is under way, and nothing can be.
 
+use crate::budget::Scope;
 use crate::call::ErrorClass;
 use crate::ids::SubtaskId;
 use crate::plan::ForEach;
 use crate::plan::reference::{Reference, references};
 use crate::policy::Slots;
 use crate::run::event::{Basis, Event, RunStatus, RunSummary, SubtaskStatus};
+use crate::run::park::Parking;
 use crate::run::state::{DeskStage, Key, Phase, Stop};
 use crate::run::{Action, Run, rows};
 
@@ -18,12 +20,17 @@ impl Run {
         if waits || self.session.outstanding > 0 || !actions.is_empty() {
             return;
         }
+        if !self.session.draining
+            && let Some(why) = self.parked_by_provider()
+        {
+            return self.park(why);
+        }
         let summary = |status, output: String| self.summary(status, output, None);
         if let Some(stop) = self.state.stop.clone() {
             let event = match stop {
                 Stop::Cancel => Event::RunEnded(summary(RunStatus::Cancelled, "cancelled".to_owned())),
                 Stop::Failed(why) => Event::RunEnded(summary(RunStatus::Failed, why)),
-                Stop::Provider { class, message } => {
+                Stop::Provider { class, message, .. } => {
                     let status = match class {
                         ErrorClass::RateLimited | ErrorClass::Overloaded => RunStatus::QuotaParked,
                         ErrorClass::QuotaExhausted => RunStatus::NeedsPerson,
@@ -41,9 +48,24 @@ impl Run {
             let (status, output) = self.result();
             return self.record(Event::RunEnded(summary(status, output)));
         }
-        if let Some(starved) = self.state.starved.values().next().cloned() {
+        // What only a person can change comes before what time changes.
+        let now = self.now;
+        let short = self.state.starved.values().min_by_key(|starved| starved.lasts(now)).cloned();
+        if let Some(starved) = short {
+            if let Scope::Window { name, .. } = &starved.scope
+                && starved.retry_at.is_some()
+            {
+                let window = name.clone();
+                let (until, units, message) = (starved.retry_at, starved.units, starved.message);
+                return self.park(Parking { window, until, units, message, error: None });
+            }
             let summary = RunSummary { short_of: Some(starved.scope), ..summary(RunStatus::BudgetReached, starved.message) };
             return self.record(Event::RunPaused(summary));
+        }
+        if self.state.parked.is_empty()
+            && let Some(why) = self.session.used_up.clone()
+        {
+            return self.park(why);
         }
         if !self.state.parked.is_empty() || !self.state.to_call.is_empty() || self.state.desk.stage != DeskStage::Idle || self.may_start() {
             return; // the gate opens, or the time comes
@@ -76,12 +98,13 @@ impl Run {
         self.room() > 0 && !self.unpriced() && (!self.state.ready.is_empty() || rows())
     }
 
-    fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
+    pub(in crate::run) fn summary(&self, status: RunStatus, output: String, error: Option<ErrorClass>) -> RunSummary {
         RunSummary {
             status,
             output,
             short_of: None,
             error,
+            retry_at: None,
             cost_usd: self.state.spent(),
             all_flagship_cost_usd: self.state.all_flagship,
             all_flagship_basis: Basis::Computed,

@@ -34,8 +34,9 @@ impl Run {
             return; // a fault of the whole plan stops new starts until it is mended
         }
         let (mut after, mut waiting) = (None, 0);
-        // Behind siblings that wait for one of them there may be others that need not.
-        let look_at = if self.waits_until().is_some() { LOOK_AT * 16 } else { LOOK_AT };
+        // Behind siblings that wait for one of them, or for room, there may be others that need not.
+        let behind = self.waits_until().is_some() || !self.state.start().policy.limits.max_of_type.is_empty();
+        let look_at = if behind { LOOK_AT * 16 } else { LOOK_AT };
         while waiting < look_at
             && actions.len() < AT_ONCE
             && let Some(next) = next_in(&self.state.ready, after)
@@ -59,7 +60,7 @@ impl Run {
             self.end_unit(key, SubtaskStatus::Skipped, String::new(), Some(why), None);
             return true;
         }
-        let room = self.room() > 0;
+        let room = self.room() > 0 && self.has_room(key);
         if !(room || self.batch_room()) || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
             return false;
         }
@@ -90,10 +91,14 @@ impl Run {
         if turn == Turn::Wait {
             return false;
         }
+        if self.is_used_up(model) {
+            return false;
+        }
         if let Some(started) = self.unaffordable(key, &tier, model) {
             return started;
         }
-        if direct && !batched && !gate.enter(model) {
+        self.session.spilled.remove(&key);
+        if direct && !batched && !self.enters(gate, key, &tier, model) {
             return false;
         }
         if turn == Turn::Lead {

@@ -352,7 +352,7 @@ fn same(a: &State, b: &State) -> bool {
         && a.work == b.work
         && (&a.ready, &a.to_call, &a.to_act, &a.parked) == (&b.ready, &b.to_call, &b.to_act, &b.parked)
         && (&a.calls, &a.ledger, &a.desk, &a.inbox, &a.sources) == (&b.calls, &b.ledger, &b.desk, &b.inbox, &b.sources)
-        && (a.phase, a.active, a.open, a.mended, a.tally) == (b.phase, b.active, b.open, b.mended, b.tally)
+        && (a.phase, a.active, &a.active_of, a.open, a.mended, a.tally) == (b.phase, b.active, &b.active_of, b.open, b.mended, b.tally)
         && (&a.gathered, &a.batches, a.last_batch) == (&b.gathered, &b.batches, b.last_batch)
         && (&a.changes, &a.repairs, &a.merges, &a.composed) == (&b.changes, &b.repairs, &b.merges, &b.composed)
         && (&a.patch, &a.stop, &a.starved, a.reserve) == (&b.patch, &b.stop, &b.starved, b.reserve)

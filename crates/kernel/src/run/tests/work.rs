@@ -19,7 +19,7 @@ fn first_call(plan: Value, alter: impl FnOnce(&mut RunStarted)) -> (World, Calle
     world.give(plan, BulkRules::default());
     for _ in 0..3 {
         let now = world.now;
-        for action in world.run.step(now, &mut |_| true) {
+        for action in world.run.step(now, &mut |_| Door::Open) {
             match action {
                 Action::Call { caller } => {
                     let prepared = world.run.prepare(&caller, &Fetched::default()).unwrap();
@@ -134,7 +134,7 @@ fn a_result_is_taken_only_while_its_call_waits_and_only_if_it_fits_the_files_and
     let taken = |from: &str, path: &str, begun: bool| {
         let (mut world, caller, prepared) = first_call(plan.clone(), |_| {});
         world.run.look(&caller);
-        assert!(world.run.step(world.now, &mut |_| true).is_empty(), "nobody calls while it is looked for");
+        assert!(world.run.step(world.now, &mut |_| Door::Open).is_empty(), "nobody calls while it is looked for");
         if begun {
             world.run.begin_call(&prepared, None, world.now).unwrap();
         }

@@ -1,7 +1,7 @@
 //! A world in miniature: performs the actions of a run on a virtual clock, with answers from a script.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -13,12 +13,15 @@ use crate::image::{Image, MediaType};
 use crate::plan::{self, Author, Format, Known, Subtask};
 use crate::policy::Policy;
 use crate::run::*;
-use crate::schedule::{Gate, Passed};
+use crate::schedule::{Class, Gate, Pass, Passed, Visitor};
 use crate::time::{Millis, Timestamp};
 use crate::tool::{Effect, ToolOutput, ToolSpec};
 use crate::units::NanoUsd;
 use crate::usage::Usage;
 use crate::view::public;
+
+/// The run, as its account sees it.
+const ME: Visitor = Visitor { id: 1, process: (1, 1), class: Class::Interactive };
 
 /// A day on which the catalog's models have prices.
 pub const START: Timestamp = Timestamp(1_795_219_200_000);
@@ -109,6 +112,7 @@ pub fn error(class: ErrorClass) -> Reply_ {
         usage: None,
         sent: true,
         provider_request_id: None,
+        limits: None,
     };
     Reply_ { answer: Err(error), ms: 50, first: 50, stream: Vec::new() }
 }
@@ -175,6 +179,8 @@ pub struct World {
     pub on_check: CheckScript,
     /// What an agent writes in an attempt: path and text.
     pub on_errand: ErrandScript,
+    /// What an agent's account tells after each errand.
+    pub on_report: Box<dyn FnMut(Timestamp) -> Vec<ReportedWindow>>,
     /// Tools that do their work and never answer.
     pub mute: Vec<&'static str>,
     /// Calls are not cut in time: what they bring still comes.
@@ -183,6 +189,10 @@ pub struct World {
     pub slots: Option<u32>,
     /// The account all models are on, when all errors are its refusals.
     pub account: Option<Gate>,
+    /// Passes of its calls in flight.
+    passes: HashMap<CallNo, Pass>,
+    /// Providers whose account is closed.
+    pub closed: BTreeSet<String>,
     pub most_in_flight: u32,
     in_flight: u32,
     queue: BinaryHeap<Reverse<(Due, usize)>>,
@@ -269,7 +279,7 @@ impl World {
 
     /// A run that starts with something more.
     pub fn started_with(policy: Policy, planned: bool, alter: impl FnOnce(&mut RunStarted)) -> Self {
-        let catalog = Arc::new(Catalog::built_in());
+        let catalog = Arc::new(Catalog::built_in().with_vendor("other", "openai"));
         let tools = tools();
         let mut run = Run::new(catalog.clone(), tools.clone());
         let mut start = RunStarted {
@@ -289,6 +299,7 @@ impl World {
             continues: None,
             offline: None,
             reuse: false,
+            wait: false,
         };
         alter(&mut start);
         run.start(start, START);
@@ -302,6 +313,7 @@ impl World {
             mute: Vec::new(),
             late: false,
             on_errand: Box::new(|_, _| Vec::new()),
+            on_report: Box::new(|_| Vec::new()),
             on_tool: Box::new(|_, name, _| {
                 (ToolOutput { ok: true, output: "found".to_owned(), ..ToolOutput::default() }, name.starts_with("write"))
             }),
@@ -309,6 +321,8 @@ impl World {
             rows: Vec::new(),
             slots: None,
             account: None,
+            passes: HashMap::new(),
+            closed: BTreeSet::new(),
             most_in_flight: 0,
             in_flight: 0,
             queue: BinaryHeap::new(),
@@ -440,11 +454,21 @@ impl World {
         for round in 0.. {
             assert!(round < 10_000, "step never rests");
             let (slots, mut in_flight, now) = (self.slots, self.in_flight, self.now);
-            let account = &mut self.account;
-            let actions = self.run.step(now, &mut |_| {
-                let open = slots.is_none_or(|s| in_flight < s) && account.as_mut().is_none_or(|account| account.enter(now));
-                in_flight += u32::from(open);
-                open
+            let (account, closed) = (&mut self.account, &self.closed);
+            let mut passes = VecDeque::new();
+            let actions = self.run.step(now, &mut |model| {
+                if closed.contains(model.provider()) {
+                    return Door::Closed;
+                }
+                if slots.is_some_and(|s| in_flight >= s) {
+                    return Door::Wait;
+                }
+                if let Some(account) = account {
+                    let Ok(pass) = account.enter(&ME, now) else { return Door::Closed };
+                    passes.push_back(pass);
+                }
+                in_flight += 1;
+                Door::Open
             });
             self.in_flight = in_flight;
             if actions.is_empty() {
@@ -459,10 +483,12 @@ impl World {
                         continue;
                     }
                 };
+                let pass = passes.pop_front();
                 let prepared = match prepared {
                     Ok(prepared) => prepared,
                     Err(why) => {
                         self.in_flight -= 1;
+                        self.leave(pass, Passed::Unsent);
                         self.run.cannot_call(why.to_string(), self.now);
                         continue;
                     }
@@ -475,8 +501,14 @@ impl World {
                     continue;
                 }
                 match self.run.begin_call(&prepared, None, self.now) {
-                    Some(no) => jobs.push(Err((no, prepared))),
-                    None => self.in_flight -= 1,
+                    Some(no) => {
+                        self.passes.extend(pass.map(|pass| (no, pass)));
+                        jobs.push(Err((no, prepared)));
+                    }
+                    None => {
+                        self.in_flight -= 1;
+                        self.leave(pass, Passed::Unsent);
+                    }
                 }
             }
         }
@@ -564,6 +596,7 @@ impl World {
         self.run.state().start().policy.agent(&prepared.call.model)?;
         let mut worked =
             Handiwork { deeds: vec![Deed { kind: "command".to_owned(), what: "make".to_owned(), ok: None }], ..Handiwork::default() };
+        worked.quota = (self.on_report)(self.now);
         let Caller::Executor { unit, attempt } = &prepared.caller else { return Some(Box::new(worked)) };
         self.views.remove(unit);
         for (path, text) in (self.on_errand)(unit.subtask.as_str(), *attempt) {
@@ -702,16 +735,21 @@ impl World {
             {
                 self.in_flight -= 1;
                 let passed = match answer {
-                    Ok(_) => Passed::Served,
+                    Ok(_) => Passed::Served { timing: None },
                     Err(e) => Passed::Refused { retry_after: e.retry_after },
                 };
-                if let Some(account) = &mut self.account {
-                    account.leave(passed, self.now);
-                }
+                let pass = self.passes.remove(call);
+                self.leave(pass, passed);
             }
             self.run.hear(fact, self.now);
         }
         true
+    }
+
+    fn leave(&mut self, pass: Option<Pass>, passed: Passed) {
+        if let Some((account, pass)) = self.account.as_mut().zip(pass) {
+            account.leave(ME.id, pass, passed, None, Millis(0), self.now);
+        }
     }
 
     /// Works until the run ends or pauses.
