@@ -5,6 +5,7 @@
 mod batches;
 mod desk;
 mod files;
+mod flight;
 mod storm;
 mod waiting;
 
@@ -15,8 +16,8 @@ use super::event::{
     Ask, BulkRules, CallNo, Caller, Change, Ending, GatheredImage, GatheredPart, RunStarted, RunSummary, SubtaskOrInput, SubtaskStatus,
     Touched,
 };
-use crate::budget::{HomeLease, Ledger, Measure, Scope, UsageByTier};
-use crate::call::{ErrorClass, Item, Service};
+use crate::budget::{Ledger, Measure, Scope, UsageByTier};
+use crate::call::{ErrorClass, Item};
 use crate::context::{CheckLine, Wanted};
 use crate::ids::{ModelRef, RunId, SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -29,6 +30,7 @@ use crate::usage::Usage;
 pub use batches::*;
 pub use desk::*;
 pub use files::*;
+pub use flight::InFlight;
 pub use storm::Storm;
 pub use waiting::{Waited, Waiting};
 
@@ -239,31 +241,6 @@ impl Starved {
     pub(super) fn lasts(&self, now: Timestamp) -> bool {
         matches!(self.scope, Scope::Window { .. }) && self.retry_at.is_some_and(|at| at > now)
     }
-}
-
-/// A call in flight.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InFlight {
-    /// On whose behalf.
-    pub caller: Caller,
-    /// The unit, by position.
-    pub key: Option<Key>,
-    /// On which tier.
-    pub tier: Tier,
-    /// Which model.
-    pub model: ModelRef,
-    /// The service asked for.
-    pub service: Service,
-    /// The batch it is in.
-    pub batch: Option<u32>,
-    /// Since when.
-    pub since: Timestamp,
-    /// Its lease of the home, if it needed one.
-    pub home: Option<HomeLease>,
-    /// The other request for the same answer, while both are in flight.
-    pub rival: Option<CallNo>,
-    /// The other one answered first: what this one brings is paid for and not used.
-    pub outrun: bool,
 }
 
 /// One subtask of the plan.

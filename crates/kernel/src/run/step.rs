@@ -282,7 +282,8 @@ impl Run {
         }
         let batched = self.goes_by_batch(key, &model);
         let turn = if opened || batched { warm::Turn::Go } else { self.turn_of(key, &tier, &model) };
-        if turn == warm::Turn::Wait || self.is_used_up(&model) || !(batched || self.enters(gate, key, &tier, &model)) {
+        let waits = turn == warm::Turn::Wait || self.is_used_up(&model);
+        if waits || !(batched || self.enters(gate, key, &tier, &model)) {
             return false;
         }
         if turn == warm::Turn::Lead {

@@ -57,9 +57,8 @@ impl Run {
             self.end_unit(key, SubtaskStatus::Skipped, String::new(), Some(why), None);
             return true;
         }
-        let room = self.room() > 0;
-        let refused = self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task);
-        if !(room || self.batch_room()) || !self.has_room(key) || refused {
+        let room = self.room() > 0 && self.has_room(key);
+        if !(room || self.batch_room()) || self.state.is_starved(Role::Executor) || self.session.leased_out.contains(&key.task) {
             return false;
         }
         if self.home_waits().is_some() {
