@@ -108,9 +108,18 @@ const TAIL: &str = r#"
 
 # [budget]
 # run_usd = 5.0                       # a run pauses here; raise it with resume --max-budget-usd
-# day_usd = 20.0                      # so do all runs together that day
-# preset = "small"                    # 100,000 planner and 50,000 executor tokens a run
-# on_exhausted = "finish_partial"     # or pause, cheaper: what happens when a cap has no room
+# day_usd = "none"                    # so do all runs together that day, e.g. 20.0
+# preset = "none"                     # "small": 100,000 planner and 50,000 executor tokens a run
+# on_exhausted = "pause"              # or "cheaper", "finish_partial": what happens when a cap has no room
+# confirm_above_usd = "none"          # ask before a plan that is expected to cost more starts
+
+# What a subscription allows: so many units in a rolling window; a call of the flagship is one unit, of others its weight.
+# [quota]
+# window = "none"                     # e.g. "5h"
+# units = "none"                      # e.g. 300
+
+# [service]
+# batch = false                       # rows without tools travel by the Batch API: half the price, up to a day
 
 # MCP servers that subtasks may join by name are sections [mcp_servers.NAME] with command and args, or url;
 # `brigade mcp trust NAME` pins one as it is.

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Policy;
 use super::settings::Value;
+use crate::ids::ModelRef;
+use crate::plan::Subtask;
 use crate::time::Millis;
 
 /// `[service]`, and `--fast`.
@@ -42,5 +45,14 @@ impl ServicePolicy {
             _ => return None,
         }
         Some(())
+    }
+}
+
+impl Policy {
+    /// Whether a row's calls may go by batch: one call an attempt, no image, and no hurry.
+    pub fn may_travel(&self, spec: &Subtask, model: &ModelRef) -> bool {
+        let plain = spec.tools.is_empty() && spec.mcp_servers.is_empty() && spec.images.is_empty();
+        let bulk = self.service.batch && self.service.batch_at.contains(model.provider());
+        bulk && plain && spec.deadline.or(self.limits.subtask).is_none()
     }
 }

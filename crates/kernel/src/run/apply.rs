@@ -8,6 +8,7 @@ mod person;
 mod race;
 mod rows;
 mod unit;
+mod weather;
 
 pub use graph::waits_for;
 
@@ -20,31 +21,13 @@ use super::state::{
     Starved, State, Stop, Task, Tried,
 };
 use crate::budget::{Ask, Charge, LeaseId, Ledger, Try};
-use crate::call::{End, ErrorClass, Item, Service, Speaker};
+use crate::call::{End, Item, Service, Speaker};
 use crate::context::{self, CheckLine};
 use crate::plan::{Subtask, Verdict as ReviewVerdict};
 use crate::route::{GiveUp, Repair};
-use crate::time::Timestamp;
 use crate::units::{NanoUsd, QuotaUnits};
 
 impl State {
-    /// Whether the account refuses everybody, or serves again.
-    fn weather(&mut self, flight: &InFlight, result: &CallResult, at: Timestamp) {
-        let provider = flight.model.provider();
-        let overloaded = matches!(result, CallResult::Failed { class: ErrorClass::Overloaded, .. });
-        if flight.service == Service::Batch || (flight.service == Service::Flex && overloaded) {
-            return; // that there is no room for cheap calls says nothing of the others
-        }
-        match result {
-            CallResult::Answered { .. } => drop(self.storms.remove(provider)),
-            CallResult::Failed { class: ErrorClass::RateLimited | ErrorClass::Overloaded, .. } => {
-                let storm = self.storms.get(provider).copied().unwrap_or_default().after(flight.since, at);
-                self.storms.insert(provider.to_owned(), storm);
-            }
-            CallResult::Failed { .. } | CallResult::Lost => {}
-        }
-    }
-
     /// Takes one event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let at = stamped.at;

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use super::Run;
 use super::event::Caller;
 use super::state::Key;
-use crate::call::Service;
-use crate::ids::Tier;
+use crate::ids::{ModelRef, Tier};
 use crate::plan::TaskType;
 use crate::units::QuotaUnits;
 
@@ -46,7 +45,8 @@ impl Run {
             return QuotaUnits::default();
         }
         let reviewer = policy.reviewer();
-        let review = policy.tier(reviewer).map_or(0, |bound| policy.units_of(reviewer, &bound.model, Service::Default).0);
+        let weighs = |model: &ModelRef| policy.units_of(reviewer, model, self.flagship_service(model, &[])).0;
+        let review = policy.tier(reviewer).map_or(0, |bound| weighs(&bound.model));
         let begins = !self.state.is_opened(caller);
         if !begins || !self.state.pace.long {
             return QuotaUnits(review);
@@ -64,7 +64,8 @@ impl Run {
         }
         let begun = u64::from(attempt.turns) + u64::from(own || matches!(self.state.work[&key].stage, super::Stage::Calling(_)));
         let left = self.state.pace.calls_of(self.state.task(key).spec.kind, &attempt.tier).saturating_sub(begun);
-        let units = self.state.start().policy.units_of(&attempt.tier, &attempt.model, Service::Default).0;
+        let service = self.executor_service(key, &attempt.model, &attempt.omit);
+        let units = self.state.start().policy.units_of(&attempt.tier, &attempt.model, service).0;
         left.saturating_mul(units)
     }
 }

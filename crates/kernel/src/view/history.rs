@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::sketch::Sketch;
+use crate::call::Service;
 use crate::catalog::Day;
 use crate::ids::{SubtaskId, Tier};
 use crate::plan::{Subtask, TaskType};
@@ -138,6 +139,9 @@ struct Open {
     who: Who,
     tier: Tier,
     units: QuotaUnits,
+    /// Sent by flex or batch.
+    #[serde(default)]
+    patient: bool,
 }
 
 impl Digest {
@@ -154,8 +158,9 @@ impl Digest {
             Event::Repinned { policy } => self.flagship_units = policy.flagship_units(),
             Event::PlanSubtask { subtask, .. } | Event::MergePlanned { subtask, .. } => self.knows(subtask),
             Event::PlanPatched { patch, .. } => patch.add.iter().chain(&patch.change).for_each(|subtask| self.knows(subtask)),
-            Event::CallStarted { call, caller, tier, units, .. } => {
-                let open = Open { who: self.who(caller), tier: tier.clone(), units: *units };
+            Event::CallStarted { call, caller, tier, units, service, .. } => {
+                let patient = matches!(service, Service::Flex | Service::Batch);
+                let open = Open { who: self.who(caller), tier: tier.clone(), units: *units, patient };
                 self.open.insert(*call, open);
             }
             Event::CallEnded { call, result, usage, cost_usd, flagship_usd, sent, ms, .. } => {
@@ -177,7 +182,8 @@ impl Digest {
                     }
                     None => stats.unknown += 1,
                 }
-                if matches!(result, crate::run::CallResult::Answered { .. }) {
+                // Who may take his time tells nothing of how long a call takes.
+                if matches!(result, crate::run::CallResult::Answered { .. }) && !open.patient {
                     stats.latency_ms.add(ms.0);
                 }
             }

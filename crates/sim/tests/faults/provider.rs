@@ -6,7 +6,7 @@ use crate::bench::{ANSWER, MINI, NANO, code, events, lab, many, resume, run, sen
 
 #[test]
 fn after_a_429_one_probe_goes_ahead_and_nothing_is_lost() {
-    let lab = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\ntimes = 200\nreply = { status = 429, headers = { retry-after = 1 } }\n");
+    let lab = lab("[[rule]]\nmatch = { model = \"gpt-5.4-nano\" }\ntimes = 50\nreply = { status = 429, headers = { retry-after = 1 } }\n");
     let ended = run(&lab, &many(200));
     code(&ended, 0);
     let calls = lab.calls();

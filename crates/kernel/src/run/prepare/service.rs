@@ -32,16 +32,13 @@ impl Run {
         if self.state.task(key).spec.flex { self.offered(Service::Flex, model, omit) } else { self.flagship_service(model, omit) }
     }
 
-    /// Whether a unit's calls may travel by batch: a row that is one call an attempt, shows no image and is in no hurry.
+    /// Whether a unit's calls may travel by batch: a row's that are fit for it.
     fn may_travel(&self, key: Key, model: &ModelRef) -> bool {
-        let (policy, spec) = (&self.state.start().policy, &self.state.task(key).spec);
-        let bulk = policy.service.batch && key.row.is_some() && policy.service.batch_at.contains(model.provider());
-        let plain = spec.tools.is_empty() && spec.mcp_servers.is_empty() && spec.images.is_empty();
-        bulk && plain && spec.deadline.or(policy.limits.subtask).is_none()
+        key.row.is_some() && self.state.start().policy.may_travel(&self.state.task(key).spec, model)
     }
 
     /// The service of a planner's or reviewer's next call.
-    pub(super) fn flagship_service(&self, model: &ModelRef, omit: &[String]) -> Service {
+    pub(in crate::run) fn flagship_service(&self, model: &ModelRef, omit: &[String]) -> Service {
         if self.state.start().policy.service.fast { self.offered(Service::Priority, model, omit) } else { Service::Default }
     }
 

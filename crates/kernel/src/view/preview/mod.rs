@@ -211,6 +211,7 @@ impl Priced<'_> {
         let (mut taken, mut reached) = (Taken::default(), 1.0);
         for (n, tier) in steps.iter().enumerate() {
             let model = self.model(played, tier);
+            let service = self.service(Some(spec), &model);
             let agent = self.policy.agent(&model);
             let alone = agent.is_some() || !tools;
             let assumed = if alone { 1.0 } else { calls_expected(spec) as f64 };
@@ -239,9 +240,9 @@ impl Priced<'_> {
             };
             let cached = case.of([1.0, shape.cached, 0.0]);
             let chance = case.of([1.0, reached, 1.0]);
-            taken.cost += chance * calls * self.dollars(&model, input, cached, output);
+            taken.cost += chance * calls * self.dollars(&model, service, input, cached, output);
             taken.ms += chance * calls * case.of([shape.ms.0.min(call_ms) * 0.5, shape.ms.0, shape.ms.1.max(call_ms)]);
-            taken.quota += chance * calls * self.policy.units_of(tier, &model, Service::Default).0 as f64;
+            taken.quota += chance * calls * self.policy.units_of(tier, &model, service).0 as f64;
             taken.calls.push((tier.clone(), chance * calls));
             reached *= 1.0 - shape.pass;
         }
@@ -250,6 +251,7 @@ impl Priced<'_> {
 
     fn review(&self, played: &Played, case: Case) -> Taken {
         let (who, tier) = (Who::Reviewer, &played.tier);
+        let service = self.service(None, &played.model);
         let stats = self.history.of(self.plan.pipeline.as_deref(), who, tier);
         let shape = Shape::of(stats, who, tier, self.policy, 1.0, call_ms(tier) as f64);
         let limit = f64::from(self.policy.limits.output_tokens.of(Role::Reviewer, false));
@@ -263,16 +265,28 @@ impl Priced<'_> {
         let output = case.of([shape.output.0, shape.output.1, limit]);
         let cached = case.of([1.0, shape.cached, 0.0]);
         Taken {
-            cost: calls * self.dollars(&played.model, input, cached, output),
+            cost: calls * self.dollars(&played.model, service, input, cached, output),
             ms: calls * case.of([shape.ms.0 * 0.5, shape.ms.0, shape.ms.1]),
-            quota: calls * self.policy.units_of(tier, &played.model, Service::Default).0 as f64,
+            quota: calls * self.policy.units_of(tier, &played.model, service).0 as f64,
             calls: vec![(tier.clone(), calls)],
             seen: shape.seen,
         }
     }
 
+    /// The service a subtask's calls ask for, or the review's, as `run::prepare` decides it call by call.
+    fn service(&self, spec: Option<&Subtask>, model: &ModelRef) -> Service {
+        let wanted = match spec {
+            Some(spec) if spec.for_each.is_some() && self.policy.may_travel(spec, model) => Service::Batch,
+            Some(spec) if spec.flex => Service::Flex,
+            _ if self.policy.service.fast => Service::Priority,
+            _ => Service::Default,
+        };
+        let offered = || self.catalog.lookup(model, Day::of(self.now)).is_ok_and(|found| found.price.offers(wanted));
+        if self.policy.agent(model).is_none() && offered() { wanted } else { Service::Default }
+    }
+
     /// Nano-dollars of one call.
-    fn dollars(&self, model: &ModelRef, input: f64, cached: f64, output: f64) -> f64 {
+    fn dollars(&self, model: &ModelRef, service: Service, input: f64, cached: f64, output: f64) -> f64 {
         if self.policy.agent(model).is_some_and(|agent| agent.billing == Billing::Quota) {
             return 0.0;
         }
@@ -284,7 +298,7 @@ impl Priced<'_> {
             output_tokens: output.round() as u64,
             ..Usage::default()
         };
-        cost(found.price, &usage, Service::Default).0 as f64
+        cost(found.price, &usage, service).0 as f64
     }
 
     fn model(&self, played: &Played, tier: &Tier) -> ModelRef {
