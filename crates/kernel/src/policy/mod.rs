@@ -15,6 +15,7 @@ mod limits;
 mod quota;
 mod service;
 mod settings;
+mod value;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Policy;
-use super::settings::Value;
+use super::value::Value;
 use crate::ids::ModelRef;
 use crate::plan::Subtask;
 use crate::time::Millis;
