@@ -1,6 +1,6 @@
 //! Random lives of many runs in several processes: they reserve, send, settle, cancel, crash, are taken up or reaped.
 //!
-//! `BRIGADE_SCHEDULES=100000 cargo nextest run --release -p brigade-runtime no_life_passes_a_cap` lives that many; docs/performance.md has what came of it.
+//! `BRIGADE_SCHEDULES=100000 cargo nextest run -p brigade-runtime no_life_passes_a_cap` lives that many; docs/performance.md has what came of it.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
