@@ -29,11 +29,11 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset
 
 /// Sent with every answer unless a script says otherwise: an account with room.
 const ACCOUNT: [(HeaderName, HeaderValue); 8] = [
-    (HeaderName::from_static("x-ratelimit-limit-requests"), HeaderValue::from_static("10000")),
-    (HeaderName::from_static("x-ratelimit-remaining-requests"), HeaderValue::from_static("9999")),
+    (HeaderName::from_static("x-ratelimit-limit-requests"), HeaderValue::from_static("1000000000")),
+    (HeaderName::from_static("x-ratelimit-remaining-requests"), HeaderValue::from_static("999999999")),
     (HeaderName::from_static("x-ratelimit-reset-requests"), HeaderValue::from_static("6m0s")),
-    (HeaderName::from_static("x-ratelimit-limit-tokens"), HeaderValue::from_static("10000000")),
-    (HeaderName::from_static("x-ratelimit-remaining-tokens"), HeaderValue::from_static("9990000")),
+    (HeaderName::from_static("x-ratelimit-limit-tokens"), HeaderValue::from_static("1000000000000")),
+    (HeaderName::from_static("x-ratelimit-remaining-tokens"), HeaderValue::from_static("999999990000")),
     (HeaderName::from_static("x-ratelimit-reset-tokens"), HeaderValue::from_static("12ms")),
     (HeaderName::from_static("openai-version"), HeaderValue::from_static("2020-10-01")),
     (HeaderName::from_static("openai-processing-ms"), HeaderValue::from_static("1")),
